@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+# xmpp-sidecar: one makefile for everything.  "make help" lists the targets.
+
+MODE ?= release
+MODES := debug release asan fuzz
+ifeq ($(filter $(MODE),$(MODES)),)
+$(error MODE must be one of $(MODES))
+endif
+
+CC ?= cc
+PREFIX ?= /usr
+SYSCONFDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+PYTHON ?= /usr/bin/python3
+VERSION := 0.1.0
+
+B := build/$(MODE)
+LAYERS := base store archive apns component config sidecar
+PKGS := libevent_core libevent_extra libevent_openssl expat libpq libnghttp2 openssl libcurl \
+        libcjson yaml-0.1 libidn libjwt libsystemd
+
+WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
+        -Wmissing-prototypes -Wold-style-definition -Wformat=2 -Wundef -Wvla -Wcast-qual \
+        -Wwrite-strings -Wpointer-arith -Wimplicit-fallthrough -Werror
+OPT_debug := -O0 -g3
+OPT_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
+LD_release := -pie -Wl,-z,relro,-z,now
+OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+            -Wno-maybe-uninitialized # which instrumented code makes the compiler see everywhere
+LD_asan := -fsanitize=address,undefined
+OPT_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
+LD_fuzz := -fsanitize=fuzzer,address,undefined
+
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
+PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
+ALL_CFLAGS = -std=c17 -D_GNU_SOURCE -I. -DSIDECAR_VERSION='"$(VERSION)"' $(WARN) $(OPT_$(MODE)) \
+             $(PKG_CFLAGS) $(CFLAGS)
+ALL_LIBS = $(LD_$(MODE)) $(PKG_LIBS) $(LDFLAGS)
+
+SRC := $(filter-out sidecar/main.c,$(foreach l,$(LAYERS),$(wildcard $(l)/*.c)))
+OBJ := $(SRC:%.c=$(B)/obj/%.o) $(B)/obj/store/schema_data.o
+SCHEMA := $(sort $(wildcard store/schema/*.sql))
+UNITS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
+BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+GATEWAY := $(wildcard tests/gateway/*.c)
+FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+
+# V=1 shows whole commands.
+ifdef V
+run = $(1)
+else
+run = @echo "  $(2) $(3)"; $(1)
+endif
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(B)/xmpp-sidecar ## build the program (MODE=release|debug|asan)
+
+$(B)/xmpp-sidecar: $(B)/obj/sidecar/main.o $(B)/libsidecar.a
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
+$(B)/libsidecar.a: $(OBJ)
+	@rm -f $@
+	$(call run,ar rcs $@ $^,AR,$@)
+
+$(B)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	$(call run,$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<,CC,$<)
+
+# The migrations travel inside the program: one C array per file.
+$(B)/gen/schema_data.c: $(SCHEMA) store/schema/embed.sh
+	@mkdir -p $(@D)
+	sh store/schema/embed.sh $(SCHEMA) >$@
+$(B)/obj/store/schema_data.o: $(B)/gen/schema_data.c
+	@mkdir -p $(@D)
+	$(call run,$(CC) $(ALL_CFLAGS) -c -o $@ $<,CC,$<)
+
+$(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(B)/libsidecar.a
+	@mkdir -p $(@D)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -lcmocka,LD,$@)
+
+unit-%: ## build and run one unit test, e.g. make unit-jid
+	@$(MAKE) --no-print-directory MODE=asan build/asan/unit/$*
+	SIDECAR_ROOT=$(CURDIR) build/asan/unit/$*
+
+$(B)/strict-gateway: $(GATEWAY:%.c=$(B)/obj/%.o)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
+$(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/libsidecar.a
+	@mkdir -p $(@D)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
+$(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsidecar.a
+	@mkdir -p $(@D)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
+deps-build:
+	@sh tests/deps.sh build
+deps-test:
+	@sh tests/deps.sh test
+
+check: deps-test ## layers, headers and unit tests under ASan and UBSan
+	@$(MAKE) --no-print-directory MODE=asan check-built
+check-built: layers headers $(UNITS:%=$(B)/unit/%)
+	@SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(UNITS:%=$(B)/unit/%)
+
+layers: ## the direction of includes, and no foreign library in a header
+	@sh tests/layers.sh
+
+headers: ## every header compiles on its own
+	@for h in $(foreach l,$(LAYERS),$(wildcard $(l)/*.h)); do \
+	  printf '#include "%s"\ntypedef int nothing;\n' "$$h" | \
+	  $(CC) $(ALL_CFLAGS) -x c -fsyntax-only - || exit 1; done; echo "headers: ok"
+
+integration: deps-test ## tests against the real PostgreSQL and ejabberd
+	@$(MAKE) --no-print-directory MODE=asan integration-built
+integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration $(PYTEST)
+
+test: check integration ## every test (installs what is missing)
+
+demo: deps-test ## the whole story on this machine, cleaned up afterwards
+	@$(MAKE) --no-print-directory MODE=release demo-built
+demo-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	@SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) tests/demo/demo.py
+
+bench: deps-test ## benchmarks as ratios; writes build/bench.json
+	@$(MAKE) --no-print-directory MODE=release bench-built
+bench-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(BENCHES)
+	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) tests/bench/bench.py $(BENCH)
+
+fuzz: ## libFuzzer on everything that reads bytes (FUZZ_SECONDS=60 each)
+	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-built
+FUZZ_SECONDS ?= 60
+fuzz-built: $(FUZZERS:%=$(B)/fuzz/%)
+	@for f in $(FUZZERS); do mkdir -p $(B)/corpus/$$f; \
+	  $(B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1; done
+
+TIDY := $(filter-out store/schema_data.c,$(SRC)) sidecar/main.c
+tidy: ## clang-tidy and cppcheck, one file per run
+	@for f in $(TIDY); do clang-tidy --quiet $$f -- $(filter-out -Werror,$(ALL_CFLAGS)) || exit 1; done
+	cppcheck --quiet --error-exitcode=1 --enable=warning,portability,performance \
+	  --inline-suppr --suppress=missingIncludeSystem -I. $(LAYERS)
+
+FORMATTED = $(shell git ls-files '*.c' '*.h')
+format: ## let clang-format decide the layout
+	clang-format -i $(FORMATTED)
+format-check:
+	clang-format --dry-run --Werror $(FORMATTED)
+
+install: all ## DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=
+	install -D -m 0755 $(B)/xmpp-sidecar $(DESTDIR)$(PREFIX)/bin/xmpp-sidecar
+	install -D -m 0644 systemd/xmpp-sidecar.service $(DESTDIR)$(UNITDIR)/xmpp-sidecar.service
+	install -D -m 0644 systemd/xmpp-sidecar.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp-sidecar.conf
+	install -D -m 0644 systemd/xmpp-sidecar.tmpfiles $(DESTDIR)$(TMPFILESDIR)/xmpp-sidecar.conf
+	install -D -m 0640 config/sidecar.yml $(DESTDIR)$(SYSCONFDIR)/xmpp-sidecar/sidecar.yml.example
+	install -D -m 0644 config/ejabberd.yml $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/ejabberd.yml
+	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/README.md
+
+clean: ## remove everything that was built
+	rm -rf build
+
+help: ## this text
+	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: all check check-built layers headers integration integration-built test demo demo-built \
+        bench bench-built fuzz fuzz-built tidy format format-check install clean help \
+        deps-build deps-test
+
+-include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/devices.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "base/crypt.h"
+#include "store/pg.h"
+
+#define ID_TEXT_MAX 4096
+
+/* A call whose answer is awaited. */
+struct call {
+    LIST_ENTRY(call) all;
+    struct devices *d; /* NULL: the registry is gone, the listener has heard so */
+    union {
+        devices_registered_fn registered;
+        devices_removed_fn removed;
+        devices_list_fn list;
+    } fn;
+    void *ctx;
+    void (*lost)(struct call *c, const struct pg_error *e);
+};
+
+struct devices {
+    struct pg_pool *pool;
+    uint8_t key[DEVICES_KEY_BYTES];
+    unsigned per_account;
+    LIST_HEAD(calls, call) calls;
+};
+
+static const struct pg_statement register_st = {
+    "device_register",
+    "SELECT * FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text,"
+    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::int)"};
+static const struct pg_statement unregister_st = {
+    "device_unregister",
+    "SELECT xs.device_unregister($1::uuid, $2::uuid, $3::uuid, $4::text)"};
+static const struct pg_statement list_st = {
+    "device_list",
+    "SELECT d.app, r.resource, d.device, r.dialect, r.registered_at, d.answered_at,"
+    " d.badge_sent FROM xs.registration r JOIN xs.device d USING (device)"
+    " WHERE r.owner = $1::uuid ORDER BY r.registered_at, d.device"};
+
+struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account)
+{
+    struct devices *d = calloc(1, sizeof *d);
+    if (!d)
+        abort();
+    d->pool = pool;
+    memcpy(d->key, key, sizeof d->key);
+    LIST_INIT(&d->calls);
+    devices_set_limit(d, per_account);
+    return d;
+}
+
+void devices_set_limit(struct devices *d, unsigned per_account)
+{
+    assert(per_account > 0);
+    d->per_account = per_account;
+}
+
+static struct call *new_call(struct devices *d, void *ctx)
+{
+    struct call *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    c->d = d;
+    c->ctx = ctx;
+    LIST_INSERT_HEAD(&d->calls, c, all);
+    return c;
+}
+
+/* False when nobody listens any more. */
+static bool end_call(struct call *c)
+{
+    if (c->d)
+        LIST_REMOVE(c, all);
+    return c->d != NULL;
+}
+
+/* A keyed hash of the parts, with their lengths so that they cannot run into each other. */
+static void keyed_id(const struct devices *d, const char *what, const void *a, size_t a_len,
+                     const char *b, uint8_t out[16])
+{
+    struct buf text;
+    uint8_t hash[SHA256_BYTES];
+    buf_init(&text, ID_TEXT_MAX);
+    buf_add_str(&text, what);
+    buf_add_u32(&text, (uint32_t)a_len);
+    buf_add(&text, a, a_len);
+    buf_add_str(&text, b);
+    assert(!buf_failed(&text));
+    crypt_hmac_sha256(d->key, sizeof d->key, buf_data(&text), buf_len(&text), hash);
+    buf_deinit(&text);
+    memcpy(out, hash, 16);
+    out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
+    out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
+}
+
+void devices_id(const struct devices *d, const char *app, const char *token, uint8_t out[16])
+{
+    keyed_id(d, "device", app, strlen(app), token, out);
+}
+
+/* id: room for what is borrowed until the statement is sent. */
+static void add_client(const struct devices *d, struct pg_params *p,
+                       const struct device_key *key, uint8_t id[16])
+{
+    if (!key->client_id) {
+        pg_add_null(p);
+        return;
+    }
+    keyed_id(d, "client", key->owner, OWNER_BYTES, key->client_id, id);
+    pg_add_uuid(p, id);
+}
+
+static void copy_text(char *out, size_t size, const char *text)
+{
+    size_t len = strlen(text);
+    assert(len < size);
+    memcpy(out, text, len + 1);
+}
+
+static void lost_register(struct call *c, const struct pg_error *e)
+{
+    c->fn.registered(c->ctx, NULL, e);
+}
+
+static void on_registered(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call *c = ctx;
+    if (end_call(c)) {
+        struct device_registered got = {0};
+        if (r) {
+            copy_text(got.node, sizeof got.node, pg_text(r, 0, 0));
+            copy_text(got.secret, sizeof got.secret, pg_text(r, 0, 1));
+            got.fresh = pg_bool(r, 0, 2);
+            got.evicted = (unsigned)pg_i64(r, 0, 3);
+        }
+        c->fn.registered(c->ctx, r ? &got : NULL, e);
+    }
+    free(c);
+}
+
+/* p2: 9 and 18 random bytes.  Where there is no secret the node must be one: 18 bytes. */
+static void make_names(enum device_dialect dialect, char *node, char *secret)
+{
+    uint8_t raw[18];
+    crypt_random(raw, sizeof raw);
+    if (dialect == DEVICE_P2) {
+        crypt_base64(raw, 9, node);
+        crypt_random(raw, sizeof raw);
+        crypt_base64(raw, 18, secret);
+    } else {
+        crypt_base64url(raw, 18, node);
+    }
+}
+
+void devices_register(struct devices *d, const struct device_registration *r,
+                      devices_registered_fn fn, void *ctx)
+{
+    uint8_t id[16];
+    uint8_t client[16];
+    char node[DEVICE_NODE_BYTES];
+    char secret[DEVICE_SECRET_BYTES];
+    devices_id(d, r->key.app, r->key.token, id);
+    make_names(r->dialect, node, secret);
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, r->key.owner);
+    pg_add_text(&p, r->account);
+    pg_add_uuid(&p, id);
+    pg_add_text(&p, r->key.app);
+    pg_add_text(&p, r->key.token);
+    add_client(d, &p, &r->key, client);
+    pg_add_i32(&p, (int32_t)r->dialect);
+    pg_add_text(&p, node);
+    pg_add_text(&p, r->dialect == DEVICE_P2 ? secret : NULL);
+    pg_add_text(&p, r->resource);
+    pg_add_i32(&p, (int32_t)d->per_account);
+    struct call *c = new_call(d, ctx);
+    c->fn.registered = fn;
+    c->lost = lost_register;
+    pg_pool_send(d->pool, &register_st, &p, on_registered, c);
+}
+
+static void lost_remove(struct call *c, const struct pg_error *e)
+{
+    c->fn.removed(c->ctx, 0, e);
+}
+
+static void on_removed(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call *c = ctx;
+    if (end_call(c))
+        c->fn.removed(c->ctx, r ? (unsigned)pg_i64(r, 0, 0) : 0, e);
+    free(c);
+}
+
+void devices_unregister(struct devices *d, const struct device_key *key, devices_removed_fn fn,
+                        void *ctx)
+{
+    uint8_t id[16];
+    uint8_t client[16];
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, key->owner);
+    if (key->token) {
+        devices_id(d, key->app, key->token, id);
+        pg_add_uuid(&p, id);
+    } else {
+        pg_add_null(&p);
+    }
+    add_client(d, &p, key, client);
+    pg_add_text(&p, key->app);
+    struct call *c = new_call(d, ctx);
+    c->fn.removed = fn;
+    c->lost = lost_remove;
+    pg_pool_send(d->pool, &unregister_st, &p, on_removed, c);
+}
+
+static void read_row(const struct pg_result *r, int row, struct device_row *out)
+{
+    out->app = pg_text(r, row, 0);
+    out->resource = pg_text(r, row, 1);
+    pg_uuid(r, row, 2, out->device);
+    out->dialect = pg_i64(r, row, 3) == DEVICE_P2 ? DEVICE_P2 : DEVICE_TIGASE;
+    out->registered_us = pg_time_us(r, row, 4);
+    out->answered_us = pg_time_us(r, row, 5);
+    out->badge_sent = (int)pg_i64(r, row, 6);
+}
+
+static void lost_list(struct call *c, const struct pg_error *e)
+{
+    c->fn.list(c->ctx, NULL, 0, e);
+}
+
+static void on_list(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call *c = ctx;
+    if (end_call(c)) {
+        size_t n = r ? (size_t)pg_rows(r) : 0;
+        struct device_row *rows = calloc(n + 1, sizeof *rows);
+        if (!rows)
+            abort();
+        for (size_t i = 0; i < n; i++)
+            read_row(r, (int)i, &rows[i]);
+        c->fn.list(c->ctx, r ? rows : NULL, n, e);
+        free(rows);
+    }
+    free(c);
+}
+
+void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_list_fn fn,
+                  void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, owner);
+    struct call *c = new_call(d, ctx);
+    c->fn.list = fn;
+    c->lost = lost_list;
+    pg_pool_send(d->pool, &list_st, &p, on_list, c);
+}
+
+void devices_free(struct devices **d)
+{
+    if (!*d)
+        return;
+    static const struct pg_error lost = {.failure = PG_LOST, .text = "shutting down"};
+    struct call *c;
+    while ((c = LIST_FIRST(&(*d)->calls))) {
+        LIST_REMOVE(c, all);
+        c->d = NULL; /* its statement is still out; the answer frees it */
+        c->lost(c, &lost);
+    }
+    free(*d);
+    *d = NULL;
+}

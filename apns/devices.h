@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who is reached by which phone: a device is (app, token), a registration is (device,
+ * account).  Each call is one transaction under the account's lane.  It knows neither forms
+ * nor sessions, and never logs a token.
+ */
+#ifndef APNS_DEVICES_H
+#define APNS_DEVICES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/event.h"
+
+struct devices;
+struct pg_error;
+struct pg_pool;
+
+#define DEVICES_KEY_BYTES 32
+#define DEVICE_TOKEN_MAX 200 /* characters */
+#define DEVICE_CLIENT_MAX 256
+#define DEVICE_NODE_BYTES 33
+#define DEVICE_SECRET_BYTES 25
+
+enum device_dialect {
+    DEVICE_TIGASE = 1, /* register-device: the node is the secret */
+    DEVICE_P2 = 2, /* register-push-apns: node and secret, bound to the client's device-id */
+};
+
+struct device_key {
+    const uint8_t *owner; /* OWNER_BYTES */
+    const char *app;
+    const char *token;     /* lower-case hex; NULL when only the client's id is known */
+    const char *client_id; /* NULL when only the token is known */
+};
+
+struct device_registration {
+    struct device_key key;
+    const char *account;  /* bare JID */
+    const char *resource; /* "" when not known */
+    enum device_dialect dialect;
+};
+
+struct device_registered {
+    char node[DEVICE_NODE_BYTES];
+    char secret[DEVICE_SECRET_BYTES]; /* "" where the dialect has none */
+    bool fresh;                       /* was not registered before */
+    unsigned evicted;                 /* oldest ones that had to go: devices_per_account */
+};
+
+struct device_row {
+    const char *app;
+    const char *resource;
+    uint8_t device[16];
+    enum device_dialect dialect;
+    int64_t registered_us;
+    int64_t answered_us; /* the last push that was accepted, 0: none */
+    int badge_sent;      /* -1: not known */
+};
+
+/* key: DEVICES_KEY_BYTES, copied. */
+struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account);
+void devices_free(struct devices **d); /* answers what is open with PG_LOST first */
+void devices_set_limit(struct devices *d, unsigned per_account);
+
+/* Each callback is called exactly once, never before the function returned; r and rows are
+ * NULL when e->failure is not PG_OK.  Strings of arguments are copied. */
+typedef void (*devices_registered_fn)(void *ctx, const struct device_registered *r,
+                                      const struct pg_error *e);
+void devices_register(struct devices *d, const struct device_registration *r,
+                      devices_registered_fn fn, void *ctx);
+
+/* removed: how many registrations of this account went (0 or 1). */
+typedef void (*devices_removed_fn)(void *ctx, unsigned removed, const struct pg_error *e);
+void devices_unregister(struct devices *d, const struct device_key *key, devices_removed_fn fn,
+                        void *ctx);
+
+typedef void (*devices_list_fn)(void *ctx, const struct device_row *rows, size_t n,
+                                const struct pg_error *e);
+void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_list_fn fn,
+                  void *ctx);
+
+/* The id of (app, token), and of a client's device-id within an account. */
+void devices_id(const struct devices *d, const char *app, const char *token, uint8_t out[16]);
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * How clients register: the fields of each ad-hoc command in, what the registry needs out, and
+ * back.  Pure functions; they know neither stanzas nor tables.
+ *
+ * register-device, unregister-device: Siskin, Snikket, Stork.
+ * register-push-apns, unregister-push-apns: p2's.
+ */
+#ifndef APNS_DIALECT_H
+#define APNS_DIALECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "apns/devices.h"
+
+struct push_opts;
+
+struct dialect_command {
+    const char *node;
+    const char *title;
+    enum device_dialect dialect;
+    bool registers; /* false: unregisters */
+};
+/* NULL when it is none of ours. */
+const struct dialect_command *dialect_find(const char *node);
+/* All of them, for announcing. */
+const struct dialect_command *dialect_commands(size_t *n_out);
+/* What disco#info of the component shows so that clients find us. */
+const char *const *dialect_features(size_t *n_out);
+
+/* First value of a submitted field; NULL when it is absent. */
+typedef const char *(*dialect_field_fn)(void *ctx, const char *var);
+
+struct dialect_request {
+    const struct dialect_command *command;
+    size_t app;                            /* index in push_opts.apps */
+    char token[DEVICE_TOKEN_MAX + 1];      /* lower-case; "" when the dialect has none here */
+    char client_id[DEVICE_CLIENT_MAX + 1]; /* "" when the dialect has none */
+};
+
+/* For <error/>; conditions and texts are constants and quote nothing of the request. */
+struct dialect_error {
+    const char *type;
+    const char *condition;
+    const char *text;
+};
+
+/* False and err when it cannot be done.  domain: the account's. */
+bool dialect_read(const struct push_opts *opts, const struct dialect_command *command,
+                  const char *domain, dialect_field_fn field, void *ctx,
+                  struct dialect_request *out, struct dialect_error *err_out);
+
+/* The empty form for a call without one: names of the fields, NULL-terminated. */
+const char *const *dialect_asks(const struct dialect_command *command);
+
+struct dialect_field {
+    const char *var;
+    const char *type; /* for the form */
+    const char *value;
+};
+#define DIALECT_FIELDS_MAX 3
+struct dialect_result {
+    const char *form_type; /* "result" or "form"; NULL: no form */
+    struct dialect_field fields[DIALECT_FIELDS_MAX];
+    size_t n;
+};
+/* What a completed registration answers; strings are borrowed from r and component. */
+void dialect_result(const struct dialect_command *command, const struct device_registered *r,
+                    const char *component, struct dialect_result *out);
+
+#endif

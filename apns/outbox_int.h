@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What outbox.c (collecting, timing, deciding), outbox_send.c (sending, settling) and their
+ * test share. */
+#ifndef APNS_OUTBOX_INT_H
+#define APNS_OUTBOX_INT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "apns/outbox.h"
+#include "apns/outbox_set.h"
+#include "apns/outbox_sql.h"
+#include "base/buf.h"
+
+#define OUTBOX_MAGIC 0x6f757462u
+#define OUTBOX_SQL_AGAIN_MS 1000  /* after a statement failed */
+#define OUTBOX_ROUND_MS 30000     /* of upkeep */
+#define OUTBOX_ROUND_SOON_MS 1000 /* while there is more to load, or after a failure */
+
+struct event;
+struct event_base;
+struct push_opts;
+struct push_request;
+
+/* A statement whose answer is awaited.  It outlives the outbox when that goes first. */
+struct outbox_job {
+    struct outbox *o; /* NULL: nobody listens any more */
+    LIST_ENTRY(outbox_job) all;
+    void (*done)(struct outbox *o, struct outbox_job *job, const struct pg_result *r);
+    void *arg;
+    size_t n;
+    struct entry *entries[]; /* fetch and settle */
+};
+
+/* An entry of a transaction that is not committed yet. */
+struct outbox_pending {
+    STAILQ_ENTRY(outbox_pending) next;
+    struct outbox_row row; /* its strings are in text */
+    char text[];
+};
+
+struct outbox_txn {
+    LIST_ENTRY(outbox_txn) all;
+    struct pg *conn;
+    STAILQ_HEAD(outbox_pendings, outbox_pending) pending;
+    size_t n;
+    unsigned asked; /* statements without an answer */
+    bool lost;      /* an answer did not come: what it added is not known */
+};
+
+struct outbox {
+    unsigned magic;
+    struct event_base *base;
+    const struct push_opts *push;
+    struct outbox_hooks hooks;
+    struct outbox_gateway_ops gateways;
+    uint8_t key[32];
+    size_t memory_max;
+    struct outbox_sql *sql;
+    struct outbox_set *set;
+    struct event *timer;
+    struct buf payload;
+    LIST_HEAD(outbox_jobs, outbox_job) jobs;
+    LIST_HEAD(outbox_txns, outbox_txn) txns;
+    size_t pending_n;
+    bool paused;
+    bool started;
+
+    /* Outcomes to be stored; the first settling_n of them are with PostgreSQL now. */
+    struct outbox_outcome *outcomes;
+    struct entry **outcome_entries;
+    size_t outcomes_n;
+    size_t outcomes_cap;
+    bool settling;
+
+    int64_t sql_again_ms; /* no statement before this: the last one failed */
+    bool sql_up;
+
+    /* Upkeep: one statement at a time, in turn. */
+    int64_t upkeep_ms; /* when the next round begins */
+    bool upkeep_running;
+    bool more;              /* the last page of what is due was full */
+    bool released;          /* something to load has just been made */
+    bool reconcile;         /* entries may be ours without our knowing */
+    bool walked;            /* the walk that takes over is done */
+    struct outbox_key walk; /* where it stands */
+    int64_t depth_ms;       /* not counted again before this */
+    int64_t stored;
+    int64_t retry;
+    int64_t parked;
+    int64_t oldest_us;
+};
+
+/* Everything that time or room now allows; the timer's callback, and a test's. */
+void outbox_run(struct outbox *o);
+/* outbox_run on the next turn of the loop. */
+void outbox_soon(struct outbox *o);
+
+struct outbox_job *outbox_job_new(struct outbox *o, size_t entries,
+                                  void (*done)(struct outbox *o, struct outbox_job *job,
+                                               const struct pg_result *r));
+/* The pg_result_fn of all statements; ctx is a job.  r is NULL when it failed. */
+void outbox_job_result(void *ctx, const struct pg_result *r, const struct pg_error *e);
+
+/* An entry that is ours by what PostgreSQL says. */
+void outbox_adopt(struct outbox *o, const struct outbox_row *row);
+/* The entry waits for in_ms, then is decided. */
+void outbox_retime(struct outbox *o, struct entry *e, int64_t in_ms);
+
+/* outbox_send.c */
+void outbox_pump(struct outbox *o, struct outbox_app *app);
+void outbox_flush_outcomes(struct outbox *o);
+/* The entry ends, waits or is parked without a push; from TIMED, READY or FETCHING. */
+void outbox_settle(struct outbox *o, struct entry *e, enum outbox_action action,
+                   int64_t delay_ms, int status, int badge, const char *reason);
+
+/* PostgreSQL says we hold it, and we know nothing of it. */
+void outbox_release_unknown(struct outbox *o, const struct outbox_key *key);
+
+/* outbox_upkeep.c */
+void outbox_upkeep(struct outbox *o, int64_t now_ms);
+
+/* outbox_text.c: the whole request but the token, which is f's.  Borrows from o and f. */
+void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox_fetched *f,
+                    bool alert, char collapse_id[65], struct push_request *out);
+void outbox_apns_id(const struct outbox *o, const struct entry *e, int64_t gen,
+                    uint8_t out[16]);
+
+#endif

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From "a push is wanted" to "its outcome is stored": ready -> read the counts -> gateway ->
+ * verdict -> store -> gone, or again.  A crash before the gateway answered, or between its
+ * answer and our storing it, leaves the entry held by a dead worker: the next one sends it
+ * once more, with the same apns-id and collapse id.
+ */
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apns/gateway.h"
+#include "apns/opts.h"
+#include "apns/outbox_int.h"
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+#include "base/log.h"
+
+#define PREFIX "outbox"
+#define FETCHES_MAX 2 /* statements at a time and app: one is read while one runs */
+#define RETRY_MIN_MS 10000
+#define RETRY_MAX_MS (15 * 60 * 1000)
+#define MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
+#define STOPPED_MS 60000
+#define BRAKE_PERCENT 20 /* of the last 100 answers */
+
+/* Outcomes. */
+
+static struct outbox_outcome *new_outcome(struct outbox *o, struct entry *e)
+{
+    if (o->outcomes_n == o->outcomes_cap) {
+        o->outcomes_cap = o->outcomes_cap ? 2 * o->outcomes_cap : 64;
+        o->outcomes = realloc(o->outcomes, o->outcomes_cap * sizeof *o->outcomes);
+        o->outcome_entries =
+            realloc(o->outcome_entries, o->outcomes_cap * sizeof(struct entry *));
+        if (!o->outcomes || !o->outcome_entries)
+            abort();
+    }
+    o->outcome_entries[o->outcomes_n] = e;
+    struct outbox_outcome *out = &o->outcomes[o->outcomes_n++];
+    *out = (struct outbox_outcome){.status = OUTBOX_NO_LOG, .badge = OUTBOX_BADGE_SAME};
+    return out;
+}
+
+static void fill_key(struct outbox_key *key, const struct entry *e)
+{
+    memcpy(key->owner, e->account->owner, 16);
+    memcpy(key->device, e->device, 16);
+    key->peer = e->peer;
+}
+
+/* The gateway's words may be any bytes; ours are a line of ASCII. */
+static void set_reason(struct outbox_outcome *out, const char *reason)
+{
+    size_t n = 0;
+    for (; reason && reason[n] && n < sizeof out->reason - 1; n++) {
+        bool printable = reason[n] >= ' ' && reason[n] <= '~';
+        memcpy(&out->reason[n], printable ? &reason[n] : "?", 1);
+    }
+    out->reason[n] = '\0';
+}
+
+static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
+{
+    fill_key(&out->key, e);
+    out->gen = e->gen;
+    out->newest_id = e->newest_id;
+    out->attempts = e->attempts;
+    if (e->flight) {
+        out->gen = e->flight->gen;
+        out->newest_id = e->flight->newest_id;
+    }
+}
+
+static struct outbox_outcome *settle(struct outbox *o, struct entry *e,
+                                     enum outbox_action action, int64_t delay_ms)
+{
+    outbox_set_untime(o->set, e);
+    outbox_set_unqueue(e);
+    if (e->state != ENTRY_SETTLING) { /* it is there when its device was to be deleted */
+        outbox_set_state(e, ENTRY_SETTLING);
+        e->again_us = 0;
+    }
+    struct outbox_outcome *out = new_outcome(o, e);
+    fill_outcome(out, e);
+    out->action = action;
+    out->delay_ms = delay_ms;
+    e->due_ms = clock_mono_ms() + delay_ms; /* when it is held, however long storing takes */
+    outbox_soon(o);
+    return out;
+}
+
+void outbox_settle(struct outbox *o, struct entry *e, enum outbox_action action,
+                   int64_t delay_ms, int status, int badge, const char *reason)
+{
+    struct outbox_outcome *out = settle(o, e, action, delay_ms);
+    out->status = status;
+    out->badge = badge;
+    set_reason(out, reason);
+}
+
+void outbox_release_unknown(struct outbox *o, const struct outbox_key *key)
+{
+    struct outbox_outcome *out = new_outcome(o, NULL);
+    out->key = *key;
+    out->action = OUTBOX_RELEASE;
+    o->released = true;
+}
+
+/* Something came while it was on its way: from the beginning, for that. */
+static void again(struct outbox *o, struct entry *e)
+{
+    free(e->flight);
+    e->flight = NULL;
+    outbox_set_pass_turn(o->set, e);
+    e->counted_us = e->again_us ? e->again_us : e->newest_us;
+    e->asked = 0;
+    e->attempts = 0;
+    outbox_retime(o, e, o->push->settle_ms);
+}
+
+static void finish(struct outbox *o, struct entry *e, const struct outbox_outcome *out,
+                   bool kept)
+{
+    bool keep_turn = e->keep_turn;
+    free(e->flight);
+    e->flight = NULL;
+    e->keep_turn = false;
+    switch (out->action) {
+    case OUTBOX_HOLD:
+        if (!keep_turn)
+            outbox_set_pass_turn(o->set, e);
+        outbox_retime(o, e, e->due_ms - clock_mono_ms());
+        break;
+    case OUTBOX_RELEASE:
+        outbox_set_remove(o->set, e);
+        break;
+    case OUTBOX_END:
+    case OUTBOX_PARK:
+        if (kept || e->again_us)
+            again(o, e);
+        else
+            outbox_set_remove(o->set, e);
+        break;
+    }
+}
+
+/* Entries stay SETTLING, and their devices' turns taken, until PostgreSQL has it: the next
+ * push to the device then reads the badge that this one has left there. */
+static void settled(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    o->settling = false;
+    if (!r)
+        return; /* they are still the first; said again as soon as it may be */
+    bool kept[OUTBOX_BATCH_MAX] = {false};
+    for (int i = 0; i < pg_rows(r); i++) {
+        int64_t gen;
+        size_t n = outbox_sql_kept(r, i, &gen);
+        assert(n < job->n);
+        kept[n] = true;
+        if (o->outcome_entries[n])
+            o->outcome_entries[n]->gen = gen;
+    }
+    for (size_t i = 0; i < job->n; i++)
+        if (o->outcome_entries[i])
+            finish(o, o->outcome_entries[i], &o->outcomes[i], kept[i]);
+    o->outcomes_n -= job->n;
+    memmove(o->outcomes, o->outcomes + job->n, o->outcomes_n * sizeof *o->outcomes);
+    memmove(o->outcome_entries, o->outcome_entries + job->n,
+            o->outcomes_n * sizeof(struct entry *));
+}
+
+void outbox_flush_outcomes(struct outbox *o)
+{
+    if (o->settling || o->outcomes_n == 0 || clock_mono_ms() < o->sql_again_ms)
+        return;
+    o->settling = true;
+    struct outbox_job *job = outbox_job_new(o, 0, settled);
+    job->n = o->outcomes_n < OUTBOX_BATCH_MAX ? o->outcomes_n : OUTBOX_BATCH_MAX;
+    outbox_sql_settle(o->sql, o->outcomes, job->n, outbox_job_result, job);
+}
+
+/* Sending. */
+
+/* Why there is no alert, NULL when there is one. */
+static const char *silent_because(const struct outbox *o, const struct outbox_fetched *f)
+{
+    if (f->unread <= 0)
+        return "nothing unread";
+    if (f->muted)
+        return "muted";
+    if (clock_real_us() - f->counted_us > o->push->max_age_ms * 1000)
+        return "too old";
+    return NULL;
+}
+
+static void back_to_ready(struct entry *e)
+{
+    free(e->flight);
+    e->flight = NULL;
+    outbox_set_state(e, ENTRY_READY);
+    outbox_set_requeue(e);
+}
+
+static void begin_flight(const struct outbox *o, struct entry *e,
+                         const struct outbox_fetched *f)
+{
+    assert(!e->flight);
+    e->flight = calloc(1, sizeof *e->flight);
+    if (!e->flight)
+        abort();
+    e->flight->gen = f->gen;
+    e->flight->newest_id = f->newest_id;
+    e->flight->sent_us = clock_real_us();
+    e->flight->badge = f->badge;
+    if (f->gen > e->gen)
+        e->gen = f->gen;
+    if (f->counted_us > e->newest_us)
+        e->newest_us = f->counted_us;
+    outbox_apns_id(o, e, f->gen, e->flight->apns_id);
+}
+
+static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetched *f)
+{
+    begin_flight(o, e, f);
+    if (!f->registered) {
+        outbox_settle(o, e, OUTBOX_END, 0, OUTBOX_NO_LOG, OUTBOX_BADGE_SAME, NULL);
+        return;
+    }
+    struct outbox_flight *flight = e->flight;
+    flight->note = e->peer ? silent_because(o, f) : NULL;
+    flight->alert = e->peer && !flight->note;
+    if (!flight->alert && f->badge == f->badge_sent) {
+        outbox_settle(o, e, OUTBOX_END, 0, e->peer ? 0 : OUTBOX_NO_LOG, OUTBOX_BADGE_SAME,
+                      flight->note);
+        return;
+    }
+    struct outbox_app *app = e->app;
+    if (!app->gateway || !app->opts) {
+        back_to_ready(e);
+        return;
+    }
+    char collapse_id[65];
+    struct push_request req;
+    outbox_compose(o, e, f, flight->alert, collapse_id, &req);
+    memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
+    req.ctx = e;
+    if (o->gateways.submit(app->gateway, &req))
+        outbox_set_state(e, ENTRY_FLYING);
+    else /* it had room when we asked; it will say when it has again */
+        back_to_ready(e);
+}
+
+static void fetched(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    struct outbox_app *app = job->arg;
+    app->fetches--;
+    for (int i = 0; r && i < pg_rows(r); i++) {
+        struct outbox_fetched f;
+        outbox_sql_fetched(r, i, &f);
+        assert(f.n < job->n && job->entries[f.n]);
+        send_one(o, job->entries[f.n], &f);
+        job->entries[f.n] = NULL;
+    }
+    for (size_t i = job->n; i-- > 0;) {
+        struct entry *e = job->entries[i];
+        if (!e)
+            continue;
+        if (r)
+            outbox_set_remove(o->set, e); /* erased, moved to another token, or not ours */
+        else
+            back_to_ready(e);
+    }
+}
+
+/* Ready entries of an app whose gateway takes none must not fill the memory of all. */
+static void release_excess(struct outbox *o, struct outbox_app *app)
+{
+    while (outbox_set_count(o->set) > o->memory_max / 4 * 3 &&
+           app->by_state[ENTRY_READY] > o->memory_max / 8 && !TAILQ_EMPTY(&app->ready)) {
+        struct entry *e = TAILQ_LAST(&app->ready, outbox_ready);
+        int64_t delay_ms =
+            MEMORY_DELAY_MS / 2 + (int64_t)(crypt_random_u64() % (MEMORY_DELAY_MS / 2));
+        outbox_settle(o, e, OUTBOX_RELEASE, delay_ms, OUTBOX_NO_LOG, OUTBOX_BADGE_SAME, NULL);
+        if (o->outcomes_n > OUTBOX_BATCH_MAX)
+            break; /* no faster than PostgreSQL takes them */
+    }
+}
+
+static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
+{
+    struct outbox_key keys[OUTBOX_BATCH_MAX];
+    struct outbox_job *job = outbox_job_new(o, n, fetched);
+    job->arg = app;
+    struct entry *e;
+    while (job->n < n && (e = TAILQ_FIRST(&app->ready))) {
+        outbox_set_unqueue(e);
+        outbox_set_state(e, ENTRY_FETCHING);
+        fill_key(&keys[job->n], e);
+        job->entries[job->n++] = e;
+    }
+    app->fetches++;
+    outbox_sql_fetch(o->sql, o->push->content == PUSH_CONTENT_BODY, keys, job->n,
+                     outbox_job_result, job);
+}
+
+void outbox_pump(struct outbox *o, struct outbox_app *app)
+{
+    bool may = !o->paused && app->gateway && app->opts && clock_mono_ms() >= o->sql_again_ms;
+    while (may && app->fetches < FETCHES_MAX && !TAILQ_EMPTY(&app->ready)) {
+        size_t room = o->gateways.room(app->gateway);
+        size_t busy = app->by_state[ENTRY_FETCHING];
+        if (room <= busy)
+            break;
+        size_t n = room - busy;
+        fetch(o, app, n < OUTBOX_BATCH_MAX ? n : OUTBOX_BATCH_MAX);
+    }
+    release_excess(o, app);
+}
+
+/* Verdicts. */
+
+static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
+                                            const struct push_verdict *v,
+                                            enum outbox_action action, int64_t delay_ms)
+{
+    const struct outbox_flight *flight = e->flight;
+    assert(flight);
+    struct outbox_outcome *out = settle(o, e, action, delay_ms);
+    out->status = v->status;
+    memcpy(out->apns_id, flight->apns_id, sizeof out->apns_id);
+    set_reason(out, v->reason[0] ? v->reason : flight->note);
+    return out;
+}
+
+/* Too many rejections in a row of answers are more likely our mistake (a wrong topic, a wrong
+ * environment) than so many phones gone at once: from then on no device is deleted. */
+static void note_rejection(struct outbox *o, struct outbox_app *app, bool rejected)
+{
+    uint8_t *at = &app->rejected[app->rejected_at];
+    app->rejected_at = (app->rejected_at + 1) % sizeof app->rejected;
+    app->rejected_n += (unsigned)rejected - *at;
+    *at = rejected;
+    bool brake = app->rejected_n > BRAKE_PERCENT;
+    if (brake == app->brake)
+        return;
+    app->brake = brake;
+    if (!brake) {
+        log_info(PREFIX, "app=%s devices are accepted again", app->id);
+        return;
+    }
+    static const char text[] = "more than 20 of the last 100 pushes were rejected for their "
+                               "device: devices are kept, their pushes parked; check topic, "
+                               "environment and key";
+    log_error(PREFIX, "app=%s %s", app->id, text);
+    if (o->hooks.alarm)
+        o->hooks.alarm(o->hooks.ctx, app->id, text);
+}
+
+static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
+                                    const struct push_verdict *v, bool keep_turn)
+{
+    /* An alert that gets too old becomes a badge at its next try; a badge ends here. */
+    if (!e->flight->alert && clock_real_us() - e->newest_us > o->push->max_age_ms * 1000)
+        return settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
+    struct backoff b;
+    backoff_init(&b, RETRY_MIN_MS, RETRY_MAX_MS);
+    b.failures = e->attempts;
+    int64_t delay_ms = backoff_next_ms(&b, crypt_random_u64());
+    if (e->attempts == 0 && v->status == 0) /* a lost connection is soon replaced */
+        delay_ms /= 10;
+    if (delay_ms < v->retry_after_ms)
+        delay_ms = v->retry_after_ms;
+    if (e->attempts < INT16_MAX)
+        e->attempts++;
+    e->keep_turn = keep_turn;
+    bool held = keep_turn || (delay_ms <= MEMORY_DELAY_MS &&
+                              outbox_set_count(o->set) <= o->memory_max / 4 * 3);
+    return settle_answer(o, e, v, held ? OUTBOX_HOLD : OUTBOX_RELEASE, delay_ms);
+}
+
+static void app_stopped(struct outbox *o, struct entry *e, const struct push_verdict *v)
+{
+    e->app->stopped = true;
+    int64_t delay_ms = STOPPED_MS + (int64_t)(crypt_random_u64() % STOPPED_MS);
+    settle_answer(o, e, v, OUTBOX_RELEASE, delay_ms);
+}
+
+/* The answer to a deletion. */
+static void dropped(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    struct entry *e = job->entries[0];
+    if (r && !pg_bool(r, 0, 1)) {
+        log_info(PREFIX, "app=%s a device is gone, registrations=%lld", e->app->id,
+                 (long long)pg_i64(r, 0, 0));
+        if (e->again_us) /* registered and written to since */
+            again(o, e);
+        else
+            outbox_set_remove(o->set, e); /* the entry went with the registration */
+        return;
+    }
+    struct push_verdict v = {.reaction = PUSH_RETRY, .reason = "not stored"};
+    if (r) /* the gateway will know soon */
+        memcpy(v.reason, "registered anew", sizeof "registered anew");
+    retry(o, e, &v, false)->status = OUTBOX_NO_LOG;
+}
+
+static void drop_device(struct outbox *o, struct entry *e, const struct push_verdict *v)
+{
+    const struct outbox_flight *flight = e->flight;
+    assert(flight);
+    note_rejection(o, e->app, true);
+    if (e->app->brake) {
+        settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
+        return;
+    }
+    outbox_set_state(e, ENTRY_SETTLING);
+    e->again_us = 0;
+    struct outbox_outcome out = {.status = v->status};
+    fill_outcome(&out, e);
+    memcpy(out.apns_id, flight->apns_id, sizeof out.apns_id);
+    set_reason(&out, v->reason);
+    int64_t before_us = v->reaction == PUSH_DROP_DEVICE && v->timestamp_ms > 0
+                            ? v->timestamp_ms * 1000
+                            : flight->sent_us;
+    struct outbox_job *job = outbox_job_new(o, 1, dropped);
+    job->entries[0] = e;
+    job->n = 1;
+    outbox_sql_drop(o->sql, &out, before_us, outbox_job_result, job);
+}
+
+void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
+{
+    struct outbox *o = ctx;
+    struct entry *e = request_ctx;
+    assert(o->magic == OUTBOX_MAGIC && e->state == ENTRY_FLYING && e->flight);
+    if (v->status)
+        e->app->answered++;
+    switch (v->reaction) {
+    case PUSH_DONE:
+        e->app->accepted++;
+        note_rejection(o, e->app, false);
+        settle_answer(o, e, v, OUTBOX_END, 0)->badge = e->flight->badge;
+        break;
+    case PUSH_DROP_DEVICE:
+    case PUSH_SUSPECT:
+        drop_device(o, e, v);
+        break;
+    case PUSH_RETRY:
+        retry(o, e, v, false);
+        break;
+    case PUSH_HOLD_DEVICE:
+        retry(o, e, v, true);
+        break;
+    case PUSH_PARK:
+        settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
+        break;
+    case PUSH_APP_STOPPED:
+        app_stopped(o, e, v);
+        break;
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/outbox_set.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/crypt.h"
+#include "base/map.h"
+
+#define FIRST_BUCKETS 256
+
+/* Entries are chained through themselves: with a hundred thousand of them, a copy of each key
+ * in a map would cost more than the entry's own times and states. */
+struct outbox_set {
+    uint8_t seed[16];
+    struct entry **buckets;
+    size_t mask;
+    size_t count;
+    struct entry **heap;
+    size_t heap_n;
+    size_t heap_cap;
+    struct map *accounts;
+    struct map *slots;
+    struct outbox_app *apps;
+};
+
+static void *alloc(size_t size)
+{
+    void *p = calloc(1, size);
+    if (!p)
+        abort();
+    return p;
+}
+
+struct outbox_set *outbox_set_new(void)
+{
+    struct outbox_set *s = alloc(sizeof *s);
+    crypt_random(s->seed, sizeof s->seed);
+    s->buckets = alloc(FIRST_BUCKETS * sizeof(struct entry *));
+    s->mask = FIRST_BUCKETS - 1;
+    s->accounts = map_new();
+    s->slots = map_new();
+    return s;
+}
+
+void outbox_set_free(struct outbox_set **set)
+{
+    struct outbox_set *s = *set;
+    if (!s)
+        return;
+    for (size_t i = 0; i <= s->mask; i++)
+        while (s->buckets[i])
+            outbox_set_remove(s, s->buckets[i]);
+    while (s->apps) {
+        struct outbox_app *app = s->apps;
+        s->apps = app->next;
+        free(app);
+    }
+    map_free(&s->accounts);
+    map_free(&s->slots);
+    free(s->heap);
+    free(s->buckets);
+    free(s);
+    *set = NULL;
+}
+
+size_t outbox_set_count(const struct outbox_set *s)
+{
+    return s->count;
+}
+
+static size_t bucket_of(const struct outbox_set *s, const uint8_t owner[16],
+                        const uint8_t device[16], uint64_t peer)
+{
+    uint8_t key[40];
+    memcpy(key, owner, 16);
+    memcpy(key + 16, device, 16);
+    memcpy(key + 32, &peer, 8);
+    return crypt_siphash(s->seed, key, sizeof key) & s->mask;
+}
+
+static void grow(struct outbox_set *s)
+{
+    struct entry **old = s->buckets;
+    size_t old_n = s->mask + 1;
+    s->buckets = alloc(2 * old_n * sizeof(struct entry *));
+    s->mask = 2 * old_n - 1;
+    for (size_t i = 0; i < old_n; i++)
+        for (struct entry *e = old[i], *next; e; e = next) {
+            next = e->hash_next;
+            size_t at = bucket_of(s, e->account->owner, e->device, e->peer);
+            e->hash_next = s->buckets[at];
+            s->buckets[at] = e;
+        }
+    free(old);
+}
+
+struct entry *outbox_set_find(const struct outbox_set *s, const uint8_t owner[16],
+                              const uint8_t device[16], uint64_t peer)
+{
+    struct entry *e = s->buckets[bucket_of(s, owner, device, peer)];
+    while (e && !(e->peer == peer && memcmp(e->device, device, 16) == 0 &&
+                  memcmp(e->account->owner, owner, 16) == 0))
+        e = e->hash_next;
+    return e;
+}
+
+struct outbox_account *outbox_set_account(const struct outbox_set *s, const uint8_t owner[16])
+{
+    return map_get(s->accounts, owner, 16);
+}
+
+static struct outbox_account *account_of(struct outbox_set *s, const uint8_t owner[16],
+                                         const char *jid)
+{
+    struct outbox_account *a = outbox_set_account(s, owner);
+    if (a)
+        return a;
+    size_t len = strlen(jid);
+    a = alloc(sizeof *a + len + 1);
+    memcpy(a->owner, owner, 16);
+    memcpy(a->jid, jid, len);
+    LIST_INIT(&a->entries);
+    map_put(s->accounts, owner, 16, a);
+    return a;
+}
+
+struct entry *outbox_set_add(struct outbox_set *s, const uint8_t owner[16],
+                             const uint8_t device[16], uint64_t peer, const char *jid,
+                             const char *resource, const char *app)
+{
+    assert(!outbox_set_find(s, owner, device, peer));
+    if (s->count > s->mask)
+        grow(s);
+    size_t len = strlen(resource);
+    struct entry *e = alloc(sizeof *e + len + 1);
+    memcpy(e->device, device, 16);
+    memcpy(e->resource, resource, len);
+    e->peer = peer;
+    e->app = outbox_set_app(s, app);
+    e->account = account_of(s, owner, jid);
+    LIST_INSERT_HEAD(&e->account->entries, e, of_account);
+    size_t at = bucket_of(s, owner, device, peer);
+    e->hash_next = s->buckets[at];
+    s->buckets[at] = e;
+    s->count++;
+    e->state = ENTRY_TIMED;
+    e->app->by_state[ENTRY_TIMED]++;
+    return e;
+}
+
+void outbox_set_remove(struct outbox_set *s, struct entry *e)
+{
+    outbox_set_untime(s, e);
+    outbox_set_unqueue(e);
+    outbox_set_pass_turn(s, e);
+    struct entry **at = &s->buckets[bucket_of(s, e->account->owner, e->device, e->peer)];
+    while (*at != e)
+        at = &(*at)->hash_next;
+    *at = e->hash_next;
+    s->count--;
+    e->app->by_state[e->state]--;
+    LIST_REMOVE(e, of_account);
+    if (LIST_EMPTY(&e->account->entries)) {
+        map_take(s->accounts, e->account->owner, 16);
+        free(e->account);
+    }
+    free(e->flight);
+    free(e);
+}
+
+void outbox_set_state(struct entry *e, enum entry_state state)
+{
+    static const bool may[ENTRY_STATES][ENTRY_STATES] = {
+        [ENTRY_TIMED] = {[ENTRY_READY] = true, [ENTRY_SETTLING] = true},
+        [ENTRY_READY] =
+            {[ENTRY_FETCHING] = true, [ENTRY_SETTLING] = true, [ENTRY_TIMED] = true},
+        [ENTRY_FETCHING] =
+            {[ENTRY_READY] = true, [ENTRY_FLYING] = true, [ENTRY_SETTLING] = true},
+        [ENTRY_FLYING] = {[ENTRY_SETTLING] = true},
+        [ENTRY_SETTLING] = {[ENTRY_TIMED] = true},
+    };
+    assert(may[e->state][state]);
+    e->app->by_state[e->state]--;
+    e->app->by_state[state]++;
+    e->state = state;
+}
+
+/* The heap. */
+
+static void heap_put(struct outbox_set *s, size_t at, struct entry *e)
+{
+    s->heap[at] = e;
+    e->heap_at = (uint32_t)at + 1;
+}
+
+static void heap_up(struct outbox_set *s, size_t at, struct entry *e)
+{
+    while (at > 0 && s->heap[(at - 1) / 2]->due_ms > e->due_ms) {
+        heap_put(s, at, s->heap[(at - 1) / 2]);
+        at = (at - 1) / 2;
+    }
+    heap_put(s, at, e);
+}
+
+static void heap_down(struct outbox_set *s, size_t at, struct entry *e)
+{
+    for (;;) {
+        size_t child = 2 * at + 1;
+        if (child >= s->heap_n)
+            break;
+        if (child + 1 < s->heap_n && s->heap[child + 1]->due_ms < s->heap[child]->due_ms)
+            child++;
+        if (s->heap[child]->due_ms >= e->due_ms)
+            break;
+        heap_put(s, at, s->heap[child]);
+        at = child;
+    }
+    heap_put(s, at, e);
+}
+
+void outbox_set_time(struct outbox_set *s, struct entry *e, int64_t due_ms)
+{
+    outbox_set_untime(s, e);
+    if (s->heap_n == s->heap_cap) {
+        s->heap_cap = s->heap_cap ? 2 * s->heap_cap : 256;
+        s->heap = realloc(s->heap, s->heap_cap * sizeof(struct entry *));
+        if (!s->heap)
+            abort();
+    }
+    e->due_ms = due_ms;
+    heap_up(s, s->heap_n++, e);
+}
+
+void outbox_set_untime(struct outbox_set *s, struct entry *e)
+{
+    if (!e->heap_at)
+        return;
+    size_t at = e->heap_at - 1;
+    e->heap_at = 0;
+    struct entry *last = s->heap[--s->heap_n];
+    if (last == e)
+        return;
+    if (at > 0 && s->heap[(at - 1) / 2]->due_ms > last->due_ms)
+        heap_up(s, at, last);
+    else
+        heap_down(s, at, last);
+}
+
+struct entry *outbox_set_next(const struct outbox_set *s)
+{
+    return s->heap_n ? s->heap[0] : NULL;
+}
+
+/* Queues and turns.  An entry is in its app's queue exactly when it is READY and has the turn,
+ * in its slot's when it is READY and has not. */
+
+void outbox_set_queue(struct outbox_set *s, struct entry *e)
+{
+    assert(e->state == ENTRY_READY);
+    struct outbox_slot *slot = e->slot ? e->slot : map_get(s->slots, e->device, 16);
+    if (!slot) {
+        slot = alloc(sizeof *slot);
+        memcpy(slot->device, e->device, 16);
+        TAILQ_INIT(&slot->waiting);
+        map_put(s->slots, e->device, 16, slot);
+        slot->turn = e;
+    }
+    e->slot = slot;
+    if (slot->turn == e)
+        TAILQ_INSERT_TAIL(&e->app->ready, e, queued);
+    else
+        TAILQ_INSERT_TAIL(&slot->waiting, e, queued);
+}
+
+void outbox_set_requeue(struct entry *e)
+{
+    assert(e->state == ENTRY_READY && e->slot->turn == e);
+    TAILQ_INSERT_HEAD(&e->app->ready, e, queued);
+}
+
+void outbox_set_unqueue(struct entry *e)
+{
+    if (e->state != ENTRY_READY || !e->slot)
+        return;
+    if (e->slot->turn == e) {
+        TAILQ_REMOVE(&e->app->ready, e, queued);
+    } else {
+        TAILQ_REMOVE(&e->slot->waiting, e, queued);
+        e->slot = NULL;
+    }
+}
+
+void outbox_set_pass_turn(struct outbox_set *s, struct entry *e)
+{
+    struct outbox_slot *slot = e->slot;
+    e->slot = NULL;
+    if (!slot || slot->turn != e)
+        return;
+    struct entry *next = TAILQ_FIRST(&slot->waiting);
+    slot->turn = next;
+    if (next) {
+        TAILQ_REMOVE(&slot->waiting, next, queued);
+        TAILQ_INSERT_TAIL(&next->app->ready, next, queued);
+    } else {
+        map_take(s->slots, slot->device, 16);
+        free(slot);
+    }
+}
+
+struct outbox_app *outbox_set_app(struct outbox_set *s, const char *id)
+{
+    for (struct outbox_app *app = s->apps; app; app = app->next)
+        if (strcmp(app->id, id) == 0)
+            return app;
+    size_t len = strlen(id);
+    struct outbox_app *app = alloc(sizeof *app + len + 1);
+    memcpy(app->id, id, len);
+    TAILQ_INIT(&app->ready);
+    app->next = s->apps;
+    s->apps = app;
+    return app;
+}
+
+struct outbox_app *outbox_set_apps(const struct outbox_set *s)
+{
+    return s->apps;
+}

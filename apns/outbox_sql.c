@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/outbox_sql.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/event.h"
+#include "store/pg_array.h"
+
+#define ARRAYS 12
+#define ARRAY_BYTES_MAX (4 * 1024 * 1024)
+#define EPOCH_2020_US INT64_C(1577836800000000)
+
+struct outbox_sql {
+    struct pg_pool *pool;
+    uint8_t worker[16];
+    /* One set of arrays for each statement that takes some; types are fixed at the start. */
+    struct pg_array add[4];
+    struct pg_array badges;
+    struct pg_array fetch[3];
+    struct pg_array settle[ARRAYS];
+};
+
+static const struct pg_statement add_st = {
+    "outbox_add", "SELECT * FROM xs.outbox_add($1::uuid, $2::int, $3::bigint, $4::bigint,"
+                  " $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[])"};
+static const struct pg_statement badges_st = {
+    "outbox_badges", "SELECT * FROM xs.outbox_add_badges($1::uuid, $2::int, $3::bigint,"
+                     " $4::bigint, $5::uuid[])"};
+static const struct pg_statement fetch_st = {
+    "outbox_fetch", "SELECT * FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[],"
+                    " $4::uuid[], $5::bigint[])"};
+static const struct pg_statement settle_st = {
+    "outbox_settle",
+    "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
+    " $5::bigint[], $6::bigint[], $7::int[], $8::bigint[], $9::int[], $10::int[], $11::int[],"
+    " $12::uuid[], $13::text[])"};
+static const struct pg_statement drop_st = {
+    "outbox_drop",
+    "SELECT * FROM xs.device_drop($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint,"
+    " timestamptz 'epoch' + $6::bigint * interval '1 microsecond', $7::uuid, $8::int,"
+    " $9::text)"};
+static const struct pg_statement load_st = {
+    "outbox_load", "SELECT * FROM xs.outbox_load($1::uuid, $2::bigint, $3::int)"};
+static const struct pg_statement walk_st = {
+    "outbox_walk",
+    "SELECT * FROM xs.outbox_walk($1::uuid, $2::uuid, $3::uuid, $4::bigint, $5::int)"};
+static const struct pg_statement wake_st = {"outbox_wake",
+                                            "SELECT xs.outbox_wake($1::text, $2::int)"};
+static const struct pg_statement purge_st = {"outbox_purge",
+                                             "SELECT xs.outbox_purge($1::bigint, $2::int)"};
+static const struct pg_statement depth_st = {
+    "outbox_depth", "SELECT count(*), count(*) FILTER (WHERE state = 2),"
+                    " count(*) FILTER (WHERE state = 3),"
+                    " min(counted_at) FILTER (WHERE state <> 3) FROM xs.outbox"};
+
+static void init_all(struct pg_array *arrays, const enum pg_array_type *types, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        pg_array_init(&arrays[i], types[i], ARRAY_BYTES_MAX);
+}
+
+static void reset_all(struct pg_array *arrays, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        pg_array_reset(&arrays[i]);
+}
+
+static void deinit_all(struct pg_array *arrays, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        pg_array_deinit(&arrays[i]);
+}
+
+struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16])
+{
+    static const enum pg_array_type add[] = {PG_UUID, PG_INT8, PG_INT8, PG_INT8};
+    static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8};
+    static const enum pg_array_type settle[ARRAYS] = {PG_UUID, PG_UUID, PG_INT8, PG_INT8,
+                                                      PG_INT8, PG_INT4, PG_INT8, PG_INT4,
+                                                      PG_INT4, PG_INT4, PG_UUID, PG_TEXT};
+    struct outbox_sql *q = calloc(1, sizeof *q);
+    if (!q)
+        abort();
+    q->pool = pool;
+    memcpy(q->worker, worker, 16);
+    init_all(q->add, add, 4);
+    pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
+    init_all(q->fetch, fetch, 3);
+    init_all(q->settle, settle, ARRAYS);
+    return q;
+}
+
+void outbox_sql_free(struct outbox_sql **q)
+{
+    if (!*q)
+        return;
+    deinit_all((*q)->add, 4);
+    pg_array_deinit(&(*q)->badges);
+    deinit_all((*q)->fetch, 3);
+    deinit_all((*q)->settle, ARRAYS);
+    free(*q);
+    *q = NULL;
+}
+
+/* A generation nobody has used: a time, in the unit of message ids. */
+static int64_t fresh_gen(void)
+{
+    return (clock_real_us() - EPOCH_2020_US) << 8;
+}
+
+static void begin_add(struct outbox_sql *q, struct pg_params *p, bool held, int64_t wait_ms)
+{
+    pg_params_init(p);
+    pg_add_uuid(p, q->worker);
+    pg_add_i32(p, held ? 1 : 2);
+    pg_add_i64(p, fresh_gen());
+    pg_add_i64(p, wait_ms);
+}
+
+bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
+                    const struct unread_change *changes, size_t n, pg_result_fn cb, void *ctx)
+{
+    reset_all(q->add, 4);
+    for (size_t i = 0; i < n; i++) {
+        const struct unread_change *c = &changes[i];
+        if (c->counted == 0 || c->peer == 0)
+            continue;
+        pg_array_add_uuid(&q->add[0], c->owner);
+        pg_array_add_i64(&q->add[1], (int64_t)c->peer);
+        pg_array_add_i64(&q->add[2], c->newest_id);
+        pg_array_add_i64(&q->add[3], c->received_us);
+    }
+    if (q->add[0].count == 0)
+        return false;
+    struct pg_params p;
+    begin_add(q, &p, held, settle_ms);
+    for (size_t i = 0; i < 4; i++)
+        pg_add_array(&p, &q->add[i]);
+    pg_send(conn, &add_st, &p, cb, ctx);
+    return true;
+}
+
+bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
+                           const struct unread_change *changes, size_t n, pg_result_fn cb,
+                           void *ctx)
+{
+    pg_array_reset(&q->badges);
+    const uint8_t *last = NULL;
+    for (size_t i = 0; i < n; i++) { /* sorted by owner */
+        const struct unread_change *c = &changes[i];
+        if (!c->lowered || (last && memcmp(last, c->owner, OWNER_BYTES) == 0))
+            continue;
+        last = c->owner;
+        pg_array_add_uuid(&q->badges, c->owner);
+    }
+    if (q->badges.count == 0)
+        return false;
+    struct pg_params p;
+    begin_add(q, &p, held, wait_ms);
+    pg_add_array(&p, &q->badges);
+    pg_send(conn, &badges_st, &p, cb, ctx);
+    return true;
+}
+
+void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out)
+{
+    pg_uuid(r, row, 0, out->owner);
+    pg_uuid(r, row, 1, out->device);
+    out->peer = (uint64_t)pg_i64(r, row, 2);
+    out->due_ms = pg_i64(r, row, 3);
+    out->attempts = (uint16_t)pg_i64(r, row, 4);
+    out->counted_us = pg_time_us(r, row, 5);
+    out->gen = pg_i64(r, row, 6);
+    out->newest_id = pg_i64(r, row, 7);
+    out->jid = pg_text(r, row, 8);
+    out->resource = pg_text(r, row, 9);
+    out->app = pg_text(r, row, 10);
+}
+
+static void add_key(struct pg_array *arrays, const struct outbox_key *key)
+{
+    pg_array_add_uuid(&arrays[0], key->owner);
+    pg_array_add_uuid(&arrays[1], key->device);
+    pg_array_add_i64(&arrays[2], (int64_t)key->peer);
+}
+
+void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
+                      pg_result_fn cb, void *ctx)
+{
+    assert(n <= OUTBOX_BATCH_MAX);
+    reset_all(q->fetch, 3);
+    for (size_t i = 0; i < n; i++)
+        add_key(q->fetch, &keys[i]);
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, q->worker);
+    pg_add_bool(&p, text);
+    for (size_t i = 0; i < 3; i++)
+        pg_add_array(&p, &q->fetch[i]);
+    pg_pool_send(q->pool, &fetch_st, &p, cb, ctx);
+}
+
+void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out)
+{
+    out->n = (size_t)pg_i64(r, row, 0) - 1;
+    out->gen = pg_i64(r, row, 1);
+    out->newest_id = pg_i64(r, row, 2);
+    out->counted_us = pg_time_us(r, row, 3);
+    out->registered = pg_bool(r, row, 4);
+    out->token = pg_text(r, row, 5);
+    out->badge_sent = (int)pg_i64(r, row, 6);
+    out->badge = (int)pg_i64(r, row, 7);
+    out->unread = (int)pg_i64(r, row, 8);
+    out->muted = pg_bool(r, row, 9);
+    out->peer_jid = pg_text(r, row, 10);
+    out->encrypted = pg_bool(r, row, 11);
+    out->body = pg_is_null(r, row, 12) ? NULL : pg_text(r, row, 12);
+}
+
+void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
+                       pg_result_fn cb, void *ctx)
+{
+    assert(n <= OUTBOX_BATCH_MAX);
+    struct pg_array *a = q->settle;
+    reset_all(a, ARRAYS);
+    for (size_t i = 0; i < n; i++) {
+        const struct outbox_outcome *o = &outcomes[i];
+        add_key(a, &o->key);
+        pg_array_add_i64(&a[3], o->gen);
+        pg_array_add_i64(&a[4], o->newest_id);
+        pg_array_add_i32(&a[5], (int32_t)o->action);
+        pg_array_add_i64(&a[6], o->delay_ms);
+        pg_array_add_i32(&a[7], o->attempts);
+        pg_array_add_i32(&a[8], o->status);
+        pg_array_add_i32(&a[9], o->badge);
+        pg_array_add_uuid(&a[10], o->apns_id);
+        pg_array_add_text(&a[11], o->reason[0] ? o->reason : NULL);
+    }
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, q->worker);
+    for (size_t i = 0; i < ARRAYS; i++)
+        pg_add_array(&p, &a[i]);
+    pg_pool_send(q->pool, &settle_st, &p, cb, ctx);
+}
+
+size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out)
+{
+    *gen_out = pg_i64(r, row, 1);
+    return (size_t)pg_i64(r, row, 0) - 1;
+}
+
+void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *o, int64_t before_us,
+                     pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, o->key.owner);
+    pg_add_uuid(&p, o->key.device);
+    pg_add_i64(&p, (int64_t)o->key.peer);
+    pg_add_i64(&p, o->gen);
+    pg_add_i64(&p, o->newest_id);
+    pg_add_i64(&p, before_us);
+    pg_add_uuid(&p, o->apns_id);
+    pg_add_i32(&p, o->status);
+    pg_add_text(&p, o->reason);
+    pg_pool_send(q->pool, &drop_st, &p, cb, ctx);
+}
+
+void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
+                     void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, q->worker);
+    pg_add_i64(&p, ahead_ms);
+    pg_add_i32(&p, (int32_t)limit);
+    pg_pool_send(q->pool, &load_st, &p, cb, ctx);
+}
+
+void outbox_sql_walk(struct outbox_sql *q, const uint8_t owner[16], const uint8_t device[16],
+                     uint64_t peer, unsigned limit, pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, q->worker);
+    pg_add_uuid(&p, owner);
+    pg_add_uuid(&p, device);
+    pg_add_i64(&p, (int64_t)peer);
+    pg_add_i32(&p, (int32_t)limit);
+    pg_pool_send(q->pool, &walk_st, &p, cb, ctx);
+}
+
+void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_text(&p, app);
+    pg_add_i32(&p, 10000);
+    pg_pool_send(q->pool, &wake_st, &p, cb, ctx);
+}
+
+void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
+                      pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i64(&p, history_ms);
+    pg_add_i32(&p, (int32_t)limit);
+    pg_pool_send(q->pool, &purge_st, &p, cb, ctx);
+}
+
+void outbox_sql_depth(struct outbox_sql *q, pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_pool_send(q->pool, &depth_st, &p, cb, ctx);
+}

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The outbox's statements: arguments to arrays, rows to structs.  The work is done by the
+ * functions of schema 002.
+ */
+#ifndef APNS_OUTBOX_SQL_H
+#define APNS_OUTBOX_SQL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "store/pg.h"
+
+struct unread_change;
+struct outbox_sql;
+
+#define OUTBOX_BATCH_MAX 512 /* entries read or settled by one statement */
+#define OUTBOX_REASON_BYTES 96
+
+/* Keeps the arrays' memory between calls.  worker: 16 bytes, copied. */
+struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]);
+void outbox_sql_free(struct outbox_sql **q);
+
+/* An entry this worker holds now: of add, add_badges and load.  Strings live as long as r. */
+struct outbox_row {
+    uint8_t owner[16];
+    uint8_t device[16];
+    uint64_t peer;
+    int64_t due_ms; /* from now */
+    uint16_t attempts;
+    int64_t counted_us;
+    int64_t gen;
+    int64_t newest_id;
+    const char *jid;
+    const char *resource;
+    const char *app;
+};
+void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out);
+
+/* Into the open transaction on conn.  held: false when there is no room in memory, so that
+ * they wait in the database.  False when there was nothing to send: cb is not called. */
+bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
+                    const struct unread_change *changes, size_t n, pg_result_fn cb, void *ctx);
+bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
+                           const struct unread_change *changes, size_t n, pg_result_fn cb,
+                           void *ctx);
+
+struct outbox_key {
+    uint8_t owner[16];
+    uint8_t device[16];
+    uint64_t peer;
+};
+
+struct outbox_fetched {
+    size_t n; /* which of the keys, from 0 */
+    int64_t gen;
+    int64_t newest_id;
+    int64_t counted_us;
+    bool registered;
+    const char *token;
+    int badge_sent;
+    int badge;
+    int unread; /* of the conversation */
+    bool muted;
+    const char *peer_jid;
+    bool encrypted;
+    const char *body; /* NULL: none, or not asked for */
+};
+void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
+                      pg_result_fn cb, void *ctx);
+void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out);
+
+enum outbox_action { OUTBOX_END = 0, OUTBOX_HOLD = 1, OUTBOX_RELEASE = 2, OUTBOX_PARK = 3 };
+#define OUTBOX_NO_LOG (-1)
+#define OUTBOX_BADGE_UNKNOWN (-1) /* the phone made its own */
+#define OUTBOX_BADGE_SAME (-2)    /* the phone was told none */
+
+struct outbox_outcome {
+    struct outbox_key key;
+    int64_t gen;
+    int64_t newest_id;
+    enum outbox_action action;
+    int64_t delay_ms;
+    int attempts;
+    int status;
+    int badge;
+    uint8_t apns_id[16]; /* zero: nothing was sent */
+    char reason[OUTBOX_REASON_BYTES];
+};
+/* The result's rows name those that did not end, because something happened meanwhile. */
+void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
+                       pg_result_fn cb, void *ctx);
+/* Index from 0; its generation now. */
+size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out);
+
+/* Registrations of before before_us go; columns: how many went, is this owner's still there.
+ */
+void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *outcome,
+                     int64_t before_us, pg_result_fn cb, void *ctx);
+
+void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
+                     void *ctx);
+/* Rows: owner, device, peer, mine; a page is full when it has limit rows. */
+void outbox_sql_walk(struct outbox_sql *q, const uint8_t owner[16], const uint8_t device[16],
+                     uint64_t peer, unsigned limit, pg_result_fn cb, void *ctx);
+void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, void *ctx);
+/* One row: how many were forgotten, at most limit. */
+void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
+                      pg_result_fn cb, void *ctx);
+/* One row: all, waiting, parked, and when the oldest that is not parked was counted. */
+void outbox_sql_depth(struct outbox_sql *q, pg_result_fn cb, void *ctx);
+
+#endif

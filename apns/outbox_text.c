@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a push says, and the names it goes under: all of them hashes that only we can make. */
+#include <string.h>
+
+#include "apns/gateway.h"
+#include "apns/opts.h"
+#include "apns/outbox_int.h"
+#include "apns/payload.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+
+/* A badge of 0 stays true until something new comes, so it may wait as long as APNs keeps it.
+ */
+#define STORED_S (28 * 24 * 3600)
+
+/* What a name is for: part of what is hashed, so that one never says anything of another. */
+enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH };
+
+static void hash_name(const struct outbox *o, enum name_kind kind, const struct entry *e,
+                      int64_t gen, uint8_t out[SHA256_BYTES])
+{
+    uint8_t text[1 + 16 + 16 + 8 + 8] = {(uint8_t)kind};
+    if (kind != NAME_BADGE) {
+        memcpy(text + 1, e->account->owner, 16);
+        memcpy(text + 33, &e->peer, 8);
+    }
+    if (kind != NAME_CONVERSATION)
+        memcpy(text + 17, e->device, 16);
+    memcpy(text + 41, &gen, 8);
+    crypt_hmac_sha256(o->key, sizeof o->key, text, sizeof text, out);
+}
+
+static void hex16(const uint8_t *raw, char *out)
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < 16; i++) {
+        out[2 * i] = digits[raw[i] >> 4];
+        out[2 * i + 1] = digits[raw[i] & 15];
+    }
+    out[32] = '\0';
+}
+
+/* Made from what names the generation, so that a resend has the same id after a crash too. */
+void outbox_apns_id(const struct outbox *o, const struct entry *e, int64_t gen,
+                    uint8_t out[16])
+{
+    uint8_t hash[SHA256_BYTES];
+    hash_name(o, NAME_PUSH, e, gen, hash);
+    memcpy(out, hash, 16);
+    out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
+    out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
+}
+
+/* The part of the peer's address that a person would call the name. */
+static const char *sender_name(const char *jid, char *out, size_t size)
+{
+    size_t len = strcspn(jid, "@");
+    if (jid[len] == '\0' || len >= size)
+        return jid;
+    memcpy(out, jid, len);
+    out[len] = '\0';
+    return out;
+}
+
+static void compose_alert(struct outbox *o, const struct entry *e,
+                          const struct outbox_fetched *f, const char *thread)
+{
+    char name[256];
+    payload_alert(&o->payload, &(struct payload_alert_opts){
+                                   .content = o->push->content,
+                                   .sender = sender_name(f->peer_jid, name, sizeof name),
+                                   .body = f->body,
+                                   .encrypted = f->encrypted,
+                                   .badge = f->badge > 0 ? (unsigned)f->badge : 0,
+                                   .sound = e->app->opts->sound,
+                                   .thread = thread,
+                               });
+}
+
+void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox_fetched *f,
+                    bool alert, char collapse_id[65], struct push_request *out)
+{
+    uint8_t hash[SHA256_BYTES];
+    int64_t now_s = clock_real_us() / 1000000;
+    *out = (struct push_request){.token = f->token, .type = PUSH_ALERT};
+    buf_reset(&o->payload);
+    if (alert) {
+        hash_name(o, NAME_CONVERSATION, e, 0, hash);
+        hex16(hash, collapse_id);
+        compose_alert(o, e, f, collapse_id);
+        out->priority = 10;
+        out->expiration_s = f->counted_us / 1000000 + o->push->max_age_ms / 1000;
+        if (out->expiration_s < now_s + 60)
+            out->expiration_s = now_s + 60;
+    } else {
+        hash_name(o, NAME_BADGE, e, 0, hash);
+        hex16(hash, collapse_id);
+        payload_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
+        out->priority = 5;
+        out->expiration_s = f->badge > 0 ? 0 : now_s + STORED_S;
+    }
+    out->collapse_id = collapse_id;
+    out->payload = buf_data(&o->payload);
+    out->payload_len = buf_len(&o->payload);
+}

@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the outbox does by itself: taking over from dead workers, loading what is due,
+ * forgetting what is old, counting.  Each statement starts the next; a failure ends the round.
+ */
+#include "apns/opts.h"
+#include "apns/outbox_int.h"
+#include "base/clock.h"
+#include "store/pg.h"
+
+#define LOAD_PAGE 1000
+#define WALK_PAGE 2000
+#define PURGE_PAGE 5000
+
+static void round_ends(struct outbox *o, bool ok)
+{
+    o->upkeep_running = false;
+    o->upkeep_ms = clock_mono_ms() +
+                   (!ok || o->more || o->released ? OUTBOX_ROUND_SOON_MS : OUTBOX_ROUND_MS);
+}
+
+static void depth_counted(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (r) {
+        o->stored = pg_i64(r, 0, 0);
+        o->retry = pg_i64(r, 0, 1);
+        o->parked = pg_i64(r, 0, 2);
+        o->oldest_us = pg_time_us(r, 0, 3);
+    }
+    round_ends(o, r != NULL);
+}
+
+static void purged(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (!r) {
+        round_ends(o, false);
+    } else if (pg_i64(r, 0, 0) >= PURGE_PAGE) {
+        outbox_sql_purge(o->sql, o->push->history_ms, PURGE_PAGE, outbox_job_result,
+                         outbox_job_new(o, 0, purged));
+    } else if (clock_mono_ms() < o->depth_ms) {
+        round_ends(o, true);
+    } else {
+        o->depth_ms = clock_mono_ms() + OUTBOX_ROUND_MS;
+        outbox_sql_depth(o->sql, outbox_job_result, outbox_job_new(o, 0, depth_counted));
+    }
+}
+
+static void load(struct outbox *o);
+
+static void loaded(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    if (!r) {
+        /* It may have been done all the same: the walk finds what is ours. */
+        o->reconcile = true;
+        round_ends(o, false);
+        return;
+    }
+    for (int i = 0; i < pg_rows(r); i++) {
+        struct outbox_row row;
+        outbox_sql_row(r, i, &row);
+        outbox_adopt(o, &row);
+    }
+    o->more = (size_t)pg_rows(r) == job->n;
+    load(o);
+}
+
+/* Memory is filled from the database only to three quarters: new entries need room too. */
+static size_t load_limit(const struct outbox *o)
+{
+    size_t full = o->memory_max / 4 * 3;
+    size_t held = outbox_set_count(o->set);
+    size_t room = full > held ? full - held : 0;
+    return room < LOAD_PAGE ? room : LOAD_PAGE;
+}
+
+static void load(struct outbox *o)
+{
+    size_t limit = load_limit(o);
+    if (limit == 0 || !o->more) {
+        outbox_sql_purge(o->sql, o->push->history_ms, PURGE_PAGE, outbox_job_result,
+                         outbox_job_new(o, 0, purged));
+        return;
+    }
+    struct outbox_job *job = outbox_job_new(o, 0, loaded);
+    job->n = limit;
+    outbox_sql_load(o->sql, OUTBOX_ROUND_MS, (unsigned)limit, outbox_job_result, job);
+}
+
+static void walk(struct outbox *o);
+
+/* Ours without our knowing: the answer that told of it was lost.  It goes back to the waiting
+ * ones, from where it is loaded like any other. */
+static void release_unknown(struct outbox *o, const struct pg_result *r, int row)
+{
+    const struct outbox_key *at = &o->walk;
+    if (pg_bool(r, row, 3) && !outbox_set_find(o->set, at->owner, at->device, at->peer))
+        outbox_release_unknown(o, at);
+}
+
+static void walked(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (!r) {
+        o->reconcile = true;
+        round_ends(o, false);
+        return;
+    }
+    int n = pg_rows(r);
+    for (int i = 0; i < n; i++) {
+        pg_uuid(r, i, 0, o->walk.owner);
+        pg_uuid(r, i, 1, o->walk.device);
+        o->walk.peer = (uint64_t)pg_i64(r, i, 2);
+        release_unknown(o, r, i);
+    }
+    if (n == WALK_PAGE) {
+        walk(o);
+        return;
+    }
+    o->walked = true;
+    o->more = true;
+    load(o);
+}
+
+static void walk(struct outbox *o)
+{
+    outbox_sql_walk(o->sql, o->walk.owner, o->walk.device, o->walk.peer, WALK_PAGE,
+                    outbox_job_result, outbox_job_new(o, 0, walked));
+}
+
+void outbox_upkeep(struct outbox *o, int64_t now_ms)
+{
+    if (!o->started || o->upkeep_running || now_ms < o->upkeep_ms || now_ms < o->sql_again_ms)
+        return;
+    o->upkeep_running = true;
+    o->released = false;
+    o->more = true;
+    if (o->walked && !o->reconcile) {
+        load(o);
+        return;
+    }
+    o->reconcile = false;
+    o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};
+    walk(o);
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/payload.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/utf8.h"
+
+#define ELLIPSIS "\xE2\x80\xA6"
+#define UNKNOWN "\xEF\xBF\xBD" /* U+FFFD */
+#define BADGE_START "{\"aps\":{\"badge\":"
+
+/* In bytes of JSON, so that the text of the message is never left without room. */
+#define TITLE_MAX 512
+#define SOUND_MAX 256
+#define THREAD_MAX 256
+
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7F && c != '"' && c != '\\';
+}
+
+/* One character of input as JSON; returns the bytes of input it took. */
+static size_t escape_char(const char *text, size_t len, char out[8], size_t *out_len)
+{
+    static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+    size_t n = utf8_char(text, len);
+    if (n == 0) {
+        memcpy(out, UNKNOWN, 3);
+        *out_len = 3;
+        return 1;
+    }
+    for (const char *s = shorts; n == 1 && *s; s += 2) {
+        if (*s == *text) {
+            out[0] = '\\';
+            out[1] = s[1];
+            *out_len = 2;
+            return 1;
+        }
+    }
+    if ((unsigned char)*text < 0x20) {
+        *out_len = (size_t)snprintf(out, 8, "\\u%04x", (unsigned char)*text);
+        return 1;
+    }
+    memcpy(out, text, n);
+    *out_len = n;
+    return n;
+}
+
+/* A quoted string of at most max bytes, quotes included. */
+static void add_string(struct buf *b, const char *text, size_t max)
+{
+    assert(max >= 2 + strlen(ELLIPSIS));
+    char *out = (char *)buf_reserve(b, max);
+    if (!out)
+        return;
+    size_t len = strlen(text), room = max - 1, used = 1;
+    size_t fits = 1; /* how much of used leaves room for an ellipsis */
+    out[0] = '"';
+    for (size_t i = 0; i < len;) {
+        char json[8];
+        size_t json_len;
+        if (is_plain(text[i]) && used + strlen(ELLIPSIS) < room) {
+            out[used++] = text[i++];
+            fits = used;
+            continue;
+        }
+        i += escape_char(text + i, len - i, json, &json_len);
+        if (used + json_len > room) {
+            memcpy(out + fits, ELLIPSIS, strlen(ELLIPSIS));
+            used = fits + strlen(ELLIPSIS);
+            break;
+        }
+        memcpy(out + used, json, json_len);
+        used += json_len;
+        if (used + strlen(ELLIPSIS) <= room)
+            fits = used;
+    }
+    out[used++] = '"';
+    buf_commit(b, used);
+}
+
+static const char *body_text(const struct payload_alert_opts *o, char count[32])
+{
+    switch (o->content) {
+    case PUSH_CONTENT_NONE:
+    case PUSH_CONTENT_SENDER:
+        break;
+    case PUSH_CONTENT_COUNT:
+        snprintf(count, 32, o->badge == 1 ? "%u unread message" : "%u unread messages",
+                 o->badge);
+        return count;
+    case PUSH_CONTENT_BODY:
+        if (o->encrypted)
+            return "Encrypted message";
+        if (o->body && *o->body)
+            return o->body;
+        break;
+    }
+    return "New message";
+}
+
+static bool shows_sender(const struct payload_alert_opts *o)
+{
+    return (o->content == PUSH_CONTENT_SENDER || o->content == PUSH_CONTENT_BODY) &&
+           o->sender && *o->sender;
+}
+
+/* The alert comes last and its text at the very end, so that it gets all the room left. */
+void payload_alert(struct buf *b, const struct payload_alert_opts *o)
+{
+    static const char end[] = "}}}";
+    char text[32];
+    size_t start = buf_len(b);
+    buf_add_char(b, '{');
+    if (o->thread) {
+        buf_add_str(b, "\"conversation\":");
+        add_string(b, o->thread, THREAD_MAX);
+        buf_add_char(b, ',');
+    }
+    snprintf(text, sizeof text, "%u", o->badge);
+    buf_add_str(b, BADGE_START + 1);
+    buf_add_str(b, text);
+    if (o->sound && *o->sound) {
+        buf_add_str(b, ",\"sound\":");
+        add_string(b, o->sound, SOUND_MAX);
+    }
+    if (o->thread) {
+        buf_add_str(b, ",\"thread-id\":");
+        add_string(b, o->thread, THREAD_MAX);
+    }
+    buf_add_str(b, ",\"mutable-content\":1,\"alert\":{");
+    if (shows_sender(o)) {
+        buf_add_str(b, "\"title\":");
+        add_string(b, o->sender, TITLE_MAX);
+        buf_add_char(b, ',');
+    }
+    buf_add_str(b, "\"body\":");
+    size_t used = buf_len(b) - start + sizeof end - 1;
+    add_string(b, body_text(o, text), PAYLOAD_MAX - used);
+    buf_add_str(b, end);
+}
+
+void payload_badge(struct buf *b, unsigned badge)
+{
+    buf_addf(b, BADGE_START "%u}}", badge);
+}
+
+bool payload_is_badge(const uint8_t *payload, size_t len)
+{
+    size_t start = strlen(BADGE_START);
+    if (len < start + 3 || memcmp(payload, BADGE_START, start) != 0)
+        return false;
+    while (start < len && payload[start] >= '0' && payload[start] <= '9')
+        start++;
+    return len - start == 2 && payload[start] == '}' && payload[start + 1] == '}';
+}

@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/ingest_int.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "archive/known.h"
+#include "base/clock.h"
+
+#define IDLE_S 5 /* how often the stored place of idle lanes follows the reader */
+
+static struct ingest *checked(void *arg)
+{
+    struct ingest *ing = arg;
+    assert(ing->magic == INGEST_MAGIC);
+    return ing;
+}
+
+static void *zeroed(size_t n, size_t size)
+{
+    void *at = calloc(n ? n : 1, size);
+    if (!at)
+        abort();
+    return at;
+}
+
+/* --- life ------------------------------------------------------------------------------- */
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    ingest_schedule(checked(arg));
+}
+
+/* A lane without traffic keeps its place of long ago, and a new worker would read from there;
+ * so it follows from time to time. */
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct ingest *ing = checked(arg);
+    for (unsigned l = 0; l < ing->lanes_n; l++)
+        for (unsigned s = 0; s < ing->spools; s++)
+            if (ing->lanes[l].stored[s] < ing->reader[s])
+                ing->lanes[l].advance_due = true;
+    ingest_schedule(ing);
+}
+
+struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opts)
+{
+    struct ingest *ing = zeroed(1, sizeof *ing);
+    ing->magic = INGEST_MAGIC;
+    ing->base = base;
+    ing->hooks = opts->hooks;
+    ing->archive = opts->archive;
+    ing->spools = opts->spools;
+    ing->spool_ids = zeroed(opts->spools, sizeof *ing->spool_ids);
+    if (opts->spools)
+        memcpy(ing->spool_ids, opts->spool_ids, opts->spools * sizeof *ing->spool_ids);
+    ing->queue_bytes_max = opts->queue_bytes_max;
+    ing->queue_rows_max = opts->queue_rows_max;
+    ing->reader = zeroed(opts->spools, sizeof *ing->reader);
+    ing->known = known_new();
+    ing->turn = event_new(base, -1, 0, on_turn, ing);
+    ing->retry = evtimer_new(base, on_turn, ing);
+    ing->idle = event_new(base, -1, EV_PERSIST, on_idle, ing);
+    if (!ing->turn || !ing->retry || !ing->idle)
+        abort();
+    event_add(ing->idle, &(struct timeval){IDLE_S, 0});
+    ingest_run_start(ing, opts->url);
+    return ing;
+}
+
+static void waiter_free(struct waiter *w)
+{
+    event_free(w->timer);
+    free(w);
+}
+
+void ingest_free(struct ingest **ingp)
+{
+    struct ingest *ing = *ingp;
+    if (!ing)
+        return;
+    ingest_run_stop(ing);
+    while (ing->waiters) {
+        struct waiter *w = ing->waiters;
+        ing->waiters = w->next;
+        w->done(w->ctx, false);
+        waiter_free(w);
+    }
+    for (unsigned l = 0; l < ing->lanes_n; l++) {
+        queue_free(&ing->lanes[l].queue);
+        free(ing->lanes[l].stored);
+    }
+    event_free(ing->turn);
+    event_free(ing->retry);
+    event_free(ing->idle);
+    rows_free(&ing->rows);
+    ident_free(&ing->ident);
+    known_free(&ing->known);
+    free(ing->lanes);
+    free(ing->reader);
+    free(ing->spool_ids);
+    ing->magic = 0;
+    free(ing);
+    *ingp = NULL;
+}
+
+bool ingest_ready(const struct ingest *ing)
+{
+    return ing->ident != NULL;
+}
+
+struct ident *ingest_ident(struct ingest *ing)
+{
+    return ing->ident;
+}
+
+/* --- places ----------------------------------------------------------------------------- */
+
+uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
+{
+    assert(spool < ing->spools);
+    uint64_t min = UINT64_MAX;
+    for (unsigned l = 0; l < ing->lanes_n; l++)
+        if (ing->lanes[l].stored[spool] < min)
+            min = ing->lanes[l].stored[spool];
+    return ing->lanes_n ? min : 0;
+}
+
+void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
+{
+    assert(spool < ing->spools);
+    if (end > ing->reader[spool])
+        ing->reader[spool] = end;
+}
+
+uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
+{
+    assert(spool < ing->spools);
+    uint64_t min = ing->reader[spool];
+    for (unsigned l = 0; l < ing->lanes_n; l++) {
+        uint64_t begin = queue_first_begin(ing->lanes[l].queue, spool, 0);
+        if (begin < min)
+            min = begin;
+    }
+    return min;
+}
+
+/* --- taking ----------------------------------------------------------------------------- */
+
+size_t ingest_queue_rows(const struct ingest *ing)
+{
+    size_t sum = 0;
+    for (unsigned l = 0; l < ing->lanes_n; l++)
+        sum += queue_count(ing->lanes[l].queue);
+    return sum;
+}
+
+size_t ingest_queue_bytes(const struct ingest *ing)
+{
+    size_t sum = 0;
+    for (unsigned l = 0; l < ing->lanes_n; l++)
+        sum += queue_bytes(ing->lanes[l].queue);
+    return sum;
+}
+
+static struct lane *lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES])
+{
+    return &ing->lanes[ident_lane(ing->ident, owner)];
+}
+
+enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
+{
+    assert(ev->place.spool < ing->spools);
+    if (!ing->ident || ingest_queue_rows(ing) >= ing->queue_rows_max ||
+        ingest_queue_bytes(ing) >= ing->queue_bytes_max)
+        return INGEST_FULL;
+    /* What lies before this stanza was offered; the stanza itself may have more events. */
+    ingest_passed(ing, ev->place.spool, ev->place.begin);
+    struct write writes[WRITES_MAX];
+    size_t n = rows_from_event(ing->rows, ev, writes);
+    for (size_t i = 0; i < n; i++) {
+        struct lane *lane = lane_of(ing, writes[i].owner);
+        if (ev->place.end <= lane->stored[ev->place.spool])
+            continue; /* committed before we started to read again */
+        queue_add(lane->queue, &writes[i], &ev->place, ev->received_us, ++lane->seq);
+    }
+    if (n > 0 && !event_pending(ing->turn, EV_TIMEOUT, NULL))
+        event_active(ing->turn, EV_TIMEOUT, 0);
+    return INGEST_TAKEN;
+}
+
+/* --- waiting ---------------------------------------------------------------------------- */
+
+static bool is_done(const struct waiter *w)
+{
+    if (!w->lane)
+        return false;
+    const struct op *oldest = queue_oldest(w->lane->queue);
+    return !oldest || oldest->seq > w->seq;
+}
+
+static void unlink_waiter(struct waiter *w)
+{
+    struct waiter **at = &w->ing->waiters;
+    while (*at != w)
+        at = &(*at)->next;
+    *at = w->next;
+}
+
+static void on_deadline(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct waiter *w = arg;
+    unlink_waiter(w);
+    w->done(w->ctx, is_done(w));
+    waiter_free(w);
+}
+
+/* A callback may start to wait again, so the done ones are taken out of the list first. */
+void ingest_tell_waiters(struct ingest *ing, const struct lane *lane)
+{
+    struct waiter *done = NULL, **end = &done;
+    for (struct waiter **at = &ing->waiters; *at;) {
+        struct waiter *w = *at;
+        if (w->lane != lane || !is_done(w)) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = NULL;
+        *end = w;
+        end = &w->next;
+    }
+    while (done) {
+        struct waiter *w = done;
+        done = w->next;
+        w->done(w->ctx, true);
+        waiter_free(w);
+    }
+}
+
+static void wait_for(struct ingest *ing, struct lane *lane, int64_t deadline_mono_ms,
+                     ingest_done_fn done, void *ctx)
+{
+    struct waiter *w = zeroed(1, sizeof *w);
+    *w = (struct waiter){
+        .next = ing->waiters, .ing = ing, .lane = lane, .done = done, .ctx = ctx};
+    w->timer = evtimer_new(ing->base, on_deadline, w);
+    if (!w->timer)
+        abort();
+    ing->waiters = w;
+    int64_t ms = 0;
+    if (lane) {
+        w->seq = lane->seq;
+        ms = is_done(w) ? 0 : deadline_mono_ms - clock_mono_ms();
+    }
+    if (ms < 0)
+        ms = 0;
+    event_add(w->timer, &(struct timeval){ms / 1000, (ms % 1000) * 1000});
+}
+
+void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
+                 ingest_done_fn done, void *ctx)
+{
+    struct lane *lane = NULL;
+    if (ing->ident) {
+        uint8_t owner[OWNER_BYTES];
+        ident_owner(ing->ident, owner_jid, owner);
+        lane = lane_of(ing, owner);
+    }
+    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+}
+
+void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
+                      int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
+{
+    struct lane *lane = NULL;
+    if (ing->ident) {
+        struct write w = {.kind = WRITE_READ, .owner_jid = owner_jid, .peer_jid = peer_jid};
+        ident_owner(ing->ident, owner_jid, w.owner);
+        if (peer_jid)
+            w.peer = ident_peer(ing->ident, w.owner, peer_jid);
+        lane = lane_of(ing, w.owner);
+        queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
+        event_active(ing->turn, EV_TIMEOUT, 0);
+    }
+    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+}
+
+/* --- stats ------------------------------------------------------------------------------ */
+
+void ingest_get_stats(const struct ingest *ing, struct ingest_stats *out)
+{
+    *out = ing->stats;
+    out->up = ing->up;
+    out->queue_rows = ingest_queue_rows(ing);
+    out->queue_bytes = ingest_queue_bytes(ing);
+    out->oldest_queued_us = 0;
+    for (unsigned l = 0; l < ing->lanes_n; l++) {
+        const struct op *oldest = queue_oldest(ing->lanes[l].queue);
+        if (oldest && (!out->oldest_queued_us || oldest->received_us < out->oldest_queued_us))
+            out->oldest_queued_us = oldest->received_us;
+    }
+}

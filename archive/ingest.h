@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Events to committed rows and right counts: each exactly once per owner, whatever happens to
+ * the connection in between.  Events are copied into the queue of their owner's lane; two
+ * lanes at a time are written, each by one transaction that also advances the stored place in
+ * the spool.  It knows no server, no push and no query.
+ */
+#ifndef ARCHIVE_INGEST_H
+#define ARCHIVE_INGEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/event.h"
+
+struct archive_opts;
+struct event_base;
+struct ident;
+struct ingest;
+struct pg;
+
+struct ingest_hooks {
+    /* Inside the open transaction of one batch, after rows and counters were sent: pg_send
+     * what belongs to the same transaction, without pg_flush or pg_sync; it is committed
+     * next.  Counts read by such a statement are the new ones.  changes: one for each
+     * conversation whose count of unread changed, sorted by owner.  Not called for none.
+     * The same batch may be sent again when the first try failed: committed(false) comes in
+     * between. */
+    void (*batch)(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n);
+    /* The outcome of the last batch on conn, called once after each batch call.  When the
+     * connection died in COMMIT this comes only after the stored position told the truth. */
+    void (*committed)(void *ctx, struct pg *conn, bool ok);
+    /* Places were committed, or there is room again after INGEST_FULL. */
+    void (*progress)(void *ctx);
+    /* PostgreSQL takes rows, or it does not and why; called at every change of either. */
+    void (*state)(void *ctx, bool up, const char *why);
+    void *ctx;
+};
+
+struct ingest_opts {
+    const char *url;                    /* libpq's; copied */
+    const struct archive_opts *archive; /* borrowed until ingest_free */
+    unsigned spools;
+    const uint8_t (*spool_ids)[16]; /* one for each spool; copied */
+    size_t queue_bytes_max;
+    size_t queue_rows_max;
+    struct ingest_hooks hooks; /* any may be NULL */
+};
+
+enum ingest_answer {
+    INGEST_TAKEN,
+    INGEST_FULL, /* nothing of it was taken: offer it again after progress() */
+};
+
+/* Starts connecting.  Never NULL. */
+struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opts);
+/* What is queued is forgotten (the spool has it); waiting callbacks hear false. */
+void ingest_free(struct ingest **ing);
+
+/* Keys and positions are known, so events can be taken.  Stays true when PostgreSQL goes away
+ * later: events are queued until the queue is full. */
+bool ingest_ready(const struct ingest *ing);
+/* NULL until ready, then the same until ingest_free. */
+struct ident *ingest_ident(struct ingest *ing);
+
+/* Once ready: reading a spool must start here (or at its oldest byte, when that is later). */
+uint64_t ingest_start_position(const struct ingest *ing, unsigned spool);
+
+/* Copies what it needs.  Events of one spool come in order of place.  Always FULL until ready.
+ */
+enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev);
+/* All events of bytes below end were taken, or there were none.  Must be called after the
+ * last event of a stanza: the stored position never passes this. */
+void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end);
+/* What lies below is committed or was nothing for the archive: it may be deleted. */
+uint64_t ingest_committed(const struct ingest *ing, unsigned spool);
+
+typedef void (*ingest_done_fn)(void *ctx, bool done);
+/* done(true) when everything taken for this owner up to now is committed, done(false) at the
+ * deadline.  Never before this returned. */
+void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
+                 ingest_done_fn done, void *ctx);
+/* Reads everything up to now of one conversation, or of all (peer_jid NULL).  After
+ * done(false) it still happens once PostgreSQL is back, except when not ready or after
+ * ingest_free. */
+void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
+                      int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+
+struct ingest_stats {
+    bool up;
+    uint64_t rows;       /* stored since the start */
+    uint64_t batches;    /* committed */
+    uint64_t duplicates; /* copies of what was stored already */
+    uint64_t quarantined;
+    uint64_t retries; /* batches that failed and were tried again */
+    size_t queue_rows;
+    size_t queue_bytes;
+    int64_t oldest_queued_us; /* receive time of the oldest queued event, 0 when none */
+    char last_error[256];     /* "" when there was none since the last good batch */
+};
+void ingest_get_stats(const struct ingest *ing, struct ingest_stats *out);
+
+#endif

@@ -1,0 +1,458 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/lane_int.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/ident.h"
+#include "archive/known.h"
+#include "base/clock.h"
+
+#define ARRAY_BYTES_MAX ((size_t)512 << 20)
+#define DAY_US INT64_C(86400000000)
+#define CLOCK_SLACK "2 s" /* ids never run further ahead of the database's clock */
+
+/* --- statements ------------------------------------------------------------------------- */
+
+static const struct pg_statement lock_lane = {
+    "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "'"
+                 " FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
+
+static const struct pg_statement advance = {
+    "lane_advance",
+    "SELECT 1 FROM xs.advance($1::int::smallint, $2::uuid, $3::bigint, $4::bigint)"};
+
+/* The bound on id opens only the partitions that can hold a copy; what exactly is a copy is
+ * decided by the caller. */
+static const struct pg_statement probe = {
+    "lane_probe", "SELECT d.n::int, m.id, m.sent_at"
+                  " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
+                  "   AS d (owner, ref_id, ref_body, n)"
+                  " JOIN xs.message m ON m.owner = d.owner AND m.ref_id = d.ref_id"
+                  "   AND m.ref_body = d.ref_body"
+                  " WHERE m.id >= $4::bigint AND m.id <= $5::bigint"};
+
+static const struct pg_statement read_convs = {
+    "lane_convs",
+    "SELECT d.n::int, c.last_id, c.read_id, c.unread, c.peer_read_id, c.pending_ref,"
+    "   c.pending_at"
+    " FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS d (owner, peer, n)"
+    " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"};
+
+/* The row that a marker, bounce or retraction means, and for the owner's own markers how many
+ * counted rows it reads. */
+static const struct pg_statement read_targets = {
+    "lane_targets",
+    "SELECT d.n::int, t.id, t.flags,"
+    "   CASE WHEN d.mark AND t.id > c.read_id THEN"
+    "     (SELECT count(*) FROM xs.message m WHERE m.owner = d.owner AND m.peer = d.peer"
+    "        AND m.id > c.read_id AND m.id <= t.id AND m.flags & 1 = 1)"
+    "   ELSE 0 END"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[]) WITH ORDINALITY"
+    "   AS d (owner, peer, ref_id, mark, n)"
+    " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"
+    " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
+    "   WHERE m.owner = d.owner AND m.ref_id = d.ref_id AND m.id >= c.first_id"
+    "   ORDER BY m.id DESC LIMIT 1) t"};
+
+static const struct pg_statement read_unread = {
+    "lane_unread", "SELECT c.peer, c.last_id, c.read_id, c.unread, c.peer_read_id"
+                   " FROM xs.conversation c WHERE c.owner = $1::uuid AND c.unread > 0"};
+
+/* --- answers ---------------------------------------------------------------------------- */
+
+static void step(struct lane_writer *w);
+
+static void set_state(struct lane_writer *w, enum lane_state to)
+{
+    switch (to) {
+    case LANE_IDLE:
+        assert(w->state != LANE_IDLE);
+        break;
+    case LANE_LOOKING:
+        assert(w->state == LANE_IDLE);
+        break;
+    case LANE_WRITING:
+        assert(w->state == LANE_LOOKING);
+        break;
+    case LANE_ROLLING_BACK:
+        assert(w->state == LANE_LOOKING || w->state == LANE_WRITING);
+        break;
+    }
+    w->state = to;
+}
+
+/* The first failure counts; an abort whose cause was none of ours came from a hook. */
+static void take_error(struct lane_writer *w, const struct pg_error *e)
+{
+    struct lane_outcome *o = &w->outcome;
+    if (e->failure == PG_OK || (o->failure != PG_OK && !o->by_hook) ||
+        w->state == LANE_ROLLING_BACK)
+        return;
+    bool first = o->failure == PG_OK;
+    if (e->failure != PG_ABORTED) {
+        o->by_hook = false;
+    } else if (first) {
+        o->by_hook = true;
+    } else {
+        return;
+    }
+    o->error = *e;
+    o->failure = e->failure == PG_ABORTED ? pg_failure_of(e->sqlstate) : e->failure;
+}
+
+static void answered(struct lane_writer *w, const struct pg_error *e)
+{
+    take_error(w, e);
+    assert(w->open > 0);
+    if (--w->open == 0)
+        step(w);
+}
+
+void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    (void)r;
+    answered(ctx, e);
+}
+
+static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    struct pg_error own = *e;
+    if (r && pg_rows(r) == 1) {
+        w->stored_last = pg_i64(r, 0, 0);
+        w->max_us = pg_time_us(r, 0, 1);
+    } else if (r) {
+        own = (struct pg_error){.failure = PG_SCHEMA, .text = "a lane is missing"};
+    }
+    answered(w, &own);
+}
+
+static bool is_copy(const struct op *op, int64_t id, int64_t sent_us)
+{
+    return id >= op->w.low &&
+           (id <= op->w.high || (op->w.stamp_us && op->w.stamp_us == sent_us));
+}
+
+static void on_probe(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    for (int i = 0; r && i < pg_rows(r); i++) {
+        uint32_t op = w->asked[pg_i64(r, i, 0) - 1];
+        if (is_copy(&w->batch.ops[op], pg_i64(r, i, 1), pg_time_us(r, i, 2)))
+            batch_set_duplicate(&w->batch, op);
+    }
+    answered(w, e);
+}
+
+static void on_convs(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    for (int i = 0; r && i < pg_rows(r); i++) {
+        size_t conv = (size_t)pg_i64(r, i, 0) - 1;
+        batch_set_conv(&w->batch, conv, pg_i64(r, i, 1), pg_i64(r, i, 2), pg_i64(r, i, 3),
+                       pg_i64(r, i, 4));
+        if (!pg_is_null(r, i, 5))
+            batch_set_pending(&w->batch, conv, (uint64_t)pg_i64(r, i, 5), pg_time_us(r, i, 6));
+    }
+    answered(w, e);
+}
+
+static void on_targets(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    for (int i = 0; r && i < pg_rows(r); i++)
+        batch_set_target(&w->batch, w->targets[pg_i64(r, i, 0) - 1], pg_i64(r, i, 1),
+                         (int32_t)pg_i64(r, i, 2), pg_i64(r, i, 3));
+    answered(w, e);
+}
+
+/* Conversations that only reading everything touches; the others are known already, and these
+ * statements are answered behind those. */
+static void take_unread(struct lane_writer *w, size_t op, const struct pg_result *r)
+{
+    for (int i = 0; i < pg_rows(r); i++) {
+        size_t conv = batch_add_conv(&w->batch, op, (uint64_t)pg_i64(r, i, 0));
+        if (!w->batch.convs[conv].stored)
+            batch_set_conv(&w->batch, conv, pg_i64(r, i, 1), pg_i64(r, i, 2), pg_i64(r, i, 3),
+                           pg_i64(r, i, 4));
+    }
+}
+
+static void on_unread(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    /* Answers come in order: the next one belongs to the next such op. */
+    while (w->unread_at < w->batch.n) {
+        const struct op *op = &w->batch.ops[w->unread_at++];
+        if (op->w.kind == WRITE_READ && !op->w.peer)
+            break;
+    }
+    if (r)
+        take_unread(w, w->unread_at - 1, r);
+    answered(w, e);
+}
+
+/* --- looking ---------------------------------------------------------------------------- */
+
+struct pg_array *lane_array(struct lane_writer *w, int i, enum pg_array_type type)
+{
+    struct pg_array *a = &w->arrays[i];
+    a->type = type;
+    pg_array_reset(a);
+    return a;
+}
+
+void lane_send(struct lane_writer *w, const struct pg_statement *st, const struct pg_params *p,
+               pg_result_fn cb)
+{
+    w->open++;
+    pg_send(w->opts.pg, st, p, cb, w);
+}
+
+void lane_send_arrays(struct lane_writer *w, const struct pg_statement *st, int n,
+                      pg_result_fn cb)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    for (int i = 0; i < n; i++)
+        pg_add_array(&p, &w->arrays[i]);
+    lane_send(w, st, &p, cb);
+}
+
+void lane_send_plain(struct lane_writer *w, const char *sql)
+{
+    w->open++;
+    pg_send_plain(w->opts.pg, sql, lane_on_plain, w);
+}
+
+static void send_lock_and_guard(struct lane_writer *w)
+{
+    struct pg_params p;
+    lane_send_plain(w, "BEGIN");
+    pg_params_init(&p);
+    pg_add_i32(&p, (int32_t)w->job.lane);
+    lane_send(w, &lock_lane, &p, on_lock);
+    for (unsigned s = 0; s < w->opts.spools; s++) {
+        if (w->job.from[s] == w->job.to[s])
+            continue;
+        pg_params_init(&p);
+        pg_add_i32(&p, (int32_t)w->job.lane);
+        pg_add_uuid(&p, w->opts.spool_ids[s]);
+        pg_add_i64(&p, (int64_t)w->job.from[s]);
+        pg_add_i64(&p, (int64_t)w->job.to[s]);
+        lane_send(w, &advance, &p, lane_on_plain);
+    }
+}
+
+static uint32_t *room(uint32_t *at, size_t *cap, size_t n)
+{
+    if (n <= *cap)
+        return at;
+    free(at);
+    at = malloc(n * sizeof *at);
+    if (!at)
+        abort();
+    *cap = n;
+    return at;
+}
+
+static void send_probe(struct lane_writer *w)
+{
+    struct batch *b = &w->batch;
+    if (b->rows == 0)
+        return;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *ref = lane_array(w, 1, PG_INT8),
+                    *content = lane_array(w, 2, PG_INT8);
+    int64_t low = INT64_MAX, now_us = clock_real_us();
+    size_t n = 0;
+    w->asked = room(w->asked, &w->asked_cap, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[b->sorted[i]];
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
+            continue;
+        w->asked[n++] = b->sorted[i];
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        pg_array_add_i64(content, (int64_t)op->w.content);
+        if (op->w.low < low)
+            low = op->w.low;
+        if (op->received_us > now_us)
+            now_us = op->received_us;
+    }
+    /* The upper bound only keeps partitions that are still empty out of it. */
+    int64_t high = ident_id_from_us(now_us + DAY_US);
+    struct pg_params p;
+    pg_params_init(&p);
+    for (int i = 0; i < 3; i++)
+        pg_add_array(&p, &w->arrays[i]);
+    pg_add_i64(&p, low);
+    pg_add_i64(&p, high);
+    lane_send(w, &probe, &p, on_probe);
+}
+
+static void send_read_convs(struct lane_writer *w)
+{
+    struct batch *b = &w->batch;
+    if (b->convs_n == 0)
+        return;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8);
+    for (size_t i = 0; i < b->convs_n; i++) {
+        pg_array_add_uuid(owner, b->convs[i].owner);
+        pg_array_add_i64(peer, (int64_t)b->convs[i].peer);
+    }
+    lane_send_arrays(w, &read_convs, 2, on_convs);
+}
+
+static bool means_a_row(const struct op *op)
+{
+    switch (op->w.kind) {
+    case WRITE_BOUNCE:
+    case WRITE_RETRACT:
+    case WRITE_MARK:
+    case WRITE_PEER_MARK:
+        return true;
+    case WRITE_ROW:
+    case WRITE_READ:
+        return false;
+    }
+    return false;
+}
+
+static void send_read_targets(struct lane_writer *w)
+{
+    struct batch *b = &w->batch;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *ref = lane_array(w, 2, PG_INT8), *mark = lane_array(w, 3, PG_BOOL);
+    w->targets = room(w->targets, &w->targets_cap, b->n);
+    size_t n = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (!means_a_row(op))
+            continue;
+        w->targets[n++] = i;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(peer, (int64_t)op->w.peer);
+        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        pg_array_add_bool(mark, op->w.kind == WRITE_MARK);
+    }
+    if (n > 0)
+        lane_send_arrays(w, &read_targets, 4, on_targets);
+}
+
+static void send_read_unread(struct lane_writer *w)
+{
+    w->unread_at = 0;
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_READ || op->w.peer)
+            continue;
+        struct pg_params p;
+        pg_params_init(&p);
+        pg_add_uuid(&p, op->w.owner);
+        lane_send(w, &read_unread, &p, on_unread);
+    }
+}
+
+void lane_write(struct lane_writer *w, const struct lane_job *job)
+{
+    set_state(w, LANE_LOOKING);
+    w->job = *job;
+    w->outcome = (struct lane_outcome){0};
+    batch_load(&w->batch, job->ops, job->quarantine ? 0 : job->n);
+    send_lock_and_guard(w);
+    send_probe(w);
+    send_read_convs(w);
+    send_read_targets(w);
+    send_read_unread(w);
+    pg_flush(w->opts.pg);
+}
+
+/* --- deciding -------------------------------------------------------------------------- */
+
+static void start_writing(struct lane_writer *w)
+{
+    set_state(w, LANE_WRITING);
+    batch_resolve(&w->batch, w->stored_last, w->max_us);
+    lane_send_writes(w);
+}
+
+static void roll_back(struct lane_writer *w)
+{
+    if (w->state == LANE_LOOKING)
+        pg_sync(w->opts.pg); /* ends the unit that failed */
+    set_state(w, LANE_ROLLING_BACK);
+    lane_send_plain(w, "ROLLBACK");
+    pg_sync(w->opts.pg);
+}
+
+static void finish(struct lane_writer *w)
+{
+    struct lane_outcome *o = &w->outcome;
+    set_state(w, LANE_IDLE);
+    if (o->failure == PG_OK) {
+        o->rows = w->batch.stored;
+        o->duplicates = w->batch.duplicates;
+        o->last_id = w->batch.last_id;
+        for (size_t i = 0; i < w->batch.accounts_n; i++) {
+            const struct batch_account *a = &w->batch.accounts[i];
+            if (a->first_id)
+                known_put(w->opts.known, a->owner, a->own);
+        }
+    }
+    w->opts.done(w->opts.ctx, o);
+}
+
+/* Everything that was asked is answered. */
+static void step(struct lane_writer *w)
+{
+    enum pg_failure failure = w->outcome.failure;
+    switch (w->state) {
+    case LANE_LOOKING:
+        if (failure == PG_OK)
+            start_writing(w);
+        else if (failure == PG_LOST)
+            finish(w);
+        else
+            roll_back(w);
+        break;
+    case LANE_WRITING:
+        if (failure == PG_OK || failure == PG_LOST)
+            finish(w);
+        else
+            roll_back(w);
+        break;
+    case LANE_ROLLING_BACK:
+        finish(w);
+        break;
+    case LANE_IDLE:
+        assert(w->state != LANE_IDLE);
+        break;
+    }
+}
+
+struct lane_writer *lane_writer_new(const struct lane_writer_opts *opts)
+{
+    struct lane_writer *w = calloc(1, sizeof *w);
+    if (!w)
+        abort();
+    w->opts = *opts;
+    batch_init(&w->batch);
+    for (int i = 0; i < LANE_ARRAYS; i++)
+        pg_array_init(&w->arrays[i], PG_INT8, ARRAY_BYTES_MAX);
+    return w;
+}
+
+void lane_writer_free(struct lane_writer **w)
+{
+    if (!*w)
+        return;
+    for (int i = 0; i < LANE_ARRAYS; i++)
+        pg_array_deinit(&(*w)->arrays[i]);
+    batch_deinit(&(*w)->batch);
+    free((*w)->asked);
+    free((*w)->targets);
+    free(*w);
+    *w = NULL;
+}

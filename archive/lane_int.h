@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What the two halves of the lane writer share: lane.c looks and decides, lane_write.c writes.
+ */
+#ifndef ARCHIVE_LANE_INT_H
+#define ARCHIVE_LANE_INT_H
+
+#include "archive/batch.h"
+#include "archive/lane.h"
+#include "store/pg_array.h"
+
+#define LANE_ARRAYS 9
+
+enum lane_state {
+    LANE_IDLE,
+    LANE_LOOKING, /* -> WRITING, ROLLING_BACK, IDLE when lost */
+    LANE_WRITING, /* -> IDLE, ROLLING_BACK */
+    LANE_ROLLING_BACK,
+};
+
+struct lane_writer {
+    struct lane_writer_opts opts;
+    enum lane_state state;
+    struct lane_job job;
+    struct batch batch;
+    struct pg_array arrays[LANE_ARRAYS];
+    unsigned open; /* statements of ours that are not answered */
+    struct lane_outcome outcome;
+    int64_t stored_last; /* of the lane */
+    int64_t max_us;
+    int64_t warned_ms;
+    uint32_t *asked; /* which op, or conv, the n-th element of an array stands for */
+    size_t asked_cap;
+    uint32_t *targets; /* the same for rows that are meant by markers and the like */
+    size_t targets_cap;
+    size_t unread_at; /* op behind the one whose read_unread was answered last */
+};
+
+/* The i-th array, empty and of that type. */
+struct pg_array *lane_array(struct lane_writer *w, int i, enum pg_array_type type);
+void lane_send(struct lane_writer *w, const struct pg_statement *st, const struct pg_params *p,
+               pg_result_fn cb);
+/* The first n arrays are the parameters. */
+void lane_send_arrays(struct lane_writer *w, const struct pg_statement *st, int n,
+                      pg_result_fn cb);
+void lane_send_plain(struct lane_writer *w, const char *sql);
+/* Of statements whose result says nothing. */
+void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *e);
+
+/* Everything from the lane's last id to COMMIT, of a resolved batch. */
+void lane_send_writes(struct lane_writer *w);
+
+#endif

@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/lane_int.h"
+
+#include "archive/known.h"
+#include "base/clock.h"
+#include "base/log.h"
+
+#define QUARANTINE_BYTES 65536
+#define AHEAD_WARN_MS 60000
+
+/* --- statements ------------------------------------------------------------------------- */
+
+static const struct pg_statement set_lane = {
+    "lane_set", "UPDATE xs.lane SET last_id = $2::bigint WHERE lane = $1::int"};
+
+static const struct pg_statement insert_rows = {
+    "lane_rows",
+    "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, sent_at, body, stanza)"
+    " SELECT d.owner, d.id, d.peer, d.ref_id, d.ref_body, d.flags,"
+    "   timestamptz 'epoch' + nullif(d.sent_us, 0) * interval '1 us', d.body, d.stanza"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
+    "   $6::int[], $7::bigint[], $8::text[], $9::bytea[])"
+    "   AS d (owner, id, peer, ref_id, ref_body, flags, sent_us, body, stanza)"};
+
+static const struct pg_statement set_flags = {
+    "lane_flags", "UPDATE xs.message m SET flags = (m.flags & ~1) | d.flags"
+                  " FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS d (owner, id, flags)"
+                  " WHERE m.owner = d.owner AND m.id = d.id"};
+
+static const struct pg_statement update_convs = {
+    "lane_conv_update",
+    "UPDATE xs.conversation c SET last_id = d.last_id, read_id = d.read_id, unread = d.unread,"
+    "   first_id = CASE WHEN c.first_id = 0 THEN d.first_id ELSE c.first_id END"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
+    "   $6::int[]) AS d (owner, peer, first_id, last_id, read_id, unread)"
+    " WHERE c.owner = d.owner AND c.peer = d.peer"};
+
+static const struct pg_statement insert_convs = {
+    "lane_conv_insert",
+    "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, read_id, unread)"
+    " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[],"
+    "   $6::bigint[], $7::int[])"};
+
+static const struct pg_statement update_markers = {
+    "lane_conv_markers",
+    "UPDATE xs.conversation c SET peer_read_id = d.peer_read_id,"
+    "   pending_ref = CASE WHEN d.waits THEN d.pending_ref END,"
+    "   pending_at = CASE WHEN d.waits THEN timestamptz 'epoch' + d.at * interval '1 us' END"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[], $5::bigint[],"
+    "   $6::bigint[]) AS d (owner, peer, peer_read_id, waits, pending_ref, at)"
+    " WHERE c.owner = d.owner AND c.peer = d.peer"};
+
+static const struct pg_statement ensure_accounts = {
+    "lane_account_ensure",
+    "INSERT INTO xs.account AS a (owner, jid, proven, first_id)"
+    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::bigint[])"
+    " ON CONFLICT (owner) DO UPDATE SET proven = a.proven OR excluded.proven,"
+    "   first_id = coalesce(a.first_id, excluded.first_id)"
+    " WHERE a.first_id IS NULL OR (excluded.proven AND NOT a.proven)"};
+
+static const struct pg_statement count_accounts = {
+    "lane_account_count",
+    "WITH u AS (UPDATE xs.account a SET unread = a.unread + d.unread,"
+    "     unread_conversations = a.unread_conversations + d.conversations"
+    "   FROM unnest($1::uuid[], $3::int[], $4::int[]) AS d (owner, unread, conversations)"
+    "   WHERE a.owner = d.owner RETURNING a.owner)"
+    " INSERT INTO xs.account (owner, jid, unread, unread_conversations)"
+    " SELECT d.* FROM unnest($1::uuid[], $2::text[], $3::int[], $4::int[])"
+    "   AS d (owner, jid, unread, conversations)"
+    " WHERE d.owner NOT IN (SELECT u.owner FROM u)"};
+
+static const struct pg_statement quarantine = {
+    "lane_quarantine",
+    "INSERT INTO xs.quarantine (spool, pos, reason, bytes)"
+    " VALUES ($1::uuid, $2::bigint, $3::text, $4::bytea) ON CONFLICT (spool, pos) DO NOTHING"};
+
+/* --- writing ---------------------------------------------------------------------------- */
+
+static void send_lane(struct lane_writer *w)
+{
+    if (w->batch.last_id == w->stored_last)
+        return;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i32(&p, (int32_t)w->job.lane);
+    pg_add_i64(&p, w->batch.last_id);
+    lane_send(w, &set_lane, &p, lane_on_plain);
+}
+
+static void send_rows(struct lane_writer *w)
+{
+    struct batch *b = &w->batch;
+    if (b->stored == 0)
+        return;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *id = lane_array(w, 1, PG_INT8),
+                    *peer = lane_array(w, 2, PG_INT8), *ref = lane_array(w, 3, PG_INT8),
+                    *content = lane_array(w, 4, PG_INT8), *flags = lane_array(w, 5, PG_INT4),
+                    *sent = lane_array(w, 6, PG_INT8), *body = lane_array(w, 7, PG_TEXT),
+                    *stanza = lane_array(w, 8, PG_BYTEA);
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[b->sorted[i]];
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
+            continue;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(id, op->id);
+        pg_array_add_i64(peer, (int64_t)op->w.peer);
+        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        pg_array_add_i64(content, (int64_t)op->w.content);
+        pg_array_add_i32(flags, (int32_t)op->w.flags);
+        pg_array_add_i64(sent, op->w.stamp_us);
+        pg_array_add_text(body, op->w.body);
+        pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
+    }
+    lane_send_arrays(w, &insert_rows, 9, lane_on_plain);
+}
+
+static void send_flags(struct lane_writer *w)
+{
+    struct batch *b = &w->batch;
+    if (b->flags_n == 0)
+        return;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *id = lane_array(w, 1, PG_INT8),
+                    *flags = lane_array(w, 2, PG_INT4);
+    for (size_t i = 0; i < b->flags_n; i++) {
+        pg_array_add_uuid(owner, b->flags[i].owner);
+        pg_array_add_i64(id, b->flags[i].id);
+        pg_array_add_i32(flags, b->flags[i].set);
+    }
+    lane_send_arrays(w, &set_flags, 3, lane_on_plain);
+}
+
+static void send_conv_updates(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *first = lane_array(w, 2, PG_INT8), *last = lane_array(w, 3, PG_INT8),
+                    *read = lane_array(w, 4, PG_INT8), *unread = lane_array(w, 5, PG_INT4);
+    for (size_t i = 0; i < w->batch.convs_n; i++) {
+        const struct batch_conv *c = &w->batch.convs[i];
+        if (!c->stored || !c->changed)
+            continue;
+        pg_array_add_uuid(owner, c->owner);
+        pg_array_add_i64(peer, (int64_t)c->peer);
+        pg_array_add_i64(first, c->first_id);
+        pg_array_add_i64(last, c->last_id);
+        pg_array_add_i64(read, c->read.read_id);
+        pg_array_add_i32(unread, (int32_t)c->read.unread);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &update_convs, 6, lane_on_plain);
+}
+
+static void send_conv_inserts(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *jid = lane_array(w, 2, PG_TEXT), *first = lane_array(w, 3, PG_INT8),
+                    *last = lane_array(w, 4, PG_INT8), *read = lane_array(w, 5, PG_INT8),
+                    *unread = lane_array(w, 6, PG_INT4);
+    for (size_t i = 0; i < w->batch.convs_n; i++) {
+        const struct batch_conv *c = &w->batch.convs[i];
+        if (c->stored || (!c->first_id && !c->changed_markers))
+            continue;
+        pg_array_add_uuid(owner, c->owner);
+        pg_array_add_i64(peer, (int64_t)c->peer);
+        pg_array_add_text(jid, c->jid);
+        pg_array_add_i64(first, c->first_id);
+        pg_array_add_i64(last, c->last_id);
+        pg_array_add_i64(read, c->read.read_id);
+        pg_array_add_i32(unread, (int32_t)c->read.unread);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &insert_convs, 7, lane_on_plain);
+}
+
+static void send_conv_markers(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *peer_read = lane_array(w, 2, PG_INT8), *waits = lane_array(w, 3, PG_BOOL),
+                    *ref = lane_array(w, 4, PG_INT8), *at = lane_array(w, 5, PG_INT8);
+    for (size_t i = 0; i < w->batch.convs_n; i++) {
+        const struct batch_conv *c = &w->batch.convs[i];
+        if (!c->changed_markers)
+            continue;
+        pg_array_add_uuid(owner, c->owner);
+        pg_array_add_i64(peer, (int64_t)c->peer);
+        pg_array_add_i64(peer_read, c->peer_read_id);
+        pg_array_add_bool(waits, c->has_pending);
+        pg_array_add_i64(ref, (int64_t)c->pending_ref);
+        pg_array_add_i64(at, c->pending_us);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &update_markers, 6, lane_on_plain);
+}
+
+static bool needs_account(const struct lane_writer *w, const struct batch_account *a)
+{
+    return a->first_id && !known_has(w->opts.known, a->owner, a->own);
+}
+
+static void send_accounts(struct lane_writer *w)
+{
+    const struct batch *b = &w->batch;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *jid = lane_array(w, 1, PG_TEXT),
+                    *own = lane_array(w, 2, PG_BOOL), *first = lane_array(w, 3, PG_INT8);
+    for (size_t i = 0; i < b->accounts_n; i++) {
+        const struct batch_account *a = &b->accounts[i];
+        if (!needs_account(w, a))
+            continue;
+        pg_array_add_uuid(owner, a->owner);
+        pg_array_add_text(jid, a->jid);
+        pg_array_add_bool(own, a->own);
+        pg_array_add_i64(first, a->first_id);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &ensure_accounts, 4, lane_on_plain);
+}
+
+static void send_account_counts(struct lane_writer *w)
+{
+    const struct batch *b = &w->batch;
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *jid = lane_array(w, 1, PG_TEXT),
+                    *unread = lane_array(w, 2, PG_INT4),
+                    *conversations = lane_array(w, 3, PG_INT4);
+    for (size_t i = 0; i < b->accounts_n; i++) {
+        const struct batch_account *a = &b->accounts[i];
+        if (!a->unread && !a->conversations)
+            continue;
+        pg_array_add_uuid(owner, a->owner);
+        pg_array_add_text(jid, a->jid);
+        pg_array_add_i32(unread, a->unread);
+        pg_array_add_i32(conversations, a->conversations);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &count_accounts, 4, lane_on_plain);
+}
+
+static void send_quarantine(struct lane_writer *w)
+{
+    const struct op *op = &w->job.ops[0];
+    size_t len = op->w.stanza_len < QUARANTINE_BYTES ? op->w.stanza_len : QUARANTINE_BYTES;
+    if (!op->placed)
+        return;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, w->opts.spool_ids[op->place.spool]);
+    pg_add_i64(&p, (int64_t)op->place.begin);
+    pg_add_text(&p, w->job.why);
+    pg_add_bytes(&p, op->w.stanza, len);
+    lane_send(w, &quarantine, &p, lane_on_plain);
+}
+
+static void warn_ahead(struct lane_writer *w)
+{
+    if (w->batch.ahead_us == 0 || clock_mono_ms() < w->warned_ms)
+        return;
+    w->warned_ms = clock_mono_ms() + AHEAD_WARN_MS;
+    log_warn("ingest", "our clock is ahead of PostgreSQL's: times are cut seconds=%lld",
+             (long long)(w->batch.ahead_us / 1000000 + 2));
+}
+
+/* A crash anywhere before the server has the COMMIT leaves rows, counts, the others'
+ * statements and the place as they were; after it, all of them are new. */
+void lane_send_writes(struct lane_writer *w)
+{
+    const struct ingest_hooks *hooks = w->opts.hooks;
+    warn_ahead(w);
+    send_lane(w);
+    send_rows(w);
+    send_flags(w);
+    send_conv_updates(w);
+    send_conv_inserts(w);
+    send_conv_markers(w);
+    send_accounts(w);
+    send_account_counts(w);
+    if (w->job.quarantine)
+        send_quarantine(w);
+    w->outcome.hooked = hooks->batch && w->batch.changes_n > 0 && !w->job.without_hook;
+    if (w->outcome.hooked)
+        hooks->batch(hooks->ctx, w->opts.pg, w->batch.changes, w->batch.changes_n);
+    lane_send_plain(w, "COMMIT");
+    pg_sync(w->opts.pg);
+}

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Settings of the archive; owned by the configuration. */
+#ifndef ARCHIVE_OPTS_H
+#define ARCHIVE_OPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct archive_opts {
+    bool serve;             /* answer archive queries on the users' own addresses */
+    unsigned page_max;      /* messages in a page at most */
+    unsigned page_default;  /* when the client names no max */
+    bool own_message_reads; /* read.own_message_reads */
+    bool search;            /* keep the body text beside the stanza */
+};
+
+#endif

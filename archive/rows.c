@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/rows.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "archive/ident.h"
+#include "archive/opts.h"
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/jid.h"
+#include "base/stanza.h"
+
+#define NS_HINTS "urn:xmpp:hints"
+#define NS_STANZA_ID "urn:xmpp:sid:0"
+#define STANZA_BYTES_MAX ((size_t)64 << 20) /* escaping can make it longer than it came */
+
+/* Windows of identity. */
+#define LIVE_US INT64_C(3600000000)         /* a client may use an id again after an hour */
+#define BEFORE_STAMP_US INT64_C(600000000)  /* the server's clock against ours */
+#define DELAY_MAX_US INT64_C(2592000000000) /* 30 days */
+#define NO_ID_US INT64_C(3000000)
+
+struct rows {
+    struct ident *ident;
+    const struct archive_opts *opts;
+    struct buf content; /* sender, type and children without what servers add */
+    struct buf stanza;  /* what is stored */
+    struct buf cut[2];  /* the same for an owner whose address somebody put a stanza-id on */
+};
+
+/* --- what a message is ----------------------------------------------------------------- */
+
+static bool has(const struct stanza *m, const char *name, const char *ns)
+{
+    return stanza_child(m, name, ns) != NULL;
+}
+
+enum encryption { ENCRYPTION_NONE, ENCRYPTION_KEY_ONLY, ENCRYPTION_CONTENT };
+
+/* OMEMO sends messages that only carry keys: no payload, nothing to read. */
+static enum encryption encryption_of(const struct stanza *m)
+{
+    static const char *const omemo[] = {"eu.siacs.conversations.axolotl", "urn:xmpp:omemo:0",
+                                        "urn:xmpp:omemo:1", "urn:xmpp:omemo:2"};
+    for (size_t i = 0; i < sizeof omemo / sizeof *omemo; i++) {
+        const struct stanza *encrypted = stanza_child(m, "encrypted", omemo[i]);
+        if (encrypted)
+            return has(encrypted, "payload", NULL) ? ENCRYPTION_CONTENT : ENCRYPTION_KEY_ONLY;
+    }
+    if (has(m, "openpgp", "urn:xmpp:openpgp:0") || has(m, "x", "jabber:x:encrypted") ||
+        has(m, "encryption", "urn:xmpp:eme:0") || has(m, "encrypted", NULL))
+        return ENCRYPTION_CONTENT;
+    return ENCRYPTION_NONE;
+}
+
+static const char *retracted_id(const struct stanza *m)
+{
+    const struct stanza *r = stanza_child(m, "retract", "urn:xmpp:message-retract:1");
+    if (r)
+        return stanza_get(r, "id");
+    const struct stanza *apply = stanza_child(m, "apply-to", "urn:xmpp:fasten:0");
+    if (apply && has(apply, "retract", "urn:xmpp:message-retract:0"))
+        return stanza_get(apply, "id");
+    return NULL;
+}
+
+/* Order of precedence: type error, no-store, store, then whether there is something to read
+ * (XEP-0334, XEP-0313 section 5.1).  A retraction is always kept (XEP-0424). */
+void rows_classify(const struct stanza *m, struct content *out)
+{
+    *out = (struct content){0};
+    const char *type = stanza_get(m, "type");
+    bool headline = type && strcmp(type, "headline") == 0;
+    if (type && (strcmp(type, "error") == 0 || strcmp(type, "groupchat") == 0))
+        return;
+    enum encryption encryption = encryption_of(m);
+    out->body = stanza_child_text(m, "body", m->ns);
+    out->encrypted = encryption != ENCRYPTION_NONE;
+    out->retracts = retracted_id(m);
+    bool readable = (out->body && *out->body) || encryption == ENCRYPTION_CONTENT;
+    if (has(m, "no-store", NS_HINTS) || has(m, "no-permanent-store", NS_HINTS))
+        out->store = out->retracts != NULL;
+    else if (has(m, "store", NS_HINTS) || out->retracts)
+        out->store = true;
+    else
+        out->store = !headline && (out->body || encryption == ENCRYPTION_CONTENT);
+    out->counts = out->store && readable && !headline && !out->retracts &&
+                  !has(m, "replace", "urn:xmpp:message-correct:0") &&
+                  !has(m, "reactions", "urn:xmpp:reactions:0");
+}
+
+/* --- bytes ----------------------------------------------------------------------------- */
+
+/* Elements that a server may put on a copy, so that two copies differ by them. */
+static bool added_by_servers(const struct stanza *el)
+{
+    return stanza_is(el, "stanza-id", NS_STANZA_ID) ||
+           stanza_is(el, "delay", "urn:xmpp:delay") || stanza_is(el, "x", "jabber:x:delay") ||
+           stanza_is(el, "archived", "urn:xmpp:mam:tmp");
+}
+
+static uint64_t content_hash(struct rows *r, const struct event *ev)
+{
+    struct buf *b = &r->content;
+    const char *type = stanza_get(ev->stanza, "type");
+    buf_reset(b);
+    buf_add_str(b, ev->from);
+    buf_add_char(b, '/');
+    buf_add_str(b, ev->from_resource);
+    buf_add_char(b, '\n');
+    buf_add_str(b, type ? type : "normal");
+    buf_add_char(b, '\n');
+    for (const struct stanza *el = ev->stanza->first; el; el = el->next)
+        if (el->name && !added_by_servers(el))
+            stanza_write(b, el, ev->stanza->ns);
+    return ident_content(r->ident, buf_data(b), buf_len(b));
+}
+
+/* A stanza-id of this owner's archive: only we may set it, so whatever came is forged. */
+static bool is_forged_id(const struct stanza *el, const char *owner_jid)
+{
+    struct jid by;
+    return stanza_is(el, "stanza-id", NS_STANZA_ID) && jid_parse(&by, stanza_get(el, "by")) &&
+           strcmp(by.bare, owner_jid) == 0;
+}
+
+static bool has_forged_id(const struct stanza *m, const char *owner_jid)
+{
+    for (const struct stanza *el = m->first; el; el = el->next)
+        if (el->name && is_forged_id(el, owner_jid))
+            return true;
+    return false;
+}
+
+static void write_cut(struct buf *out, const struct stanza *m, const char *owner_jid)
+{
+    struct arena *arena = arena_new(STANZA_BYTES_MAX);
+    struct stanza *copy = stanza_copy(arena, m);
+    for (struct stanza *el = copy ? copy->first : NULL, *next; el; el = next) {
+        next = el->next;
+        if (el->name && is_forged_id(el, owner_jid))
+            stanza_remove(el);
+    }
+    buf_reset(out);
+    stanza_write(out, copy ? copy : m, NULL);
+    arena_free(&arena);
+}
+
+static void set_stanza(struct rows *r, const struct event *ev, struct write *w)
+{
+    struct buf *b = &r->stanza;
+    if (has_forged_id(ev->stanza, w->owner_jid)) {
+        b = &r->cut[w->own];
+        write_cut(b, ev->stanza, w->owner_jid);
+    } else if (buf_len(b) == 0) {
+        stanza_write(b, ev->stanza, NULL);
+    }
+    w->stanza = buf_data(b);
+    w->stanza_len = buf_len(b);
+}
+
+/* --- writes ---------------------------------------------------------------------------- */
+
+static void set_window(struct write *w, const struct event *ev)
+{
+    int64_t now = ev->received_us, stamp = ev->delayed_us;
+    w->high = INT64_MAX;
+    if (stamp > now)
+        stamp = now;
+    if (!stamp && w->has_id) {
+        w->low = ident_id_from_us(now - LIVE_US);
+    } else if (!stamp) {
+        w->low = ident_id_from_us(now - NO_ID_US);
+    } else if (w->has_id) {
+        int64_t from = stamp - BEFORE_STAMP_US;
+        if (from > now - LIVE_US)
+            from = now - LIVE_US;
+        if (from < now - DELAY_MAX_US)
+            from = now - DELAY_MAX_US;
+        w->low = ident_id_from_us(from);
+    } else {
+        /* Equal texts without ids: only the one sent at that moment is the same. */
+        w->low = ident_id_from_us(stamp - NO_ID_US);
+        w->high = ident_id_from_us(stamp + NO_ID_US);
+    }
+    w->stamp_us = stamp;
+}
+
+static void set_owner(struct rows *r, struct write *w, const char *owner, const char *peer)
+{
+    w->owner_jid = owner;
+    w->peer_jid = peer;
+    ident_owner(r->ident, owner, w->owner);
+    w->peer = ident_peer(r->ident, w->owner, peer);
+}
+
+static size_t add_message(struct rows *r, const struct event *ev, const struct content *c,
+                          bool outgoing, uint64_t hash, struct write *out)
+{
+    struct write *w = &out[0];
+    bool to_self = strcmp(ev->from, ev->to) == 0;
+    *w = (struct write){.kind = WRITE_ROW, .content = hash, .body = c->body, .own = outgoing};
+    set_owner(r, w, outgoing ? ev->from : ev->to, outgoing ? ev->to : ev->from);
+    w->has_id = ev->id && *ev->id;
+    w->ref = w->has_id ? ident_ref(r->ident, w->peer, outgoing, ev->id)
+                       : ident_ref_of_body(r->ident, w->peer, outgoing, hash);
+    w->flags = (outgoing    ? ROW_OUTGOING
+                : c->counts ? ROW_COUNTED
+                            : 0u) |
+               (c->encrypted ? ROW_ENCRYPTED : 0u) | (ev->delayed_us ? ROW_LATE : 0u);
+    w->reads =
+        outgoing && !to_self && c->counts && !ev->delayed_us && r->opts->own_message_reads;
+    set_window(w, ev);
+    set_stanza(r, ev, w);
+    if (!c->retracts)
+        return 1;
+    out[1] = (struct write){.kind = WRITE_RETRACT};
+    set_owner(r, &out[1], w->owner_jid, w->peer_jid);
+    out[1].ref = ident_ref(r->ident, w->peer, outgoing, c->retracts);
+    return 2;
+}
+
+/* An account has a local part: the server's own address owns nothing. */
+static bool is_account(bool local, const char *bare)
+{
+    return local && strchr(bare, '@') != NULL;
+}
+
+static size_t from_message(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct content c;
+    bool mine = is_account(ev->from_local, ev->from);
+    bool theirs = is_account(ev->to_local, ev->to) && (!mine || strcmp(ev->from, ev->to) != 0);
+    if (!mine && !theirs)
+        return 0;
+    rows_classify(ev->stanza, &c);
+    if (!c.store)
+        return 0;
+    uint64_t hash = content_hash(r, ev);
+    buf_reset(&r->stanza);
+    size_t n = 0;
+    if (mine)
+        n += add_message(r, ev, &c, true, hash, out);
+    if (theirs)
+        n += add_message(r, ev, &c, false, hash, out + n);
+    return n;
+}
+
+/* The owner is the one who could not get it; the sender's own row stays as it is. */
+static size_t from_bounce(struct rows *r, const struct event *ev, struct write *out)
+{
+    if (!is_account(ev->from_local, ev->from) || !ev->ref || !*ev->ref)
+        return 0;
+    out[0] = (struct write){.kind = WRITE_BOUNCE};
+    set_owner(r, &out[0], ev->from, ev->to);
+    out[0].ref = ident_ref(r->ident, out[0].peer, false, ev->ref);
+    return 1;
+}
+
+/* What the sender has read are the recipient's messages: incoming for the one, outgoing for
+ * the other. */
+static size_t from_marker(struct rows *r, const struct event *ev, struct write *out)
+{
+    size_t n = 0;
+    if (!ev->ref || !*ev->ref || strcmp(ev->from, ev->to) == 0)
+        return 0;
+    if (is_account(ev->from_local, ev->from)) {
+        out[n] = (struct write){.kind = WRITE_MARK};
+        set_owner(r, &out[n], ev->from, ev->to);
+        out[n].ref = ident_ref(r->ident, out[n].peer, false, ev->ref);
+        n++;
+    }
+    if (is_account(ev->to_local, ev->to)) {
+        out[n] = (struct write){.kind = WRITE_PEER_MARK};
+        set_owner(r, &out[n], ev->to, ev->from);
+        out[n].ref = ident_ref(r->ident, out[n].peer, true, ev->ref);
+        n++;
+    }
+    return n;
+}
+
+size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[WRITES_MAX])
+{
+    switch (ev->kind) {
+    case EVENT_MESSAGE:
+        return from_message(r, ev, out);
+    case EVENT_BOUNCE:
+        return from_bounce(r, ev, out);
+    case EVENT_MARKER:
+        return from_marker(r, ev, out);
+    }
+    return 0;
+}
+
+struct rows *rows_new(struct ident *ident, const struct archive_opts *opts)
+{
+    struct rows *r = calloc(1, sizeof *r);
+    if (!r)
+        abort();
+    r->ident = ident;
+    r->opts = opts;
+    buf_init(&r->content, STANZA_BYTES_MAX);
+    buf_init(&r->stanza, STANZA_BYTES_MAX);
+    buf_init(&r->cut[0], STANZA_BYTES_MAX);
+    buf_init(&r->cut[1], STANZA_BYTES_MAX);
+    return r;
+}
+
+void rows_free(struct rows **r)
+{
+    if (!*r)
+        return;
+    buf_deinit(&(*r)->content);
+    buf_deinit(&(*r)->stanza);
+    buf_deinit(&(*r)->cut[0]);
+    buf_deinit(&(*r)->cut[1]);
+    free(*r);
+    *r = NULL;
+}

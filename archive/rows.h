@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * From one event to what it changes in each local owner's archive: a pure function of event,
+ * keys and settings, so that reading the spool again gives the same.  It knows no database
+ * and no earlier event.
+ */
+#ifndef ARCHIVE_ROWS_H
+#define ARCHIVE_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/event.h"
+
+struct archive_opts;
+struct ident;
+struct rows;
+struct stanza;
+
+/* xs.message.flags */
+enum row_flag {
+    ROW_COUNTED = 1, /* raises unread while it lies after the read position */
+    ROW_OUTGOING = 2,
+    ROW_RETRACTED = 4,
+    ROW_ENCRYPTED = 8,
+    ROW_GROUPCHAT = 16,
+    ROW_FAILED = 32, /* bounced: the recipient never had it */
+    ROW_LATE = 64,   /* came with a delay, unknown until then */
+};
+
+/* What a message is, whoever looks at it. */
+struct content {
+    bool store;  /* belongs into archives */
+    bool counts; /* something to read: raises the count where it comes in */
+    bool encrypted;
+    const char *body;     /* NULL when there is none */
+    const char *retracts; /* id of the message that this one takes back, NULL */
+};
+void rows_classify(const struct stanza *m, struct content *out);
+
+enum write_kind {
+    WRITE_ROW,       /* a message into the archive */
+    WRITE_BOUNCE,    /* the row with ref has failed */
+    WRITE_RETRACT,   /* the row with ref was taken back */
+    WRITE_MARK,      /* the owner has read up to the row with ref */
+    WRITE_PEER_MARK, /* the peer has read up to the row with ref */
+    WRITE_READ,      /* the owner has read everything, of one peer or of all (peer 0) */
+};
+
+/* One change of one owner's archive.  Strings and bytes are good until the next call. */
+struct write {
+    enum write_kind kind;
+    uint8_t owner[OWNER_BYTES];
+    const char *owner_jid;
+    uint64_t peer;
+    const char *peer_jid;
+    uint64_t ref; /* of this row, or of the row meant */
+    /* WRITE_ROW only: */
+    uint64_t content;
+    unsigned flags;
+    bool own;   /* the owner sent it, so the account is real */
+    bool reads; /* the owner's own message: reads what came before it */
+    bool has_id;
+    int64_t stamp_us; /* the server's delay stamp, 0 when none */
+    /* The same identity with an id in [low, high], or with this very stamp and above low, is
+     * the same message. */
+    int64_t low;
+    int64_t high;
+    const char *body;
+    const uint8_t *stanza;
+    size_t stanza_len;
+};
+
+#define WRITES_MAX 4
+
+/* Borrows both until rows_free. */
+struct rows *rows_new(struct ident *ident, const struct archive_opts *opts);
+void rows_free(struct rows **r);
+
+/* Number of writes; 0 when the event is nothing for an archive. */
+size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[WRITES_MAX]);
+
+#endif

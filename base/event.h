@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What the layers tell each other about messages: the adapter's events, and the changes of
+ * unread state that follow from them.  Plain data; nothing here knows a server or a table.
+ */
+#ifndef BASE_EVENT_H
+#define BASE_EVENT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct stanza;
+
+#define OWNER_BYTES 16
+
+/* Where a stanza stands in the spool of one link: bytes [begin, end). */
+struct place {
+    unsigned spool; /* index of the link */
+    uint64_t begin;
+    uint64_t end;
+};
+
+enum event_kind {
+    EVENT_MESSAGE, /* a message stanza of a local user, or to one */
+    EVENT_BOUNCE,  /* the server refused a message: ref names it, from is who could not get it */
+    EVENT_MARKER,  /* the sender has displayed everything up to the message ref */
+};
+
+/* One logical happening as one copy shows it; the same one may be seen again in another copy.
+ * Addresses are prepared, strings live as long as the stanza, which is borrowed for the call. */
+struct event {
+    enum event_kind kind;
+    const char *from;          /* bare */
+    const char *from_resource; /* "" when none */
+    const char *to;            /* bare */
+    const char *to_resource;
+    bool from_local; /* of xmpp.domains */
+    bool to_local;
+    const char *id;      /* the stanza's id, NULL when none */
+    const char *ref;     /* marker and bounce: the id of the message meant */
+    int64_t received_us; /* when the link read it */
+    int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
+    struct place place;
+    const struct stanza *stanza; /* the <message xmlns='jabber:client'> */
+};
+
+/* What one committed batch did to one conversation of one owner (peer 0: to the total only). */
+struct unread_change {
+    uint8_t owner[OWNER_BYTES];
+    uint64_t peer;
+    int64_t newest_id; /* newest counted row of this batch, 0 when none was counted */
+    unsigned counted;  /* rows that raised the count */
+    bool lowered;      /* the account's total fell */
+    int64_t received_us; /* of the newest counted row */
+};
+
+#endif

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "component/adapter.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/crypt.h"
+#include "base/datetime.h"
+#include "base/stanza.h"
+#include "component/ns.h"
+
+bool adapter_supported(enum server_kind server)
+{
+    return server == SERVER_EJABBERD;
+}
+
+enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
+                               const struct place *p, int64_t received_us,
+                               const struct adapter_sink *sink, struct err *e)
+{
+    switch (a->opts->server) {
+    case SERVER_EJABBERD:
+        return adapter_ejabberd(a, st, p, received_us, sink, e);
+    case SERVER_PROSODY:
+    case SERVER_OPENFIRE:
+    case SERVER_GENERIC:
+        break;
+    }
+    return err_set(e, ERR_CONFIG, "no adapter for this server");
+}
+
+static bool is_domain(const struct adapter *a, const char *text)
+{
+    for (size_t i = 0; i < a->opts->domains_n; i++)
+        if (strcmp(a->opts->domains[i], text) == 0)
+            return true;
+    return false;
+}
+
+bool adapter_is_host(const struct adapter *a, const char *text)
+{
+    return text && is_domain(a, text);
+}
+
+bool adapter_serves(const struct adapter *a, const struct jid *j)
+{
+    return is_domain(a, jid_domain(j));
+}
+
+bool adapter_is_local(const struct adapter *a, const struct jid *j)
+{
+    return j->local_len > 0 && adapter_serves(a, j);
+}
+
+/* The mark covers both addresses: a user who reads the id off a result that we sent him cannot
+ * make a message of his own that passes for ours, as it would have to come from his bare JID
+ * and go to his full one. */
+static void echo_id(const struct adapter *a, uint64_t nonce, const struct jid *from,
+                    const struct jid *to, char out[ECHO_ID_BYTES])
+{
+    char text[2 * sizeof from->bare + sizeof from->resource + 32];
+    int n = snprintf(text, sizeof text, "%016llx%c%s%c%s%c%s", (unsigned long long)nonce, 0,
+                     from->bare, 0, to->bare, 0, to->resource);
+    uint64_t mac = crypt_siphash(a->echo_key, text, (size_t)n);
+    snprintf(out, ECHO_ID_BYTES, "xs-%016llx-%016llx", (unsigned long long)nonce,
+             (unsigned long long)mac);
+}
+
+void adapter_echo_id(const struct adapter *a, const struct jid *from, const struct jid *to,
+                     char out[ECHO_ID_BYTES])
+{
+    echo_id(a, crypt_random_u64(), from, to, out);
+}
+
+bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *from,
+                     const struct jid *to)
+{
+    char expected[ECHO_ID_BYTES];
+    if (!id || strncmp(id, "xs-", 3) != 0 || strlen(id) != ECHO_ID_BYTES - 1)
+        return false;
+    echo_id(a, strtoull(id + 3, NULL, 16), from, to, expected);
+    return crypt_same(id, ECHO_ID_BYTES, expected, ECHO_ID_BYTES);
+}
+
+/* Copies of a message that are no message: a carbon, which comes from the account to itself,
+ * and what we sent.  Neither address can be chosen by somebody else. */
+static bool is_copy_of_known(const struct adapter *a, const struct stanza *message,
+                             const struct jid *from, const struct jid *to)
+{
+    if (strcmp(jid_domain(from), a->opts->component) == 0)
+        return true;
+    if (!jid_is_bare(from))
+        return false;
+    if (jid_same_bare(from, to) && (stanza_child(message, "sent", NS_CARBONS) ||
+                                    stanza_child(message, "received", NS_CARBONS)))
+        return true;
+    return adapter_is_echo(a, stanza_get(message, "id"), from, to);
+}
+
+/* When the recipient's server kept the message, as it says itself.  A sender can write the
+ * same: it decides nothing alone.  Of several the earliest counts, which makes the widest
+ * search for a row that is this message already. */
+static int64_t delayed_us(const struct stanza *message, const struct jid *to,
+                          int64_t received_us)
+{
+    int64_t earliest = 0;
+    const struct stanza *d = stanza_child(message, "delay", NS_DELAY);
+    for (; d; d = stanza_sibling(d, "delay", NS_DELAY)) {
+        const char *from = stanza_get(d, "from");
+        const char *stamp = stanza_get(d, "stamp");
+        int64_t at;
+        if (!from || strcmp(from, jid_domain(to)) != 0 || !stamp ||
+            !datetime_parse(stamp, &at) || at <= 0)
+            continue;
+        if (at > received_us)
+            at = received_us;
+        if (earliest == 0 || at < earliest)
+            earliest = at;
+    }
+    return earliest;
+}
+
+/* Elements that accompany a marker and are not worth a row of their own. */
+static bool is_signal(const struct stanza *el)
+{
+    if (strcmp(el->ns, NS_HINTS) == 0)
+        return strcmp(el->name, "store") != 0;
+    return strcmp(el->ns, NS_MARKERS) == 0 || strcmp(el->ns, NS_SID) == 0 ||
+           strcmp(el->ns, NS_DELAY) == 0 || strcmp(el->ns, NS_CHATSTATES) == 0 ||
+           strcmp(el->ns, NS_RECEIPTS) == 0 || stanza_is(el, "thread", NS_CLIENT);
+}
+
+static bool has_content(const struct stanza *message)
+{
+    const struct stanza *el = stanza_child(message, NULL, NULL);
+    for (; el; el = stanza_sibling(el, NULL, NULL))
+        if (!is_signal(el))
+            return true;
+    return false;
+}
+
+/* XEP-0333: "displayed", and "acknowledged" of its first versions, which implies it. */
+static const char *marker_ref(const struct stanza *message)
+{
+    const struct stanza *m = stanza_child(message, "displayed", NS_MARKERS);
+    if (!m)
+        m = stanza_child(message, "acknowledged", NS_MARKERS);
+    return stanza_get(m, "id");
+}
+
+static bool fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
+                           const struct jid *to)
+{
+    ev->from = arena_strdup(arena, from->bare);
+    ev->from_resource = arena_strdup(arena, from->resource);
+    ev->to = arena_strdup(arena, to->bare);
+    ev->to_resource = arena_strdup(arena, to->resource);
+    return ev->from && ev->from_resource && ev->to && ev->to_resource;
+}
+
+static void emit(const struct adapter_sink *sink, struct event *ev, enum event_kind kind,
+                 const char *ref)
+{
+    ev->kind = kind;
+    ev->ref = ref;
+    sink->event(sink->ctx, ev);
+}
+
+static void emit_all(const struct adapter_sink *sink, struct event *ev, const char *type,
+                     bool from_bare)
+{
+    if (type && strcmp(type, "error") == 0) {
+        /* From a full JID it is a client that complains, not a server that refuses. */
+        if (from_bare && ev->id)
+            emit(sink, ev, EVENT_BOUNCE, ev->id);
+        return;
+    }
+    const char *ref = marker_ref(ev->stanza);
+    if (!ref || has_content(ev->stanza))
+        emit(sink, ev, EVENT_MESSAGE, NULL);
+    if (ref)
+        emit(sink, ev, EVENT_MARKER, ref);
+}
+
+enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
+                              const struct place *p, int64_t received_us,
+                              const struct adapter_sink *sink, struct err *e)
+{
+    const char *type = stanza_get(message, "type");
+    if (type && strcmp(type, "groupchat") == 0)
+        return ERR_NONE;
+    struct jid from, to;
+    const char *to_text = stanza_get(message, "to");
+    if (!jid_parse(&from, stanza_get(message, "from")) ||
+        (to_text && !jid_parse(&to, to_text)))
+        return err_set(e, ERR_REJECT, "copy of a message with an address that is none");
+    if (!to_text) { /* to one's own account */
+        to = from;
+        to.resource[0] = '\0';
+    }
+    if (is_copy_of_known(a, message, &from, &to))
+        return ERR_NONE;
+    struct event ev = {
+        .from_local = adapter_is_local(a, &from),
+        .to_local = adapter_is_local(a, &to),
+        .id = stanza_get(message, "id"),
+        .received_us = received_us,
+        .place = *p,
+        .stanza = message,
+    };
+    if (!ev.from_local && !ev.to_local)
+        return ERR_NONE;
+    if (ev.to_local)
+        ev.delayed_us = delayed_us(message, &to, received_us);
+    if (!fill_addresses(&ev, message->arena, &from, &to))
+        return err_set(e, ERR_REJECT, "copy of a message that is too large");
+    emit_all(sink, &ev, type, jid_is_bare(&from));
+    return ERR_NONE;
+}
+
+/* A session that became unavailable: told to all its own account's contacts (seen as the copy
+ * of what it sent to its own bare JID), or seen as what another local session received. */
+static bool tells_gone(const struct adapter *a, const struct stanza *inner,
+                       const struct jid *from)
+{
+    const char *type = stanza_get(inner, "type");
+    if (!type || strcmp(type, "unavailable") != 0 || strcmp(inner->name, "presence") != 0)
+        return false;
+    struct jid to;
+    if (!jid_parse(&to, stanza_get(inner, "to")))
+        return true;
+    return jid_is_bare(&to) ? jid_same_bare(&to, from) : adapter_is_local(a, &to);
+}
+
+void adapter_liveness(const struct adapter *a, const struct stanza *inner,
+                      const struct adapter_sink *sink)
+{
+    struct jid from;
+    const char *type = stanza_get(inner, "type");
+    /* Servers make errors in the name of sessions that are not there. */
+    if ((type && strcmp(type, "error") == 0) || !jid_parse(&from, stanza_get(inner, "from")) ||
+        jid_is_bare(&from) || !adapter_is_local(a, &from))
+        return;
+    bool gone = tells_gone(a, inner, &from);
+    if (gone && sink->gone)
+        sink->gone(sink->ctx, &from);
+    /* A delay, whoever wrote it, says that this is not of now. */
+    if (!gone && sink->seen && !stanza_child(inner, "delay", NS_DELAY))
+        sink->seen(sink->ctx, &from);
+}

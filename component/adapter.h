@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What a server's stanzas mean: a pure function of the stanza and the settings, so that the
+ * spool can be read a second time with the same outcome.  It keeps no state and drops nothing
+ * because of a payload that a sender can write; copies of one message are told apart by
+ * identity, elsewhere.
+ */
+#ifndef COMPONENT_ADAPTER_H
+#define COMPONENT_ADAPTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/event.h"
+#include "base/jid.h"
+#include "component/opts.h"
+
+struct stanza;
+
+#define ADAPTER_KEY_BYTES 16
+#define ECHO_ID_BYTES 37 /* "xs-" 16 hex "-" 16 hex */
+
+struct adapter {
+    const struct component_opts *opts; /* borrowed */
+    uint8_t echo_key[ADAPTER_KEY_BYTES];
+};
+
+/* Called back during adapter_classify; seen and gone may be NULL. */
+struct adapter_sink {
+    void (*event)(void *ctx, const struct event *e);
+    /* That session of a local user has just sent something. */
+    void (*seen)(void *ctx, const struct jid *who);
+    /* That session of a local user has become unavailable. */
+    void (*gone)(void *ctx, const struct jid *who);
+    void *ctx;
+};
+
+bool adapter_supported(enum server_kind server);
+
+/* 0 to 2 events for a copy of a message (the message first, then its marker), none for
+ * anything else.  Strings of events are added to the stanza's arena.  REJECT when the arena is
+ * full or an address is none: park the stanza. */
+MUST_CHECK enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
+                                          const struct place *p, int64_t received_us,
+                                          const struct adapter_sink *sink, struct err *e);
+
+/* text is exactly a server host that we serve: only then an envelope counts. */
+bool adapter_is_host(const struct adapter *a, const char *text);
+/* Of xmpp.domains: as a domain, and as a user's address. */
+bool adapter_serves(const struct adapter *a, const struct jid *j);
+bool adapter_is_local(const struct adapter *a, const struct jid *j);
+
+/* An id for a message that we send from one address to another.  The server shows us a copy of
+ * it, and adapter_is_echo knows it again; for any other pair of addresses the id is worthless,
+ * so nobody who has seen it can hide a message behind it. */
+void adapter_echo_id(const struct adapter *a, const struct jid *from, const struct jid *to,
+                     char out[ECHO_ID_BYTES]);
+bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *from,
+                     const struct jid *to);
+
+/* What follows is between adapter.c and adapter_*.c. */
+
+/* A copy of a message that the server made, out of its envelope. */
+MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
+                                         const struct place *p, int64_t received_us,
+                                         const struct adapter_sink *sink, struct err *e);
+/* Liveness of the sender of any copy. */
+void adapter_liveness(const struct adapter *a, const struct stanza *inner,
+                      const struct adapter_sink *sink);
+MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
+                                          const struct place *p, int64_t received_us,
+                                          const struct adapter_sink *sink, struct err *e);
+
+#endif

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * ejabberd's mod_service_log: a copy of every stanza that a local session sends and of every
+ * one that it receives, without a mark which of the two it is, in
+ * <message from='HOST' to='US' id='RANDOM'><forwarded>STANZA</forwarded></message>.
+ */
+#include <string.h>
+
+#include "base/stanza.h"
+#include "component/adapter.h"
+#include "component/ns.h"
+
+/* Users can send us the same from their own address, and errors quote what we sent. */
+static bool is_envelope(const struct adapter *a, const struct stanza *st)
+{
+    const char *to = stanza_get(st, "to");
+    const char *type = stanza_get(st, "type");
+    return strcmp(st->name, "message") == 0 && adapter_is_host(a, stanza_get(st, "from")) &&
+           to && strcmp(to, a->opts->component) == 0 && (!type || strcmp(type, "error") != 0);
+}
+
+enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
+                               const struct place *p, int64_t received_us,
+                               const struct adapter_sink *sink, struct err *e)
+{
+    if (!is_envelope(a, st))
+        return ERR_NONE;
+    /* What the forwarded stanza itself forwards is its sender's business: one level only. */
+    struct stanza *inner =
+        stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
+    if (!inner)
+        return ERR_NONE;
+    adapter_liveness(a, inner, sink);
+    if (strcmp(inner->name, "message") != 0)
+        return ERR_NONE;
+    return adapter_message(a, inner, p, received_us, sink, e);
+}

@@ -1,0 +1,710 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "component/link.h"
+
+#include <assert.h>
+#include <event2/event.h>
+#include <netdb.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+#include "base/log.h"
+#include "component/handshake.h"
+#include "component/opts.h"
+#include "component/resolve.h"
+#include "component/spool.h"
+#include "component/wire.h"
+
+#define MAGIC 0x4c494e4b
+#define READ_BYTES ((size_t)256 * 1024)
+#define READS_AT_ONCE 4 /* then other events have their turn */
+#define QUEUE_MAX ((size_t)64 * 1024 * 1024)
+#define LOG_AGAIN_MS (5 * 60 * 1000)
+#define FULL_POLL_MS 5000
+#define STREAM_END "</stream:stream>"
+
+const struct link_timing link_timing_defaults = {
+    .connect_ms = 10000,
+    .closing_ms = 3000,
+    .keepalive_ms = 60000,
+    .retry_min_ms = 1000,
+    .retry_max_ms = 30000,
+    .slow_min_ms = 30000,
+    .slow_max_ms = 5 * 60 * 1000,
+    .settled_ms = 60000,
+};
+
+/* What comes after a connection has been closed. */
+enum then { THEN_RETRY, THEN_FULL, THEN_STOP }; /* the stronger wish wins */
+
+struct link {
+    uint32_t magic;
+    struct link_setup set;
+    struct link_timing timing;
+    struct link_events ev;
+    char prefix[128];
+    enum link_state state;
+    enum then then; /* while CLOSING */
+    char why[128];  /* of the closing */
+
+    struct wire_tls *tls;
+    struct resolve *resolve;
+    const struct addrinfo *next_address; /* resolve's */
+    struct wire *wire;
+    struct handshake *shake;
+    struct event *timer; /* of the present state */
+    struct event *keepalive;
+    struct event *sync;
+    uint8_t *chunk;
+
+    uint64_t epoch; /* 0: no stream */
+    int64_t up_since_ms;
+    int64_t down_since_us; /* 0: nothing was missed yet */
+    int64_t sent_ms;
+    int64_t complained_ms; /* of a lasting fault */
+    enum handshake_fault complained;
+    struct backoff retry;
+    struct backoff slow;
+    enum spool_level level;
+    bool paused; /* stop_reading, and the spool is full */
+};
+
+static bool may_go(enum link_state from, enum link_state to)
+{
+    switch (from) {
+    case LINK_STOPPED:
+        return to == LINK_CONNECTING;
+    case LINK_CONNECTING:
+        return to == LINK_HANDSHAKING || to == LINK_BACKOFF || to == LINK_STOPPED;
+    case LINK_HANDSHAKING:
+        return to == LINK_UP || to == LINK_BACKOFF || to == LINK_FULL || to == LINK_STOPPED;
+    case LINK_UP:
+        return to == LINK_CLOSING || to == LINK_BACKOFF || to == LINK_FULL;
+    case LINK_CLOSING:
+        return to == LINK_CONNECTING || to == LINK_BACKOFF || to == LINK_FULL ||
+               to == LINK_STOPPED;
+    case LINK_BACKOFF:
+        return to == LINK_CONNECTING || to == LINK_FULL || to == LINK_STOPPED;
+    case LINK_FULL:
+        return to == LINK_CONNECTING || to == LINK_STOPPED;
+    }
+    return false;
+}
+
+static void set_state(struct link *l, enum link_state to)
+{
+    assert(may_go(l->state, to));
+    l->state = to;
+    atomic_store(&l->set.page->state, (int)to);
+    event_del(l->timer);
+    if (l->ev.state)
+        l->ev.state(l->ev.ctx, l->set.index);
+}
+
+static void arm(struct event *timer, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(timer, &tv);
+}
+
+static void publish(struct link *l)
+{
+    struct page_link *p = l->set.page;
+    atomic_store(&p->spool_begin, spool_begin(l->set.spool));
+    atomic_store(&p->spool_bytes, spool_bytes(l->set.spool));
+    atomic_store(&p->epoch, l->epoch);
+    uint64_t end = spool_end(l->set.spool);
+    if (atomic_exchange(&p->spool_end, end) != end && l->ev.spooled)
+        l->ev.spooled(l->ev.ctx, l->set.index);
+}
+
+static void sync_later(struct link *l)
+{
+    if (spool_dirty(l->set.spool) && !event_pending(l->sync, EV_TIMEOUT, NULL))
+        arm(l->sync, l->set.spool_opts->fsync_ms);
+}
+
+static void on_sync(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct link *l = ctx;
+    struct err e;
+    if (spool_sync(l->set.spool, &e) != ERR_NONE)
+        log_error(l->prefix, "%s", e.text);
+}
+
+/* The spool's level, with the words a person needs when it changes. */
+static enum spool_level check_level(struct link *l)
+{
+    enum spool_level level = spool_level(l->set.spool);
+    unsigned long long mib = spool_bytes(l->set.spool) >> 20;
+    if (level == SPOOL_FULL && l->level != SPOOL_FULL)
+        log_error(l->prefix,
+                  "spool is full spooled_mib=%llu: messages are missed until it is "
+                  "a tenth empty; see why the archive does not move (PostgreSQL?)",
+                  mib);
+    else if (level == SPOOL_ALARM && l->level == SPOOL_EASY)
+        log_error(l->prefix, "spool is over 80 %% of spool.max_size spooled_mib=%llu", mib);
+    else if (level < l->level)
+        log_info(l->prefix, "spool has room again spooled_mib=%llu", mib);
+    l->level = level;
+    atomic_store(&l->set.page->level, (int)level);
+    return level;
+}
+
+/* Connecting and its failures. */
+
+static void drop_connection(struct link *l)
+{
+    wire_free(&l->wire);
+    handshake_free(&l->shake);
+    resolve_free(&l->resolve);
+    l->next_address = NULL;
+    event_del(l->keepalive);
+    l->paused = false;
+}
+
+/* The stream is over: nothing of it will be written or read any more. */
+static void end_stream(struct link *l, const char *why)
+{
+    struct err e;
+    if (l->epoch == 0)
+        return;
+    /* Without CLOSE, for want of room, the next OPEN says as much. */
+    if (spool_stream_close(l->set.spool, why, clock_real_us(), &e) != ERR_NONE)
+        log_warn(l->prefix, "%s", e.text);
+    l->epoch = 0;
+    l->down_since_us = clock_real_us();
+    atomic_fetch_add(&l->set.page->disconnects, 1);
+    if (clock_mono_ms() - l->up_since_ms >= l->timing.settled_ms)
+        backoff_reset(&l->retry);
+    publish(l);
+    sync_later(l);
+}
+
+static void connect_now(struct link *l);
+
+static void back_off(struct link *l, struct backoff *b)
+{
+    set_state(l, LINK_BACKOFF);
+    arm(l->timer, backoff_next_ms(b, crypt_random_u64()));
+}
+
+static void lost(struct link *l, const char *why)
+{
+    enum then then = l->state == LINK_CLOSING ? l->then : THEN_RETRY;
+    bool was_up = l->state == LINK_UP;
+    const char *reason = l->state == LINK_CLOSING ? l->why : why;
+    char said[PAGE_TEXT_BYTES];
+    page_text_get(&l->set.page->error, said);
+    if (l->state == LINK_CLOSING)
+        log_info(l->prefix, "closed why=\"%s\"", reason);
+    else if (was_up)
+        log_warn(l->prefix, "connection lost why=\"%s\"", reason);
+    else if (strncmp(reason, "certificate", 11) == 0 && strcmp(said, reason) != 0)
+        log_error(l->prefix, "cannot connect why=\"%s\": see xmpp.tls_ca_file and tls_name",
+                  reason);
+    else if (strcmp(said, reason) != 0)
+        log_warn(l->prefix, "cannot connect why=\"%s\"", reason);
+    else
+        log_debug(l->prefix, "cannot connect why=\"%s\"", reason);
+    page_text_set(&l->set.page->error, reason);
+    end_stream(l, reason);
+    drop_connection(l);
+    switch (then) {
+    case THEN_RETRY:
+        back_off(l, &l->retry);
+        break;
+    case THEN_FULL:
+        set_state(l, LINK_FULL);
+        arm(l->timer, FULL_POLL_MS);
+        break;
+    case THEN_STOP:
+        set_state(l, LINK_STOPPED);
+        break;
+    }
+}
+
+/* Ends the stream in good order: what the server still sends is spooled until it has closed
+ * its side too, for the old connection must be gone before a new one may come. */
+static void close_stream(struct link *l, enum then then, const char *why)
+{
+    if (l->state == LINK_CLOSING) {
+        l->then = then > l->then ? then : l->then;
+        return;
+    }
+    snprintf(l->why, sizeof l->why, "%s", why);
+    l->then = then;
+    set_state(l, LINK_CLOSING);
+    arm(l->timer, l->timing.closing_ms);
+    (void)wire_write(l->wire, STREAM_END, strlen(STREAM_END));
+    l->paused = false;
+    wire_read_on(l->wire, true);
+}
+
+static void refused(struct link *l, const struct err *e)
+{
+    enum handshake_fault fault = handshake_fault(l->shake);
+    const char *remedy = handshake_remedy(fault);
+    bool lasting = handshake_fault_is_lasting(fault);
+    int64_t now = clock_mono_ms();
+    bool said = l->complained == fault && now - l->complained_ms < LOG_AGAIN_MS;
+    page_text_set(&l->set.page->error, e->text);
+    if (*remedy && !said) {
+        log_error(l->prefix, "%s: %s", e->text, remedy);
+        l->complained = fault;
+        l->complained_ms = now;
+    } else if (!*remedy) {
+        log_warn(l->prefix, "handshake failed why=\"%s\"", e->text);
+    }
+    drop_connection(l);
+    back_off(l, lasting ? &l->slow : &l->retry);
+}
+
+/* The spool has no room before a byte was read: nothing is lost that was not the server's. */
+static void no_room(struct link *l)
+{
+    if (l->state == LINK_CLOSING) {
+        lost(l, "spool is full");
+    } else if (l->set.spool_opts->when_full == SPOOL_STOP_READING) {
+        l->paused = true;
+        wire_read_on(l->wire, false);
+        arm(l->timer, FULL_POLL_MS);
+    } else {
+        close_stream(l, THEN_FULL, "spool is full");
+    }
+}
+
+static void spool_failed(struct link *l, const struct err *e)
+{
+    log_error(l->prefix, "%s", e->text);
+    lost(l, "the spool cannot be written");
+}
+
+static void now_up(struct link *l)
+{
+    size_t header_len, rest_len;
+    const uint8_t *header = handshake_header(l->shake, &header_len);
+    const uint8_t *rest = handshake_rest(l->shake, &rest_len);
+    struct page_link *p = l->set.page;
+    int64_t now = clock_real_us();
+    struct err e;
+    enum err_kind kind =
+        spool_stream_open(l->set.spool, header, header_len, now, &l->epoch, &e);
+    if (kind == ERR_NONE && rest_len > 0)
+        kind = spool_append(l->set.spool, rest, rest_len, now, &e);
+    if (kind != ERR_NONE) {
+        spool_failed(l, &e);
+        return;
+    }
+    handshake_free(&l->shake);
+    backoff_reset(&l->slow);
+    l->complained = HANDSHAKE_OK;
+    l->up_since_ms = l->sent_ms = clock_mono_ms();
+    atomic_store(&p->connected_us, now);
+    atomic_fetch_add(&p->connects, 1);
+    page_text_set(&p->error, "");
+    if (l->down_since_us) {
+        atomic_store(&p->gap_from_us, l->down_since_us);
+        atomic_store(&p->gap_to_us, now);
+        atomic_fetch_add(&p->gaps, 1);
+    }
+    log_info(l->prefix, "up epoch=%llu", (unsigned long long)l->epoch);
+    arm(l->keepalive, l->timing.keepalive_ms);
+    publish(l);
+    sync_later(l);
+    set_state(l, LINK_UP);
+}
+
+static void send_handshake(struct link *l)
+{
+    size_t len;
+    const uint8_t *data = handshake_output(l->shake, &len);
+    if (len > 0)
+        (void)wire_write(l->wire, data, len);
+}
+
+static void read_handshake(struct link *l)
+{
+    const char *why;
+    struct err e;
+    ssize_t n = wire_read(l->wire, l->chunk, READ_BYTES, &why);
+    if (n == 0)
+        return;
+    enum err_kind kind = n < 0 ? handshake_eof(l->shake, &e)
+                               : handshake_input(l->shake, l->chunk, (size_t)n, &e);
+    if (kind != ERR_NONE) {
+        refused(l, &e);
+        return;
+    }
+    send_handshake(l);
+    if (handshake_state(l->shake) == HANDSHAKE_DONE)
+        now_up(l);
+}
+
+/* One read into the spool; false when there is no more to read now. */
+static bool read_once(struct link *l)
+{
+    const char *why;
+    struct err e;
+    if (spool_room(l->set.spool, READ_BYTES, &e) != ERR_NONE) {
+        log_warn(l->prefix, "%s", e.text);
+        check_level(l);
+        no_room(l);
+        return false;
+    }
+    ssize_t n = wire_read(l->wire, l->chunk, READ_BYTES, &why);
+    if (n == 0)
+        return false;
+    if (n < 0) {
+        lost(l, why);
+        return false;
+    }
+    atomic_fetch_add(&l->set.page->bytes_read, (uint64_t)n);
+    if (spool_append(l->set.spool, l->chunk, (size_t)n, clock_real_us(), &e) != ERR_NONE) {
+        spool_failed(l, &e);
+        return false;
+    }
+    return (size_t)n == READ_BYTES;
+}
+
+static void read_stream(struct link *l)
+{
+    for (int i = 0; i < READS_AT_ONCE && read_once(l); i++)
+        ;
+    if (l->epoch == 0)
+        return;
+    publish(l);
+    sync_later(l);
+    if (check_level(l) == SPOOL_FULL && l->state == LINK_UP)
+        no_room(l);
+}
+
+/* What the wire calls back. */
+
+static void on_up(void *ctx)
+{
+    struct link *l = ctx;
+    const struct component_opts *o = l->set.opts;
+    l->shake = handshake_new(o->component, o->secret, clock_mono_ms());
+    set_state(l, LINK_HANDSHAKING);
+    arm(l->timer, HANDSHAKE_DEADLINE_MS);
+    send_handshake(l);
+    wire_read_on(l->wire, true);
+}
+
+static void on_readable(void *ctx)
+{
+    struct link *l = ctx;
+    assert(l->magic == MAGIC);
+    if (l->state == LINK_HANDSHAKING)
+        read_handshake(l);
+    else
+        read_stream(l);
+}
+
+static void on_drained(void *ctx)
+{
+    struct link *l = ctx;
+    if (l->ev.drained && l->state == LINK_UP)
+        l->ev.drained(l->ev.ctx, l->set.index);
+}
+
+static void try_address(struct link *l, const char *why_not);
+
+static void on_down(void *ctx, const char *why)
+{
+    struct link *l = ctx;
+    char copy[128];
+    snprintf(copy, sizeof copy, "%s", why); /* the wire's */
+    if (l->state == LINK_CONNECTING) {
+        wire_free(&l->wire);
+        try_address(l, copy);
+    } else {
+        lost(l, copy);
+    }
+}
+
+static void try_address(struct link *l, const char *why_not)
+{
+    const struct wire_events events = {.up = on_up,
+                                       .readable = on_readable,
+                                       .drained = on_drained,
+                                       .down = on_down,
+                                       .ctx = l};
+    const struct component_opts *o = l->set.opts;
+    struct wire_setup setup = {.base = l->set.base,
+                               .tls = l->tls,
+                               .name = o->tls_name ? o->tls_name : o->hosts[l->set.index].host,
+                               .queue_max = QUEUE_MAX};
+    struct err e;
+    err_set(&e, ERR_PEER, "%s", why_not);
+    while (l->next_address) {
+        setup.addr = l->next_address->ai_addr;
+        setup.addr_len = l->next_address->ai_addrlen;
+        l->next_address = l->next_address->ai_next;
+        if (wire_connect(&setup, &events, &l->wire, &e) == ERR_NONE) {
+            arm(l->timer, l->timing.connect_ms);
+            return;
+        }
+    }
+    lost(l, e.text);
+}
+
+static void on_addresses(void *ctx, const struct addrinfo *first, const char *why)
+{
+    struct link *l = ctx;
+    l->next_address = first;
+    try_address(l, why);
+}
+
+static void connect_now(struct link *l)
+{
+    const struct host_opts *host = &l->set.opts->hosts[l->set.index];
+    set_state(l, LINK_CONNECTING);
+    arm(l->timer, l->timing.connect_ms);
+    l->resolve = resolve_start(l->set.base, host->host, host->port, on_addresses, l);
+}
+
+/* Timers. */
+
+static void connect_unless_full(struct link *l)
+{
+    if (check_level(l) != SPOOL_FULL) {
+        connect_now(l);
+        return;
+    }
+    if (l->state != LINK_FULL)
+        set_state(l, LINK_FULL);
+    arm(l->timer, FULL_POLL_MS);
+}
+
+static void unpause(struct link *l)
+{
+    if (check_level(l) == SPOOL_FULL) {
+        arm(l->timer, FULL_POLL_MS);
+        return;
+    }
+    l->paused = false;
+    event_del(l->timer);
+    wire_read_on(l->wire, true);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct link *l = ctx;
+    struct err e;
+    switch (l->state) {
+    case LINK_CONNECTING:
+        if (l->wire) {
+            wire_free(&l->wire);
+            try_address(l, "no answer");
+        } else {
+            lost(l, "no answer from the name server");
+        }
+        break;
+    case LINK_HANDSHAKING:
+        if (handshake_tick(l->shake, handshake_deadline_ms(l->shake), &e) != ERR_NONE)
+            refused(l, &e);
+        break;
+    case LINK_CLOSING:
+        lost(l, l->why);
+        break;
+    case LINK_BACKOFF:
+    case LINK_FULL:
+        connect_unless_full(l);
+        break;
+    case LINK_UP:
+        if (l->paused)
+            unpause(l);
+        break;
+    case LINK_STOPPED:
+        break;
+    }
+}
+
+static void on_keepalive(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct link *l = ctx;
+    int64_t silent = clock_mono_ms() - l->sent_ms;
+    if (l->state != LINK_UP)
+        return;
+    if (silent >= l->timing.keepalive_ms) {
+        if (wire_queued(l->wire) == 0)
+            (void)wire_write(l->wire, " ", 1);
+        l->sent_ms = clock_mono_ms();
+        silent = 0;
+    }
+    arm(l->keepalive, l->timing.keepalive_ms - silent);
+}
+
+/* What the owner calls. */
+
+static struct spool_settings settings_of(const struct spool_opts *o)
+{
+    return (struct spool_settings){.size_max = o->size_max, .sync_always = o->fsync_ms == 0};
+}
+
+static enum err_kind make_tls(const struct component_opts *o, struct wire_tls **out,
+                              struct err *e)
+{
+    *out = NULL;
+    return o->tls ? wire_tls_new(o->tls_ca_pem, out, e) : ERR_NONE;
+}
+
+enum err_kind link_new(const struct link_setup *setup, const struct link_events *events,
+                       struct link **out, struct err *e)
+{
+    struct wire_tls *tls;
+    *out = NULL;
+    enum err_kind kind = make_tls(setup->opts, &tls, e);
+    if (kind != ERR_NONE)
+        return kind;
+    struct link *l = calloc(1, sizeof *l);
+    if (!l)
+        abort();
+    l->magic = MAGIC;
+    l->set = *setup;
+    l->timing = setup->timing ? *setup->timing : link_timing_defaults;
+    l->ev = *events;
+    l->tls = tls;
+    l->chunk = malloc(READ_BYTES);
+    l->timer = evtimer_new(setup->base, on_timer, l);
+    l->keepalive = evtimer_new(setup->base, on_keepalive, l);
+    l->sync = evtimer_new(setup->base, on_sync, l);
+    if (!l->chunk || !l->timer || !l->keepalive || !l->sync)
+        abort();
+    backoff_init(&l->retry, l->timing.retry_min_ms, l->timing.retry_max_ms);
+    backoff_init(&l->slow, l->timing.slow_min_ms, l->timing.slow_max_ms);
+    const struct host_opts *host = &setup->opts->hosts[setup->index];
+    char where[96];
+    snprintf(where, sizeof where, "%.80s:%u", host->host, host->port);
+    snprintf(l->prefix, sizeof l->prefix, "link server=%s", where);
+    page_text_set(&setup->page->host, where);
+    /* Whatever was sent while nobody ran is a gap as well. */
+    l->down_since_us = spool_last_us(setup->spool);
+    atomic_store(&setup->page->state, LINK_STOPPED);
+    atomic_store(&setup->page->size_max, setup->spool_opts->size_max);
+    publish(l);
+    *out = l;
+    return ERR_NONE;
+}
+
+void link_free(struct link **lp)
+{
+    struct link *l = *lp;
+    *lp = NULL;
+    if (!l)
+        return;
+    l->ev = (struct link_events){.ctx = NULL};
+    end_stream(l, "stopped");
+    drop_connection(l);
+    event_free(l->timer);
+    event_free(l->keepalive);
+    event_free(l->sync);
+    wire_tls_free(&l->tls);
+    free(l->chunk);
+    l->magic = 0;
+    free(l);
+}
+
+void link_start(struct link *l)
+{
+    if (l->state == LINK_STOPPED)
+        connect_now(l);
+}
+
+void link_stop(struct link *l, const char *why)
+{
+    switch (l->state) {
+    case LINK_UP:
+    case LINK_CLOSING:
+        close_stream(l, THEN_STOP, why);
+        break;
+    case LINK_CONNECTING:
+    case LINK_HANDSHAKING:
+    case LINK_BACKOFF:
+    case LINK_FULL:
+        drop_connection(l);
+        set_state(l, LINK_STOPPED);
+        break;
+    case LINK_STOPPED:
+        break;
+    }
+}
+
+void link_reconnect(struct link *l, uint64_t epoch, const char *why)
+{
+    if (l->state == LINK_UP && epoch == l->epoch) {
+        log_warn(l->prefix, "reconnecting why=\"%s\"", why);
+        close_stream(l, THEN_RETRY, why);
+    }
+}
+
+enum err_kind link_set_opts(struct link *l, const struct component_opts *opts,
+                            const struct spool_opts *spool_opts, struct err *e)
+{
+    struct wire_tls *tls;
+    enum err_kind kind = make_tls(opts, &tls, e);
+    if (kind != ERR_NONE)
+        return kind;
+    wire_tls_free(&l->tls); /* a connection holds its own reference */
+    l->tls = tls;
+    l->set.opts = opts;
+    l->set.spool_opts = spool_opts;
+    struct spool_settings settings = settings_of(spool_opts);
+    spool_set_settings(l->set.spool, &settings);
+    atomic_store(&l->set.page->size_max, spool_opts->size_max);
+    /* A person may just have repaired what kept us waiting. */
+    backoff_reset(&l->slow);
+    if (l->state == LINK_BACKOFF)
+        arm(l->timer, 0);
+    return ERR_NONE;
+}
+
+bool link_send(struct link *l, uint64_t epoch, const uint8_t *data, size_t len)
+{
+    struct page_link *p = l->set.page;
+    if (l->state != LINK_UP || epoch != l->epoch) {
+        atomic_fetch_add(&p->frames_dropped, 1);
+        return false;
+    }
+    if (!wire_write(l->wire, data, len)) {
+        close_stream(l, THEN_RETRY, "the server does not read");
+        return false;
+    }
+    l->sent_ms = clock_mono_ms();
+    atomic_fetch_add(&p->bytes_written, len);
+    atomic_fetch_add(&p->frames_written, 1);
+    return true;
+}
+
+size_t link_queued(const struct link *l)
+{
+    return l->wire ? wire_queued(l->wire) : 0;
+}
+
+void link_release(struct link *l, uint64_t pos)
+{
+    spool_delete_below(l->set.spool, pos);
+    publish(l);
+    if (l->state == LINK_FULL)
+        connect_unless_full(l);
+    else if (l->paused)
+        unpause(l);
+    else
+        check_level(l);
+}
+
+enum link_state link_state(const struct link *l)
+{
+    return l->state;
+}

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Settings of the XMPP side; owned by the configuration. */
+#ifndef COMPONENT_OPTS_H
+#define COMPONENT_OPTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum server_kind { SERVER_EJABBERD, SERVER_PROSODY, SERVER_OPENFIRE, SERVER_GENERIC };
+enum spool_when_full { SPOOL_DISCONNECT, SPOOL_STOP_READING };
+
+struct host_opts {
+    const char *host; /* name or address */
+    uint16_t port;
+};
+
+struct component_opts {
+    enum server_kind server;
+    const struct host_opts *hosts; /* one per node of a cluster */
+    size_t hosts_n;
+    bool tls; /* direct TLS */
+    const char *tls_ca_pem; /* contents of tls_ca_file; NULL = the system's */
+    const char *tls_name;   /* expected certificate name; NULL = the host */
+    const char *component;  /* our domain, prepared */
+    const char *secret;
+    const char *const *domains; /* whose users we serve, prepared */
+    size_t domains_n;
+    size_t stanza_bytes_max;
+    unsigned commands_per_minute;
+};
+
+struct spool_opts {
+    const char *directory;
+    uint64_t size_max; /* bytes on disk, per link */
+    enum spool_when_full when_full;
+    int64_t fsync_ms; /* 0 = after every append */
+};
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What service.c, service_link.c and service_state.c share. */
+#ifndef COMPONENT_SERVICE_INT_H
+#define COMPONENT_SERVICE_INT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "component/delegation.h"
+#include "component/disco.h"
+#include "component/privilege.h"
+#include "component/service.h"
+
+#define HANDLERS_MAX 32
+#define STRANGER_SLOTS 256
+
+/* Whether the server has told who is online. */
+enum listing {
+    LISTING_NONE,    /* -> ASKED, DONE (by a copy of its answer in REPLAY) */
+    LISTING_ASKED,   /* -> DONE, REFUSED */
+    LISTING_REFUSED, /* or not answered; -> DONE */
+    LISTING_DONE,
+};
+
+/* One server host on one link. */
+struct host_state {
+    struct privilege privilege;
+    uint8_t delegated[DELEGATION_SERVED_MAX]; /* version, 0: not */
+    enum listing listing;
+};
+
+struct link_state {
+    bool up;
+    bool live;
+    bool announced; /* anything, by any host */
+    uint64_t epoch;
+    int64_t opened_us;
+    int64_t closed_us;
+    int64_t check_ms; /* when the announcements must have come, INT64_MAX: not awaited */
+    unsigned in_vain; /* connections in a row that brought none */
+    struct host_state *hosts; /* opts->domains_n */
+};
+
+struct handler {
+    const char *name;
+    const char *ns;
+    service_request_fn fn;
+    void *ctx;
+    bool direct_only; /* not for requests to users */
+};
+
+struct service {
+    const struct component_opts *opts;
+    struct adapter adapter;
+    struct service_events events;
+    struct iq_table *iqs;
+    struct sessions *sessions;
+    struct adhoc *adhoc;
+    struct disco disco;
+    struct delegation delegation;
+    struct handler handlers[HANDLERS_MAX];
+    size_t handlers_n;
+    struct link_state *links; /* opts->hosts_n */
+    size_t links_n;
+    int64_t sweep_ms;
+    /* Refusals to strangers in this period: all, and by a hash of their domain. */
+    uint8_t strangers_key[16];
+    int64_t strangers_until_ms;
+    unsigned strangers_all;
+    uint8_t strangers[STRANGER_SLOTS];
+};
+
+/* Place of an exact server host in opts->domains, -1 when it is none. */
+int service_host(const struct service *s, const char *name);
+
+/* service_link.c */
+void link_reset(struct service *s, struct link_state *l);
+/* A message from exactly a server host; true when it was an announcement or an error. */
+bool link_announcement(struct service *s, struct link_state *l, unsigned host,
+                       const struct stanza *message);
+/* Asks each host who is online that has granted presence and was not asked. */
+void link_list_sessions(struct service *s, struct link_state *l);
+/* A result from a host: its list of who is online, when it is that. */
+void link_read_list(struct service *s, struct link_state *l, unsigned host,
+                    const struct stanza *iq, int64_t received_us);
+void link_check_begin(struct service *s, struct link_state *l);
+void link_check(struct service *s, struct link_state *l, int64_t now_ms);
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Who is online, as far as presence, the server's list and the stanzas that pass tell: the
+ * resources of local accounts, each with the time it was last seen.  Only accounts with a
+ * session are held.  It asks nobody, and pings nobody (that would wake hibernating phones).
+ */
+#ifndef COMPONENT_SESSIONS_H
+#define COMPONENT_SESSIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/jid.h"
+
+struct buf;
+struct sessions;
+
+/* Sessions are forgotten when nothing was seen of them for this long: servers do not always
+ * tell of one that died. */
+#define SESSIONS_FORGET_US (24 * 3600 * INT64_C(1000000))
+#define SESSIONS_ACCOUNTS_MAX 2000000 /* then the account silent longest is forgotten */
+#define SESSIONS_PER_ACCOUNT_MAX 32
+
+enum session_state {
+    SESSION_OFFLINE,
+    SESSION_UNKNOWN, /* too early to say: counts as online */
+    SESSION_ONLINE,
+};
+
+enum session_show { SHOW_AVAILABLE, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND };
+
+#define SESSION_PRIORITY_UNKNOWN 128 /* seen, but without a presence of its own */
+
+struct session {
+    const char *resource;
+    int priority; /* -128 to 127, or unknown */
+    enum session_show show;
+    unsigned link; /* that told us last */
+    int64_t seen_us;
+};
+
+struct sessions *sessions_new(void);
+void sessions_free(struct sessions **s);
+
+/* A stanza of that resource passed: it is alive.  Adds it when it is new. */
+void sessions_seen(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us);
+/* Its presence, or an entry of the server's list (priority unknown keeps what is known). */
+void sessions_available(struct sessions *s, const struct jid *who, unsigned link, int priority,
+                        enum session_show show, int64_t at_us);
+void sessions_gone(struct sessions *s, const struct jid *who);
+void sessions_link_lost(struct sessions *s, unsigned link);
+/* Forgets what was silent too long. */
+void sessions_sweep(struct sessions *s, int64_t now_us);
+
+/* ONLINE when a resource with a priority that is not negative was seen within stale_after_us;
+ * else OFFLINE.  *seen_us_out (may be NULL) is the newest sign of any resource, 0 for none. */
+enum session_state sessions_state(const struct sessions *s, const char *bare, int64_t now_us,
+                                  int64_t stale_after_us, int64_t *seen_us_out);
+/* When that resource was last seen, 0 when it has no session. */
+int64_t sessions_seen_at(const struct sessions *s, const char *bare, const char *resource);
+/* When any other resource (NULL: any) was last seen, 0 when there is none. */
+int64_t sessions_others_seen_at(const struct sessions *s, const char *bare,
+                                const char *resource);
+/* Walks the sessions of an account; NULL to start, NULL at the end. */
+const struct session *sessions_next(const struct sessions *s, const char *bare,
+                                    const struct session *after);
+size_t sessions_accounts(const struct sessions *s);
+
+/* For the worker's snapshot. */
+void sessions_save(const struct sessions *s, struct buf *out);
+/* Adds what was saved, except for links that are no more (links_n and up).  False when the
+ * bytes are not a list of sessions; *data and *len move past it. */
+bool sessions_load(struct sessions *s, const uint8_t **data, size_t *len, unsigned links_n);
+
+#endif

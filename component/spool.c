@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "component/spool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "component/record.h"
+#include "component/segments.h"
+
+#define MAGIC 0x53504f4c
+#define MIB ((uint64_t)1024 * 1024)
+#define JUMP ((uint64_t)1 << 30)
+#define HEADER_MAX (64 * 1024) /* of a stream header */
+#define OFFSET_MAX ((uint64_t)1 << 62)
+
+struct segment {
+    uint64_t base;
+    uint64_t size;
+};
+
+struct spool {
+    uint32_t magic;
+    char *dir;
+    int dirfd;
+    struct spool_settings set;
+    uint8_t id[UUID_BYTES];
+    struct segment *segments; /* oldest first; the last one is being written */
+    size_t n, cap;
+    uint64_t bytes;
+    int fd;            /* of the last segment */
+    uint64_t reserved; /* bytes of its file that the disk has promised */
+    uint64_t end;
+    uint64_t data_begin; /* in the last segment, what follows the repeated header */
+    uint64_t epoch;
+    int64_t last_us;
+    bool streaming;
+    uint8_t *header; /* of the stream, to be repeated */
+    size_t header_len;
+    bool dirty;
+    bool alarm;
+    bool full;
+    bool disk_full;
+};
+
+static void set_segment_bytes(struct spool *s)
+{
+    if (s->set.segment_bytes)
+        return;
+    uint64_t bytes = s->set.size_max / 64;
+    s->set.segment_bytes = bytes < MIB ? MIB : bytes > 16 * MIB ? 16 * MIB : bytes;
+}
+
+static struct segment *last(struct spool *s)
+{
+    return &s->segments[s->n - 1];
+}
+
+static void add_segment(struct spool *s, uint64_t base, uint64_t size)
+{
+    if (s->n == s->cap) {
+        s->cap = s->cap ? 2 * s->cap : 16;
+        s->segments = realloc(s->segments, s->cap * sizeof *s->segments);
+        if (!s->segments)
+            abort();
+    }
+    s->segments[s->n++] = (struct segment){.base = base, .size = size};
+    s->bytes += size;
+}
+
+/* The kind for an error of the disk: full or failing, the data may fit later. */
+static enum err_kind disk_error(struct spool *s, struct err *e, const char *what, int error)
+{
+    if (error == ENOSPC || error == EDQUOT)
+        s->disk_full = s->full = true;
+    return err_set(e, ERR_RETRY, "spool %s: %s: %s", s->dir, what, strerror(error));
+}
+
+static enum err_kind setup_error(const char *dir, struct err *e, const char *what, int error)
+{
+    enum err_kind kind = error == ENOSPC || error == EDQUOT ? ERR_RETRY : ERR_CONFIG;
+    return err_set(e, kind, "spool %s: %s: %s", dir, what, strerror(error));
+}
+
+/* A small file that is either whole or absent, also after a power cut. */
+static bool write_file(int dirfd, const char *name, const char *text)
+{
+    char temp[64];
+    snprintf(temp, sizeof temp, "%s.new", name);
+    int fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return false;
+    size_t len = strlen(text);
+    bool ok = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
+    int error = errno;
+    ok = close(fd) == 0 && ok;
+    ok = ok && renameat(dirfd, temp, dirfd, name) == 0 && fsync(dirfd) == 0;
+    if (!ok)
+        errno = error;
+    return ok;
+}
+
+static bool read_file(int dirfd, const char *name, char *out, size_t size)
+{
+    int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return false;
+    ssize_t n = read(fd, out, size - 1);
+    close(fd);
+    if (n < 0)
+        return false;
+    out[n] = '\0';
+    out[strcspn(out, "\n")] = '\0';
+    return true;
+}
+
+static bool read_id(int dirfd, uint8_t out[UUID_BYTES])
+{
+    char text[64];
+    return read_file(dirfd, "id", text, sizeof text) && uuid_parse(text, out);
+}
+
+bool spool_read_id(const char *dir, uint8_t out[UUID_BYTES])
+{
+    int dirfd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dirfd < 0)
+        return false;
+    bool ok = read_id(dirfd, out);
+    close(dirfd);
+    return ok;
+}
+
+/* An id without any segment is not worth keeping: the offsets that belonged to it are not
+ * known any more, so the spool starts again under a new name. */
+static enum err_kind take_id(struct spool *s, struct err *e)
+{
+    if (s->n > 0 && read_id(s->dirfd, s->id))
+        return ERR_NONE;
+    char text[UUID_TEXT_BYTES + 1];
+    uuid_random(s->id);
+    uuid_format(s->id, text);
+    strcat(text, "\n");
+    if (!write_file(s->dirfd, "id", text))
+        return setup_error(s->dir, e, "id", errno);
+    return ERR_NONE;
+}
+
+static int segment_open(struct spool *s, uint64_t base, int flags)
+{
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(base, name);
+    return openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+}
+
+/* Learns epoch and time from the records of one old segment; true when it had any. */
+static bool learn_from(struct spool *s, uint64_t base)
+{
+    struct segment_reader reader;
+    segment_reader_init(&reader);
+    if (!segment_reader_open(&reader, s->dir, base))
+        return false;
+    bool found = false;
+    for (;;) {
+        struct record r;
+        const uint8_t *payload;
+        enum segment_read got = segment_reader_next(&reader, UINT64_MAX, &r, &payload);
+        if (got == SEGMENT_DAMAGED)
+            continue;
+        if (got != SEGMENT_RECORD)
+            break;
+        found = true;
+        s->epoch = r.epoch > s->epoch ? r.epoch : s->epoch;
+        s->last_us = r.received_us;
+    }
+    /* What a killed process left in the page cache is made durable now. */
+    (void)fdatasync(reader.fd);
+    segment_reader_deinit(&reader);
+    return found;
+}
+
+static enum err_kind find_segments(struct spool *s, struct err *e)
+{
+    uint64_t *bases;
+    size_t n;
+    if (!segment_list(s->dir, &bases, &n))
+        return setup_error(s->dir, e, "cannot be read", errno);
+    for (size_t i = 0; i < n; i++) {
+        char name[SEGMENT_NAME_BYTES];
+        struct stat st;
+        segment_name(bases[i], name);
+        if (bases[i] < OFFSET_MAX && fstatat(s->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            add_segment(s, bases[i], (uint64_t)st.st_size);
+    }
+    free(bases);
+    for (size_t i = s->n; i > 0; i--)
+        if (learn_from(s, s->segments[i - 1].base))
+            break;
+    return ERR_NONE;
+}
+
+/* What the records do not tell when they are all deleted: the file "last" is written before
+ * each stream and at the end. */
+static void learn_last(struct spool *s)
+{
+    char text[64];
+    if (s->n == 0)
+        return;
+    if (read_file(s->dirfd, "last", text, sizeof text)) {
+        char *rest;
+        uint64_t epoch = strtoull(text, &rest, 10);
+        int64_t us = strtoll(rest, NULL, 10);
+        s->epoch = epoch > s->epoch ? epoch : s->epoch;
+        s->last_us = us > s->last_us ? us : s->last_us;
+    } else if (s->epoch == 0 && s->bytes > 0) {
+        s->epoch = (uint64_t)clock_real_us() / 1000000; /* higher than any count so far */
+    }
+}
+
+static void write_last(struct spool *s)
+{
+    char text[64];
+    snprintf(text, sizeof text, "%" PRIu64 " %" PRId64 "\n", s->epoch, s->last_us);
+    (void)!write_file(s->dirfd, "last", text);
+}
+
+/* See the rule in the header. */
+static uint64_t first_new_offset(struct spool *s)
+{
+    if (s->n == 0)
+        return SPOOL_FIRST;
+    uint64_t end = last(s)->base + last(s)->size;
+    char text[64];
+    if (read_file(s->dirfd, "clean", text, sizeof text)) {
+        char *rest;
+        errno = 0;
+        unsigned long long clean = strtoull(text, &rest, 10);
+        if (errno == 0 && *rest == '\0' && rest != text && clean == end)
+            return end;
+    }
+    return (end + 2 * JUMP - 1) / JUMP * JUMP;
+}
+
+static enum err_kind write_record(struct spool *s, enum record_kind kind, const void *payload,
+                                  size_t len, int64_t now_us, struct err *e);
+
+/* Begins a segment at `base`.  Crash before the directory is synced: the file is not there,
+ * the old one is still the last and nothing is lost.  Crash after it: an empty last segment,
+ * whose name alone keeps the offsets from being used again. */
+static enum err_kind begin_segment(struct spool *s, uint64_t base, struct err *e)
+{
+    if (base >= OFFSET_MAX)
+        return err_set(e, ERR_CONFIG, "spool %s: offsets are used up", s->dir);
+    if (s->fd >= 0 && fdatasync(s->fd) != 0)
+        return disk_error(s, e, "sync", errno);
+    bool again = s->n > 0 && last(s)->base == base && last(s)->size == 0;
+    int fd = segment_open(s, base, O_WRONLY | O_CREAT | (again ? 0 : O_EXCL));
+    if (fd < 0)
+        return disk_error(s, e, "new segment", errno);
+    if (fsync(s->dirfd) != 0) {
+        int error = errno;
+        close(fd);
+        return disk_error(s, e, "sync of directory", error);
+    }
+    if (s->fd >= 0)
+        close(s->fd);
+    s->fd = fd;
+    s->reserved = 0;
+    s->dirty = false;
+    if (!again)
+        add_segment(s, base, 0);
+    s->end = s->data_begin = base;
+    return ERR_NONE;
+}
+
+static uint64_t offset_after_junk(struct spool *s)
+{
+    struct stat st;
+    if (fstat(s->fd, &st) == 0 && (uint64_t)st.st_size > last(s)->size)
+        return (last(s)->base + (uint64_t)st.st_size + MIB) / MIB * MIB;
+    return s->end;
+}
+
+static enum err_kind rotate(struct spool *s, struct err *e)
+{
+    enum err_kind kind = begin_segment(s, offset_after_junk(s), e);
+    if (kind != ERR_NONE || !s->streaming)
+        return kind;
+    kind = write_record(s, RECORD_AGAIN, s->header, s->header_len, s->last_us, e);
+    s->data_begin = s->end;
+    return kind;
+}
+
+/* The disk promises the whole segment before the first byte that needs it is read from the
+ * socket, so that a full disk is met with empty hands. */
+static enum err_kind reserve(struct spool *s, uint64_t size, struct err *e)
+{
+    if (size <= s->reserved)
+        return ERR_NONE;
+    uint64_t want = size > s->set.segment_bytes ? size : s->set.segment_bytes;
+    int rc;
+    do {
+        rc = fallocate(s->fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)want);
+    } while (rc != 0 && errno == EINTR);
+    if (rc == 0)
+        s->reserved = want;
+    else if (errno == EOPNOTSUPP || errno == ENOSYS)
+        s->reserved = OFFSET_MAX;
+    else
+        return disk_error(s, e, "no room for a segment", errno);
+    return ERR_NONE;
+}
+
+enum err_kind spool_room(struct spool *s, size_t len, struct err *e)
+{
+    /* With the record itself, the CLOSE that may follow. */
+    uint64_t need = len + 2 * (uint64_t)RECORD_HEADER_BYTES + ERR_TEXT_BYTES;
+    uint64_t rest = s->end > s->data_begin ? s->set.segment_bytes : OFFSET_MAX;
+    if (last(s)->size + need > rest) {
+        enum err_kind kind = rotate(s, e);
+        if (kind != ERR_NONE)
+            return kind;
+    }
+    return reserve(s, last(s)->size + need, e);
+}
+
+/* One write at a given offset: what fails half way is overwritten by the next try, and no
+ * reader looks past the end we publish. */
+static enum err_kind write_at_end(struct spool *s, struct iovec *iov, int n, struct err *e)
+{
+    off_t at = (off_t)last(s)->size;
+    while (n > 0) {
+        ssize_t wrote = pwritev(s->fd, iov, n, at);
+        if (wrote < 0 && errno == EINTR)
+            continue;
+        if (wrote <= 0) {
+            int error = wrote < 0 ? errno : EIO;
+            (void)!ftruncate(s->fd, (off_t)last(s)->size);
+            s->reserved = 0;
+            return disk_error(s, e, "write", error);
+        }
+        at += wrote;
+        for (; n > 0 && (size_t)wrote >= iov->iov_len; iov++, n--)
+            wrote -= (ssize_t)iov->iov_len;
+        if (n > 0) {
+            iov->iov_base = (uint8_t *)iov->iov_base + wrote;
+            iov->iov_len -= (size_t)wrote;
+        }
+    }
+    return ERR_NONE;
+}
+
+static enum err_kind write_record(struct spool *s, enum record_kind kind, const void *payload,
+                                  size_t len, int64_t now_us, struct err *e)
+{
+    assert(len <= RECORD_PAYLOAD_MAX);
+    struct record r = {.kind = kind,
+                       .len = (uint32_t)len,
+                       .epoch = s->epoch,
+                       .received_us = now_us,
+                       .position = s->end};
+    uint8_t header[RECORD_HEADER_BYTES];
+    record_pack(&r, payload, header);
+    struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof header}, {.iov_len = len}};
+    memcpy(&iov[1].iov_base, &payload, sizeof payload); /* writev does not write to it */
+    enum err_kind rc = write_at_end(s, iov, len > 0 ? 2 : 1, e);
+    if (rc == ERR_NONE && s->set.sync_always && fdatasync(s->fd) != 0)
+        rc = disk_error(s, e, "sync", errno);
+    if (rc != ERR_NONE)
+        return rc;
+    last(s)->size += record_size(&r);
+    s->bytes += record_size(&r);
+    s->end += record_size(&r);
+    s->last_us = now_us;
+    s->dirty = !s->set.sync_always;
+    return ERR_NONE;
+}
+
+enum err_kind spool_append(struct spool *s, const uint8_t *data, size_t len, int64_t now_us,
+                           struct err *e)
+{
+    assert(s->streaming);
+    while (len > 0) {
+        size_t part = len < RECORD_PAYLOAD_MAX ? len : RECORD_PAYLOAD_MAX;
+        enum err_kind kind = spool_room(s, part, e);
+        if (kind == ERR_NONE)
+            kind = write_record(s, RECORD_DATA, data, part, now_us, e);
+        if (kind != ERR_NONE)
+            return kind;
+        data += part;
+        len -= part;
+    }
+    return ERR_NONE;
+}
+
+enum err_kind spool_stream_open(struct spool *s, const uint8_t *header, size_t len,
+                                int64_t now_us, uint64_t *epoch_out, struct err *e)
+{
+    if (len > HEADER_MAX)
+        return err_set(e, ERR_PEER, "stream header of %zu bytes", len);
+    s->streaming = false;
+    enum err_kind kind = spool_room(s, len, e);
+    if (kind != ERR_NONE)
+        return kind;
+    s->epoch++;
+    write_last(s);
+    kind = write_record(s, RECORD_OPEN, header, len, now_us, e);
+    if (kind != ERR_NONE)
+        return kind;
+    free(s->header);
+    s->header = malloc(len ? len : 1);
+    if (!s->header)
+        abort();
+    memcpy(s->header, header, len);
+    s->header_len = len;
+    s->streaming = true;
+    *epoch_out = s->epoch;
+    return ERR_NONE;
+}
+
+enum err_kind spool_stream_close(struct spool *s, const char *why, int64_t now_us,
+                                 struct err *e)
+{
+    if (!s->streaming)
+        return ERR_NONE;
+    s->streaming = false;
+    size_t len = strlen(why);
+    return write_record(s, RECORD_CLOSE, why, len < ERR_TEXT_BYTES ? len : ERR_TEXT_BYTES - 1,
+                        now_us, e);
+}
+
+enum err_kind spool_sync(struct spool *s, struct err *e)
+{
+    if (!s->dirty)
+        return ERR_NONE;
+    s->dirty = false;
+    if (fdatasync(s->fd) == 0)
+        return ERR_NONE;
+    /* After a failed sync the kernel may have dropped the pages: what was to be synced cannot
+     * be tried again, but what comes next goes to a new file. */
+    int error = errno;
+    struct err ignored;
+    (void)!rotate(s, &ignored);
+    return disk_error(s, e, "sync", error);
+}
+
+void spool_delete_below(struct spool *s, uint64_t pos)
+{
+    struct err ignored;
+    /* All is committed but it stands in the segment being written: make that an old one. */
+    if (s->full && pos >= s->end && s->end > s->data_begin && !s->streaming)
+        (void)!begin_segment(s, s->end, &ignored);
+    size_t gone = 0;
+    while (gone + 1 < s->n && s->segments[gone].base + s->segments[gone].size <= pos) {
+        char name[SEGMENT_NAME_BYTES];
+        segment_name(s->segments[gone].base, name);
+        if (unlinkat(s->dirfd, name, 0) != 0 && errno != ENOENT)
+            break;
+        s->bytes -= s->segments[gone].size;
+        gone++;
+    }
+    s->n -= gone;
+    memmove(s->segments, s->segments + gone, s->n * sizeof *s->segments);
+}
+
+static bool disk_has_room(struct spool *s)
+{
+    struct statvfs v;
+    if (fstatvfs(s->dirfd, &v) != 0)
+        return false;
+    return (uint64_t)v.f_bavail * v.f_frsize >= 2 * s->set.segment_bytes;
+}
+
+enum spool_level spool_level(struct spool *s)
+{
+    uint64_t max = s->set.size_max;
+    if (s->disk_full && disk_has_room(s))
+        s->disk_full = false;
+    if (s->bytes >= max || s->disk_full)
+        s->full = true;
+    else if (s->bytes < max - max / 10)
+        s->full = false;
+    if (s->bytes >= max / 5 * 4)
+        s->alarm = true;
+    else if (s->bytes < max / 10 * 7)
+        s->alarm = false;
+    return s->full ? SPOOL_FULL : s->alarm ? SPOOL_ALARM : SPOOL_EASY;
+}
+
+static void spool_free(struct spool **sp)
+{
+    struct spool *s = *sp;
+    if (s->fd >= 0)
+        close(s->fd);
+    if (s->dirfd >= 0)
+        close(s->dirfd);
+    free(s->header);
+    free(s->segments);
+    free(s->dir);
+    free(s);
+    *sp = NULL;
+}
+
+static enum err_kind open_in(struct spool *s, struct err *e)
+{
+    if (mkdir(s->dir, 0700) != 0 && errno != EEXIST)
+        return setup_error(s->dir, e, "cannot be made", errno);
+    s->dirfd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (s->dirfd < 0)
+        return setup_error(s->dir, e, "cannot be opened", errno);
+    /* What users wrote is in there; a directory that somebody made too open is closed. */
+    if (fchmod(s->dirfd, 0700) != 0)
+        return setup_error(s->dir, e, "chmod", errno);
+    enum err_kind kind = find_segments(s, e);
+    if (kind == ERR_NONE)
+        kind = take_id(s, e);
+    if (kind != ERR_NONE)
+        return kind;
+    learn_last(s);
+    uint64_t base = first_new_offset(s);
+    if (unlinkat(s->dirfd, "clean", 0) != 0 && errno != ENOENT)
+        return setup_error(s->dir, e, "clean", errno);
+    kind = begin_segment(s, base, e);
+    return kind == ERR_RETRY && !s->disk_full ? ERR_CONFIG : kind;
+}
+
+enum err_kind spool_open(const char *dir, const struct spool_settings *settings,
+                         struct spool **out, struct err *e)
+{
+    struct spool *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->magic = MAGIC;
+    s->dir = strdup(dir);
+    s->dirfd = s->fd = -1;
+    if (!s->dir)
+        abort();
+    s->set = *settings;
+    set_segment_bytes(s);
+    enum err_kind kind = open_in(s, e);
+    if (kind != ERR_NONE)
+        spool_free(&s);
+    *out = s;
+    return kind;
+}
+
+void spool_close(struct spool **sp)
+{
+    struct spool *s = *sp;
+    if (!s)
+        return;
+    write_last(s);
+    if (fdatasync(s->fd) == 0 && offset_after_junk(s) == s->end) {
+        char text[32];
+        snprintf(text, sizeof text, "%" PRIu64 "\n", s->end);
+        (void)!write_file(s->dirfd, "clean", text);
+    }
+    spool_free(sp);
+}
+
+void spool_set_settings(struct spool *s, const struct spool_settings *settings)
+{
+    s->set = *settings;
+    set_segment_bytes(s);
+}
+
+const uint8_t *spool_id(const struct spool *s)
+{
+    return s->id;
+}
+
+uint64_t spool_begin(const struct spool *s)
+{
+    return s->segments[0].base;
+}
+
+uint64_t spool_end(const struct spool *s)
+{
+    return s->end;
+}
+
+uint64_t spool_bytes(const struct spool *s)
+{
+    return s->bytes;
+}
+
+uint64_t spool_epoch(const struct spool *s)
+{
+    return s->epoch;
+}
+
+int64_t spool_last_us(const struct spool *s)
+{
+    return s->last_us;
+}
+
+bool spool_streaming(const struct spool *s)
+{
+    return s->streaming;
+}
+
+bool spool_dirty(const struct spool *s)
+{
+    return s->dirty;
+}

@@ -1,0 +1,571 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/jid.h"
+#include "config/keys.h"
+#include "config/yaml.h"
+
+#define ARENA_MAX (16 << 20)
+#define APPS_MAX 64
+#define COMPLAINTS_MAX 50
+
+#define APNS_HOST "api.push.apple.com"
+#define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
+
+/* One setting as it was read; item is NULL when it is the default. */
+struct value {
+    int64_t number;
+    const char *text;
+    const char **list;
+    size_t list_n;
+    const struct yaml_item *item;
+};
+
+struct config_private {
+    struct arena *arena;
+    struct value values[KEYS_N];
+    struct value apps[APPS_MAX][KEYS_N];
+    size_t apps_n;
+};
+
+struct reader {
+    const char *file;
+    struct config *config;
+    struct config_private *p;
+    struct yaml_item *items;
+    struct buf *complaints;
+    unsigned count;
+};
+
+static void complain_at(struct reader *r, size_t line, size_t column, const char *fmt, ...)
+    PRINTF_LIKE(4, 5);
+
+static void complain_at(struct reader *r, size_t line, size_t column, const char *fmt, ...)
+{
+    char text[2 * ERR_TEXT_BYTES];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (++r->count <= COMPLAINTS_MAX)
+        buf_addf(r->complaints, "%s:%zu:%zu: %s\n", r->file, line, column, text);
+}
+
+/* Where a setting stands; for a default, where its section or app stands, else the top. */
+static void place_of(const struct reader *r, enum key key, int app, size_t *line,
+                     size_t *column)
+{
+    const struct value *v = app < 0 ? &r->p->values[key] : &r->p->apps[app][key];
+    *line = *column = 1;
+    if (v->item) {
+        *line = v->item->line;
+        *column = v->item->column;
+        return;
+    }
+    size_t best = 0;
+    for (const struct yaml_item *it = r->items; it; it = it->next) {
+        size_t len = strlen(it->path);
+        bool above = strncmp(key_table[key].path, it->path, len) == 0 &&
+                     strchr(".[", key_table[key].path[len]);
+        if (above && len >= best && (it->outer < 0 || it->outer == app)) {
+            best = len;
+            *line = it->key_line;
+            *column = it->key_column;
+        }
+    }
+}
+
+#define complain_key(r, key, app, ...)                                                        \
+    do {                                                                                      \
+        size_t line_, column_;                                                                \
+        place_of(r, key, app, &line_, &column_);                                              \
+        complain_at(r, line_, column_, __VA_ARGS__);                                          \
+    } while (0)
+
+static void *must(void *p)
+{
+    if (!p)
+        abort(); /* the arena's maximum is far above what one settings file can need */
+    return p;
+}
+
+/* The contents of the file a setting names; relative names start at the settings file. */
+static const char *read_file(struct reader *r, const struct yaml_item *it, int64_t max)
+{
+    char path[2048];
+    const char *slash = strrchr(r->file, '/');
+    if (it->value[0] == '/' || !slash)
+        snprintf(path, sizeof path, "%s", it->value);
+    else
+        snprintf(path, sizeof path, "%.*s/%s", (int)(slash - r->file), r->file, it->value);
+    FILE *f = fopen(path, "re");
+    if (!f) {
+        complain_at(r, it->line, it->column, "%s: cannot read %s: %s", it->path, it->value,
+                    strerror(errno));
+        return NULL;
+    }
+    char *text = must(arena_alloc(r->p->arena, (size_t)max + 2));
+    size_t len = fread(text, 1, (size_t)max + 1, f);
+    (void)fclose(f);
+    if (len > (size_t)max || memchr(text, '\0', len)) {
+        complain_at(r, it->line, it->column, "%s: %s is %s", it->path, it->value,
+                    len > (size_t)max ? "too large" : "not a text file");
+        return NULL;
+    }
+    while (len > 0 && strchr("\r\n", text[len - 1]))
+        len--;
+    text[len] = '\0';
+    if (len == 0)
+        complain_at(r, it->line, it->column, "%s: %s is empty", it->path, it->value);
+    return len ? text : NULL;
+}
+
+static void take_list_element(struct reader *r, struct value *v, const struct yaml_item *it)
+{
+    const char **grown =
+        must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *grown));
+    if (v->list_n)
+        memcpy(grown, v->list, v->list_n * sizeof *grown);
+    grown[v->list_n++] = it->value;
+    v->list = grown;
+}
+
+static struct value *slot_of(struct reader *r, const struct yaml_item *it, enum key key)
+{
+    if (strncmp(key_table[key].path, "push.apps[]", 11) != 0)
+        return &r->p->values[key];
+    if (it->outer >= APPS_MAX)
+        return NULL;
+    return &r->p->apps[it->outer][key];
+}
+
+static void take_scalar(struct reader *r, const struct yaml_item *it)
+{
+    enum key key = key_find(it->path);
+    if (key == KEYS_N) {
+        const char *near = key_did_you_mean(it->path);
+        complain_at(r, it->key_line, it->key_column, "unknown setting %s%s%s%s", it->path,
+                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        return;
+    }
+    const struct key_info *info = &key_table[key];
+    struct value *v = slot_of(r, it, key);
+    if (!v)
+        return;
+    v->item = it;
+    if (info->type == TYPE_LIST) {
+        complain_at(r, it->line, it->column, "%s: expected a list, as in [a, b]", info->path);
+        return;
+    }
+    struct err e;
+    if (key_read(info, it->value, it->quoted, &v->number, &e))
+        complain_at(r, it->line, it->column, "%s: %s", info->path, e.text);
+    else
+        v->text = info->type == TYPE_FILE ? read_file(r, it, info->max) : it->value;
+}
+
+/* "xmpp.domains[]" is an element of the list setting xmpp.domains. */
+static bool take_element(struct reader *r, const struct yaml_item *it)
+{
+    size_t len = strlen(it->path);
+    char list[256];
+    if (it->kind != YAML_SCALAR || len < 3 || strcmp(it->path + len - 2, "[]") != 0)
+        return false;
+    snprintf(list, sizeof list, "%.*s", (int)(len - 2), it->path);
+    enum key key = key_find(list);
+    if (key == KEYS_N || key_table[key].type != TYPE_LIST)
+        return false;
+    struct value *v = slot_of(r, it, key);
+    if (v)
+        take_list_element(r, v, it);
+    return true;
+}
+
+static void take_item(struct reader *r, const struct yaml_item *it)
+{
+    if (strcmp(it->path, "push.apps[]") == 0 && it->outer >= 0) {
+        if (it->outer >= APPS_MAX)
+            complain_at(r, it->line, it->column, "more than %d apps", APPS_MAX);
+        else
+            r->p->apps_n = (size_t)it->outer + 1;
+    }
+    if (take_element(r, it))
+        return;
+    enum key key = key_find(it->path);
+    if (it->kind == YAML_SEQUENCE && key != KEYS_N && key_table[key].type == TYPE_LIST) {
+        struct value *v = slot_of(r, it, key);
+        if (v)
+            v->item = it;
+        return;
+    }
+    if (it->kind != YAML_SCALAR && key_is_section(it->path)) {
+        bool wants_list = key_is_list_section(it->path);
+        if (wants_list != (it->kind == YAML_SEQUENCE))
+            complain_at(r, it->line, it->column, "%s: expected %s", it->path,
+                        wants_list ? "a list" : "settings below it, not a list");
+        return;
+    }
+    if (it->kind == YAML_SCALAR && key_is_section(it->path) && it->value[0] == '\0')
+        return; /* an empty section: "push:" with everything below it commented out */
+    if (it->kind != YAML_SCALAR && key != KEYS_N) {
+        complain_at(r, it->line, it->column, "%s: expected a single value", it->path);
+        return;
+    }
+    take_scalar(r, it);
+}
+
+static void fill_defaults(struct reader *r)
+{
+    for (enum key k = 0; k < KEYS_N; k++) {
+        const struct key_info *info = &key_table[k];
+        bool of_app = strncmp(info->path, "push.apps[]", 11) == 0;
+        for (size_t i = 0; i < (of_app ? r->p->apps_n : 1); i++) {
+            struct value *v = of_app ? &r->p->apps[i][k] : &r->p->values[k];
+            if (v->item || !info->standard)
+                continue;
+            struct err e;
+            if (key_read(info, info->standard, false, &v->number, &e))
+                abort(); /* a default that its own row refuses */
+            v->text = info->standard;
+        }
+    }
+}
+
+static int64_t number(const struct reader *r, enum key k)
+{
+    return r->p->values[k].number;
+}
+
+static const char *text(const struct reader *r, enum key k)
+{
+    return r->p->values[k].text;
+}
+
+/* What is in the contract but not in this version says so, instead of being ignored. */
+static void refuse(struct reader *r, enum key k, int app, bool wanted)
+{
+    if (wanted)
+        complain_key(r, k, app, "%s: this value is not available in this version",
+                     key_table[k].path);
+}
+
+static void refuse_unavailable(struct reader *r)
+{
+    refuse(r, KEY_XMPP_SERVER, -1, number(r, KEY_XMPP_SERVER) != SERVER_EJABBERD);
+    refuse(r, KEY_ARCHIVE_DEFAULT, -1, number(r, KEY_ARCHIVE_DEFAULT) != 0);
+    refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
+    refuse(r, KEY_ARCHIVE_RETENTION, -1,
+           text(r, KEY_ARCHIVE_RETENTION) &&
+               strcmp(text(r, KEY_ARCHIVE_RETENTION), "forever") != 0);
+    refuse(r, KEY_PUSH_PROXY, -1, text(r, KEY_PUSH_PROXY) && *text(r, KEY_PUSH_PROXY));
+    refuse(r, KEY_PUSH_ACCEPT_FROM, -1, r->p->values[KEY_PUSH_ACCEPT_FROM].list_n > 0);
+    for (int i = 0; i < (int)r->p->apps_n; i++) {
+        const struct value *v = r->p->apps[i];
+        refuse(r, KEY_APP_BADGE, i, v[KEY_APP_BADGE].number != 0);
+        refuse(r, KEY_APP_COLLAPSE, i, v[KEY_APP_COLLAPSE].number != 0);
+        refuse(r, KEY_APNS_CERT_FILE, i, v[KEY_APNS_CERT_FILE].item);
+        refuse(r, KEY_APNS_CERT_KEY, i, v[KEY_APNS_CERT_KEY].item);
+        refuse(r, KEY_FCM_ACCOUNT_FILE, i, v[KEY_FCM_ACCOUNT_FILE].item);
+        refuse(r, KEY_FCM_URL, i, v[KEY_FCM_URL].item);
+    }
+}
+
+/* "host:port", "[v6]:port" or, when port_default is not 0, "host". */
+static bool split_address(struct reader *r, const char *address, uint16_t port_default,
+                          struct host_opts *out)
+{
+    const char *host = address, *end, *colon;
+    if (address[0] == '[') {
+        host++;
+        end = strchr(host, ']');
+        if (!end || (end[1] != ':' && end[1] != '\0'))
+            return false;
+        colon = end[1] ? end + 1 : NULL;
+    } else {
+        colon = strrchr(address, ':');
+        end = colon ? colon : address + strlen(address);
+    }
+    long port = port_default;
+    if (colon) {
+        char *rest;
+        port = strtol(colon + 1, &rest, 10);
+        if (*rest || rest == colon + 1)
+            return false;
+    }
+    if (end == host || port < 0 || port > 65535 || (port == 0 && !colon))
+        return false;
+    out->host = must(arena_strndup(r->p->arena, host, (size_t)(end - host)));
+    out->port = (uint16_t)port;
+    return true;
+}
+
+static bool is_loopback(const char *host)
+{
+    return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0 ||
+           strcmp(host, "localhost") == 0;
+}
+
+static void build_hosts(struct reader *r)
+{
+    struct component_opts *c = &r->config->component;
+    const struct value *hosts = &r->p->values[KEY_XMPP_HOSTS];
+    uint16_t port = (uint16_t)number(r, KEY_XMPP_PORT);
+    c->hosts_n = hosts->item ? hosts->list_n : 1;
+    struct host_opts *out = must(arena_alloc(r->p->arena, (c->hosts_n + 1) * sizeof *out));
+    if (hosts->item && r->p->values[KEY_XMPP_HOST].item)
+        complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.host and xmpp.hosts exclude each other");
+    if (hosts->item && (hosts->list_n < 1 || hosts->list_n > 16))
+        complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.hosts: 1 to 16 hosts are allowed");
+    for (size_t i = 0; i < c->hosts_n; i++) {
+        out[i] = (struct host_opts){text(r, KEY_XMPP_HOST), port};
+        if (hosts->item && !split_address(r, hosts->list[i], port, &out[i])) {
+            complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.hosts: \"%s\" is not host:port",
+                         hosts->list[i]);
+            out[i].host = "";
+        }
+        if (!out[i].host || c->tls || number(r, KEY_XMPP_TLS_INSECURE) ||
+            is_loopback(out[i].host))
+            continue;
+        complain_key(r, hosts->item ? KEY_XMPP_HOSTS : KEY_XMPP_HOST, -1,
+                     "%s is not this machine: the secret and all messages would cross the "
+                     "network in clear; set xmpp.tls: direct (or tls_insecure: true)",
+                     out[i].host);
+    }
+    c->hosts = out;
+}
+
+/* A prepared domain, or a complaint. */
+static const char *domain(struct reader *r, enum key k, const char *name)
+{
+    struct jid j;
+    if (name && jid_parse(&j, name) && j.local_len == 0 && !j.resource[0])
+        return must(arena_strdup(r->p->arena, j.bare));
+    if (name)
+        complain_key(r, k, -1, "%s: \"%s\" is not a domain", key_table[k].path, name);
+    return NULL;
+}
+
+static void build_component(struct reader *r)
+{
+    struct component_opts *c = &r->config->component;
+    struct config_private *p = r->p;
+    c->server = (enum server_kind)number(r, KEY_XMPP_SERVER);
+    c->tls = number(r, KEY_XMPP_TLS) == 1;
+    c->tls_ca_pem = text(r, KEY_XMPP_TLS_CA_FILE);
+    c->tls_name = text(r, KEY_XMPP_TLS_NAME);
+    c->stanza_bytes_max = (size_t)number(r, KEY_LIMITS_STANZA);
+    c->commands_per_minute = (unsigned)number(r, KEY_LIMITS_COMMANDS);
+    build_hosts(r);
+    if (!p->values[KEY_XMPP_COMPONENT].item)
+        complain_key(r, KEY_XMPP_COMPONENT, -1,
+                     "xmpp.component is missing: the domain under which the server knows us");
+    c->component = domain(r, KEY_XMPP_COMPONENT, text(r, KEY_XMPP_COMPONENT));
+    bool plain = p->values[KEY_XMPP_SECRET].item, file = p->values[KEY_XMPP_SECRET_FILE].item;
+    if (plain == file)
+        complain_key(r, KEY_XMPP_SECRET, -1,
+                     plain ? "xmpp.secret and xmpp.secret_file exclude each other"
+                           : "xmpp.secret or xmpp.secret_file is missing");
+    c->secret = plain ? text(r, KEY_XMPP_SECRET) : text(r, KEY_XMPP_SECRET_FILE);
+    const struct value *d = &p->values[KEY_XMPP_DOMAINS];
+    if (d->list_n == 0)
+        complain_key(r, KEY_XMPP_DOMAINS, -1,
+                     "xmpp.domains is missing: whose users are to be served, as in "
+                     "[example.org]");
+    const char **out = must(arena_alloc(p->arena, (d->list_n + 1) * sizeof *out));
+    for (size_t i = 0; i < d->list_n; i++) {
+        out[i] = domain(r, KEY_XMPP_DOMAINS, d->list[i]);
+        if (out[i] && c->component && strcmp(out[i], c->component) == 0)
+            complain_key(r, KEY_XMPP_COMPONENT, -1,
+                         "xmpp.component must not be one of xmpp.domains");
+    }
+    c->domains = out;
+    c->domains_n = d->list_n;
+}
+
+static bool parse_url(struct reader *r, const char *url, struct host_opts *out)
+{
+    if (strncmp(url, "https://", 8) != 0)
+        return false;
+    char *host = must(arena_strdup(r->p->arena, url + 8));
+    size_t len = strlen(host);
+    if (len && host[len - 1] == '/')
+        host[len - 1] = '\0';
+    return !strpbrk(host, "/?#@") && split_address(r, host, 443, out);
+}
+
+static void need_apns(struct reader *r, int i, enum key k)
+{
+    const struct value *v = &r->p->apps[i][k];
+    if (!v->item)
+        complain_key(r, k, i, "%s is missing", key_table[k].path);
+}
+
+static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    need_apns(r, i, KEY_APNS_TOPIC);
+    need_apns(r, i, KEY_APNS_KEY_FILE);
+    need_apns(r, i, KEY_APNS_KEY_ID);
+    need_apns(r, i, KEY_APNS_TEAM_ID);
+    a->topic = v[KEY_APNS_TOPIC].text;
+    a->key_pem = v[KEY_APNS_KEY_FILE].text;
+    a->key_id = v[KEY_APNS_KEY_ID].text;
+    a->team_id = v[KEY_APNS_TEAM_ID].text;
+    a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
+    a->ca_pem = v[KEY_APNS_CA_FILE].text;
+    struct host_opts at = {a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, 443};
+    if (v[KEY_APNS_URL].text && !parse_url(r, v[KEY_APNS_URL].text, &at))
+        complain_key(r, KEY_APNS_URL, i, "%s: expected https://host:port",
+                     key_table[KEY_APNS_URL].path);
+    a->host = at.host;
+    a->port = at.port;
+}
+
+static void build_app(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    *a = (struct apns_app_opts){
+        .id = v[KEY_APP_ID].text,
+        .domains = v[KEY_APP_DOMAINS].list,
+        .domains_n = v[KEY_APP_DOMAINS].list_n,
+        .sound = v[KEY_APP_SOUND].text,
+        .collapse_message = v[KEY_APP_COLLAPSE].number == 1,
+    };
+    if (!a->id)
+        complain_key(r, KEY_APP_ID, i, "push.apps[].id is missing");
+    for (int j = 0; j < i && a->id; j++) {
+        const char *other = r->p->apps[j][KEY_APP_ID].text;
+        if (other && strcmp(other, a->id) == 0)
+            complain_key(r, KEY_APP_ID, i, "push.apps[].id: %s is there twice", a->id);
+    }
+    for (size_t d = 0; d < a->domains_n; d++) {
+        const char *name = domain(r, KEY_APP_DOMAINS, a->domains[d]);
+        bool known = false;
+        for (size_t k = 0; name && k < r->config->component.domains_n; k++)
+            known |= r->config->component.domains[k] &&
+                     strcmp(name, r->config->component.domains[k]) == 0;
+        if (name && !known)
+            complain_key(r, KEY_APP_DOMAINS, i, "push.apps[].domains: %s is not in xmpp.domains",
+                         name);
+        if (name)
+            v[KEY_APP_DOMAINS].list[d] = name;
+    }
+    build_apns(r, i, a);
+}
+
+static void build_push(struct reader *r)
+{
+    struct push_opts *p = &r->config->push;
+    p->content = (enum push_content)number(r, KEY_PUSH_CONTENT);
+    p->settle_ms = number(r, KEY_PUSH_SETTLE);
+    p->confirm_after_ms = number(r, KEY_PUSH_CONFIRM_AFTER);
+    p->while_active_elsewhere_ms = number(r, KEY_PUSH_ELSEWHERE);
+    p->stale_after_ms = number(r, KEY_PUSH_STALE_AFTER);
+    p->max_age_ms = number(r, KEY_PUSH_MAX_AGE);
+    p->history_ms = number(r, KEY_PUSH_HISTORY);
+    p->devices_per_account = (unsigned)number(r, KEY_LIMITS_DEVICES);
+    struct apns_app_opts *apps =
+        must(arena_alloc(r->p->arena, (r->p->apps_n + 1) * sizeof *apps));
+    for (size_t i = 0; i < r->p->apps_n; i++)
+        build_app(r, (int)i, &apps[i]);
+    p->apps = apps;
+    p->apps_n = r->p->apps_n;
+}
+
+static void build_rest(struct reader *r)
+{
+    struct config *c = r->config;
+    c->spool = (struct spool_opts){
+        .directory = text(r, KEY_SPOOL_DIRECTORY),
+        .size_max = (uint64_t)number(r, KEY_SPOOL_MAX_SIZE),
+        .when_full = (enum spool_when_full)number(r, KEY_SPOOL_WHEN_FULL),
+        .fsync_ms = number(r, KEY_SPOOL_FSYNC),
+    };
+    c->store = (struct store_opts){
+        .url = text(r, KEY_DATABASE_URL),
+        .connections = (unsigned)number(r, KEY_DATABASE_CONNECTIONS),
+        .migrate = number(r, KEY_DATABASE_MIGRATE),
+    };
+    unsigned page_max = (unsigned)number(r, KEY_ARCHIVE_PAGE_MAX);
+    c->archive = (struct archive_opts){
+        .serve = number(r, KEY_ARCHIVE_SERVE),
+        .page_max = page_max,
+        .page_default = page_max < 50 ? page_max : 50,
+        .own_message_reads = number(r, KEY_READ_OWN),
+        .search = number(r, KEY_ARCHIVE_SEARCH),
+    };
+    c->log = (struct log_opts){(enum log_level)number(r, KEY_LOG_LEVEL),
+                               (enum log_format)number(r, KEY_LOG_FORMAT)};
+    const char *listen = text(r, KEY_HTTP_LISTEN);
+    struct host_opts at = {0};
+    if (listen && *listen && !split_address(r, listen, 0, &at))
+        complain_key(r, KEY_HTTP_LISTEN, -1, "http.listen: expected address:port");
+    c->http = (struct http_opts){at.host, at.port};
+}
+
+enum err_kind config_load(const char *file, struct config **out, struct buf *complaints)
+{
+    *out = NULL;
+    struct config *c = must(calloc(1, sizeof *c));
+    c->priv = must(calloc(1, sizeof *c->priv));
+    c->priv->arena = arena_new(ARENA_MAX);
+    struct reader r = {.file = file, .config = c, .p = c->priv, .complaints = complaints};
+    struct yaml_error e;
+    if (yaml_load(file, c->priv->arena, &r.items, &e)) {
+        complain_at(&r, e.line ? e.line : 1, e.column ? e.column : 1, "%s", e.text);
+    } else {
+        for (const struct yaml_item *it = r.items; it; it = it->next)
+            take_item(&r, it);
+        fill_defaults(&r);
+        build_component(&r);
+        build_push(&r);
+        build_rest(&r);
+        refuse_unavailable(&r);
+    }
+    if (r.count > 0) {
+        config_free(&c);
+        return ERR_CONFIG;
+    }
+    *out = c;
+    return ERR_NONE;
+}
+
+void config_free(struct config **c)
+{
+    if (!*c)
+        return;
+    arena_free(&(*c)->priv->arena);
+    free((*c)->priv);
+    free(*c);
+    *c = NULL;
+}
+
+static bool same_value(const struct value *a, const struct value *b)
+{
+    const char *at = a->text ? a->text : "", *bt = b->text ? b->text : "";
+    if (a->number != b->number || strcmp(at, bt) != 0 || a->list_n != b->list_n)
+        return false;
+    for (size_t i = 0; i < a->list_n; i++) {
+        if (strcmp(a->list[i], b->list[i]) != 0)
+            return false;
+    }
+    return true;
+}
+
+void config_restart_needed(const struct config *old, const struct config *fresh,
+                           struct buf *names_out)
+{
+    for (enum key k = 0; k < KEYS_N; k++) {
+        if (key_table[k].reload == RESTART &&
+            !same_value(&old->priv->values[k], &fresh->priv->values[k]))
+            buf_addf(names_out, "%s\n", key_table[k].path);
+    }
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sidecar/commands.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "apns/devices.h"
+#include "apns/dialect.h"
+#include "apns/opts.h"
+#include "archive/ident.h"
+#include "archive/ingest.h"
+#include "base/clock.h"
+#include "base/form.h"
+#include "base/log.h"
+#include "component/adhoc.h"
+#include "component/service.h"
+#include "store/pg.h"
+
+#define MARK_ALL_READ "mark-all-read"
+#define MARKED_WITHIN_MS 10000
+
+struct commands {
+    struct commands_opts opts;
+    bool ready;
+};
+
+/* One registration on its way to the database. */
+struct pending {
+    struct commands *commands;
+    struct adhoc_call *call;
+    const struct dialect_command *command;
+};
+
+static void later(struct adhoc_call *call)
+{
+    adhoc_error(call, "wait", "internal-server-error", "the database is not reachable now");
+}
+
+static struct pending *pending_new(struct commands *c, struct adhoc_call *call,
+                                   const struct dialect_command *command)
+{
+    struct pending *p = malloc(sizeof *p);
+    if (!p)
+        abort();
+    *p = (struct pending){c, call, command};
+    return p;
+}
+
+static void on_registered(void *ctx, const struct device_registered *r, const struct pg_error *e)
+{
+    struct pending p = *(struct pending *)ctx;
+    free(ctx);
+    if (e->failure) {
+        log_warn("registration", "not stored: %s", e->text);
+        later(p.call);
+        return;
+    }
+    log_info("registration", "dialect=%s fresh=%d evicted=%u", p.command->node, r->fresh,
+             r->evicted);
+    struct dialect_result result;
+    dialect_result(p.command, r, p.commands->opts.component, &result);
+    if (result.form_type) {
+        struct stanza *form = form_add(p.call->answer, result.form_type, NULL);
+        for (size_t i = 0; i < result.n; i++)
+            form_add_field(form, result.fields[i].var, result.fields[i].type,
+                           result.fields[i].value);
+    }
+    adhoc_completed(p.call, ADHOC_INFO, NULL);
+}
+
+static void on_unregistered(void *ctx, unsigned removed, const struct pg_error *e)
+{
+    struct pending p = *(struct pending *)ctx;
+    free(ctx);
+    if (e->failure) {
+        log_warn("registration", "not removed: %s", e->text);
+        later(p.call);
+    } else if (removed == 0) {
+        adhoc_error(p.call, "cancel", "item-not-found", "no such device is registered");
+    } else {
+        log_info("registration", "removed dialect=%s", p.command->node);
+        adhoc_completed(p.call, ADHOC_INFO, NULL);
+    }
+}
+
+static void ask_for_form(struct adhoc_call *call, const struct dialect_command *command)
+{
+    struct stanza *form = form_add(call->answer, "form", NULL);
+    for (const char *const *var = dialect_asks(command); *var; var++)
+        form_add_field(form, *var, "text-single", NULL);
+    adhoc_executing(call);
+}
+
+static const char *field_of_call(void *ctx, const char *var)
+{
+    struct adhoc_call *call = ctx;
+    return form_value(call->form, var);
+}
+
+static void on_dialect(void *ctx, struct adhoc_call *call)
+{
+    struct commands *c = ctx;
+    const struct dialect_command *command = dialect_find(call->node);
+    if (!call->form) {
+        ask_for_form(call, command);
+        return;
+    }
+    if (!c->ready) {
+        later(call);
+        return;
+    }
+    struct dialect_request request;
+    struct dialect_error refusal;
+    if (!dialect_read(c->opts.push, command, jid_domain(call->from), field_of_call, call,
+                      &request, &refusal)) {
+        adhoc_error(call, refusal.type, refusal.condition, refusal.text);
+        return;
+    }
+    uint8_t owner[OWNER_BYTES];
+    ident_owner(ingest_ident(c->opts.ingest), call->account, owner);
+    struct device_key key = {
+        .owner = owner,
+        .app = c->opts.push->apps[request.app].id,
+        .token = request.token[0] ? request.token : NULL,
+        .client_id = request.client_id[0] ? request.client_id : NULL,
+    };
+    struct pending *p = pending_new(c, call, command);
+    if (command->registers) {
+        struct device_registration r = {key, call->account, call->from->resource,
+                                        command->dialect};
+        devices_register(c->opts.devices, &r, on_registered, p);
+    } else {
+        devices_unregister(c->opts.devices, &key, on_unregistered, p);
+    }
+}
+
+static void on_marked(void *ctx, bool done)
+{
+    struct adhoc_call *call = ctx;
+    if (done)
+        adhoc_completed(call, ADHOC_INFO, "Everything is marked as read.");
+    else
+        adhoc_error(call, "wait", "internal-server-error",
+                    "the database is slow; it will still be done");
+}
+
+static void on_mark_all_read(void *ctx, struct adhoc_call *call)
+{
+    struct commands *c = ctx;
+    if (!c->ready) {
+        later(call);
+        return;
+    }
+    ingest_mark_read(c->opts.ingest, call->account, NULL, clock_mono_ms() + MARKED_WITHIN_MS,
+                     on_marked, call);
+}
+
+struct commands *commands_new(struct service *service)
+{
+    struct commands *c = calloc(1, sizeof *c);
+    if (!c)
+        abort();
+    size_t n;
+    const struct dialect_command *all = dialect_commands(&n);
+    for (size_t i = 0; i < n; i++)
+        adhoc_add(service, all[i].node, all[i].title, on_dialect, c);
+    adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
+    const char *const *features = dialect_features(&n);
+    for (size_t i = 0; i < n; i++)
+        service_feature(service, features[i]);
+    return c;
+}
+
+void commands_free(struct commands **c)
+{
+    free(*c);
+    *c = NULL;
+}
+
+void commands_ready(struct commands *c, const struct commands_opts *opts)
+{
+    c->opts = *opts;
+    c->ready = true;
+}

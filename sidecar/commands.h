@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The component's ad-hoc commands: registration of devices in every dialect, and "mark all
+ * read".  It joins forms, dialects and registry; until PostgreSQL is there each is answered
+ * "wait".
+ */
+#ifndef SIDECAR_COMMANDS_H
+#define SIDECAR_COMMANDS_H
+
+struct commands;
+struct devices;
+struct ingest;
+struct push_opts;
+struct service;
+
+/* Announces the commands.  Never NULL; free it after the service. */
+struct commands *commands_new(struct service *service);
+void commands_free(struct commands **c);
+
+struct commands_opts {
+    const struct push_opts *push; /* all borrowed */
+    const char *component;
+    struct ingest *ingest;
+    struct devices *devices;
+};
+/* From now on they are carried out. */
+void commands_ready(struct commands *c, const struct commands_opts *opts);
+
+#endif

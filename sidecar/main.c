@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "config/config.h"
+#include "sidecar/cli.h"
+
+struct command {
+    const char *name;
+    int (*run)(const struct cli *c);
+    const char *help; /* NULL: not for people */
+};
+
+static const struct command commands[] = {
+    {"run", cli_run, "the service, in the foreground"},
+    {"check", cli_check, "read and check the settings"},
+    {"migrate", cli_migrate, "create or upgrade the database schema"},
+    {"status", cli_status, "link, spool, database, gateways, queues [--json]"},
+    {"worker", cli_worker, NULL},
+};
+
+#define COMMANDS_N (sizeof commands / sizeof *commands)
+
+static void usage(FILE *out)
+{
+    (void)fprintf(out,
+                  "usage: xmpp-sidecar [-c FILE] COMMAND\n\n"
+                  "  -c FILE     settings, default " CONFIG_DEFAULT_FILE "\n"
+                  "  --version   of the program and its libraries\n"
+                  "  --help      this text\n\ncommands:\n");
+    for (size_t i = 0; i < COMMANDS_N; i++) {
+        if (commands[i].help)
+            (void)fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
+    }
+}
+
+static int run_command(const char *name, const struct cli *c)
+{
+    for (size_t i = 0; i < COMMANDS_N; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return commands[i].run(c);
+    }
+    (void)fprintf(stderr, "xmpp-sidecar: unknown command \"%s\"; see --help\n", name);
+    return EX_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    struct cli c = {.config_file = CONFIG_DEFAULT_FILE};
+    int i = 1;
+    (void)signal(SIGPIPE, SIG_IGN);
+    for (; i < argc && argv[i][0] == '-'; i++) {
+        if (strcmp(argv[i], "-c") == 0 && i + 1 < argc) {
+            c.config_file = argv[++i];
+        } else if (strcmp(argv[i], "--version") == 0) {
+            return cli_version();
+        } else if (strcmp(argv[i], "--help") == 0) {
+            usage(stdout);
+            return EX_OK;
+        } else {
+            (void)fprintf(stderr, "xmpp-sidecar: unknown option \"%s\"; see --help\n", argv[i]);
+            return EX_USAGE;
+        }
+    }
+    if (i == argc) {
+        usage(stderr);
+        return EX_USAGE;
+    }
+    c.argc = argc - i - 1;
+    c.argv = argv + i + 1;
+    return run_command(argv[i], &c);
+}

@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sidecar/relay.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "apns/devices.h"
+#include "apns/dialect.h"
+#include "archive/ident.h"
+#include "archive/mam.h"
+#include "archive/partition.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+#include "base/log.h"
+#include "config/config.h"
+#include "sidecar/commands.h"
+#include "sidecar/policy.h"
+#include "store/pg.h"
+
+#define NS_PUBSUB "http://jabber.org/protocol/pubsub"
+#define LANE_CONNECTIONS 2 /* of database.connections; the others read */
+#define READ_TIMEOUT_MS 5000
+#define QUEUE_BYTES_MAX (32 << 20)
+#define QUEUE_ROWS_MAX 50000
+
+struct relay {
+    struct relay_opts opts;
+    struct event_base *base;
+    uint8_t (*spool_ids)[16];
+    struct service *service;
+    struct pg_pool *pool;
+    struct schema_gate *gate;
+    /* From here on NULL until the schema is good, from mam on until the keys are known. */
+    struct ingest *ingest;
+    struct mam *mam;
+    struct devices *devices;
+    struct outbox *outbox;
+    struct partitions *partitions;
+    struct commands *commands;
+    struct gateway **gateways; /* of push.apps */
+    bool behind;
+};
+
+/* Archive queries. */
+
+static bool send_result(void *ctx, const void *xml, size_t len)
+{
+    return iq_send_children(ctx, xml, len);
+}
+
+static void finish_query(void *ctx, struct stanza *payload)
+{
+    iq_reply(ctx, payload);
+}
+
+static void refuse_query(void *ctx, const char *type, const char *condition, const char *text)
+{
+    iq_error(ctx, type, condition, text);
+}
+
+static void on_mam(void *ctx, struct iq_request *r)
+{
+    struct relay *relay = ctx;
+    if (!r->own_account) {
+        iq_forbid(r);
+    } else if (!relay->mam) {
+        iq_later(r, "the archive is not reachable yet");
+    } else {
+        struct mam_request ask = {r->payload, r->is_set, r->account.bare};
+        struct mam_answer answer = {send_result, finish_query, refuse_query, r};
+        mam_ask(relay->mam, &ask, &answer);
+    }
+}
+
+/* The server's own push publish (XEP-0357).  On hosts whose messages we see it makes no push of
+ * its own; it is accepted, because most servers delete a registration that is refused. */
+static void on_publish(void *ctx, struct iq_request *r)
+{
+    struct relay *relay = ctx;
+    if (adapter_is_host(service_adapter(relay->service), r->asker_text))
+        iq_reply(r, NULL);
+    else
+        iq_forbid(r);
+}
+
+/* When a push is due. */
+
+static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate *c)
+{
+    struct relay *r = ctx;
+    const struct push_opts *push = &r->opts.config->push;
+    int64_t now_us = clock_real_us();
+    const struct sessions *sessions = service_sessions(r->service);
+    struct policy_presence p = {
+        .state = service_session_state(r->service, c->account, now_us,
+                                       push->stale_after_ms * 1000, NULL),
+        .own_seen_us = sessions_seen_at(sessions, c->account, c->resource),
+        .others_seen_us = sessions_others_seen_at(sessions, c->account, c->resource),
+    };
+    return policy_decide(push, c, &p, now_us);
+}
+
+static void on_alarm(void *ctx, const char *app, const char *text)
+{
+    (void)ctx;
+    log_error("push", "app=%s %s", app, text);
+}
+
+/* What the archive tells. */
+
+static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
+{
+    struct relay *r = ctx;
+    outbox_batch(r->outbox, conn, changes, n);
+}
+
+static void on_committed(void *ctx, struct pg *conn, bool ok)
+{
+    struct relay *r = ctx;
+    outbox_committed(r->outbox, conn, ok);
+}
+
+static void start_push(struct relay *r);
+
+/* The keys have come: everything that is named by them can start. */
+static void become_ready(struct relay *r)
+{
+    const struct config *c = r->opts.config;
+    start_push(r);
+    r->mam = mam_new(&c->archive, r->pool, r->ingest);
+    r->partitions = partitions_new(r->base, r->pool);
+    struct commands_opts commands = {
+        .push = &c->push,
+        .component = c->component.component,
+        .ingest = r->ingest,
+        .devices = r->devices,
+    };
+    commands_ready(r->commands, &commands);
+}
+
+static void on_progress(void *ctx)
+{
+    struct relay *r = ctx;
+    if (!r->mam && ingest_ready(r->ingest))
+        become_ready(r);
+    r->opts.archive_progress(r->opts.ctx);
+}
+
+static void on_ingest_state(void *ctx, bool up, const char *why)
+{
+    if (up)
+        log_info("archive", "PostgreSQL takes rows");
+    else
+        log_warn("archive", "PostgreSQL takes no rows: %s; messages wait in the spool", why);
+    if (up)
+        on_progress(ctx);
+}
+
+static void on_schema_good(void *ctx)
+{
+    struct relay *r = ctx;
+    struct ingest_opts opts = {
+        .url = r->opts.config->store.url,
+        .archive = &r->opts.config->archive,
+        .spools = r->opts.spools,
+        .spool_ids = (const uint8_t(*)[16])r->spool_ids,
+        .queue_bytes_max = QUEUE_BYTES_MAX,
+        .queue_rows_max = QUEUE_ROWS_MAX,
+        .hooks = {.batch = on_batch,
+                  .committed = on_committed,
+                  .progress = on_progress,
+                  .state = on_ingest_state,
+                  .ctx = r},
+    };
+    r->ingest = ingest_new(r->base, &opts);
+}
+
+static void start_push(struct relay *r)
+{
+    const struct push_opts *push = &r->opts.config->push;
+    uint8_t key[32];
+    ident_derive(ingest_ident(r->ingest), "devices", key);
+    r->devices = devices_new(r->pool, key, push->devices_per_account);
+    ident_derive(ingest_ident(r->ingest), "collapse", key);
+    struct outbox_opts opts = {
+        .push = push,
+        .pool = r->pool,
+        .key = key,
+        .hooks = {.decide = on_decide, .alarm = on_alarm, .ctx = r},
+    };
+    uuid_random(opts.worker);
+    r->outbox = outbox_new(r->base, &opts);
+    for (size_t i = 0; i < push->apps_n; i++) {
+        struct gateway_events events = {outbox_verdict, outbox_room, r->outbox};
+        struct err e;
+        /* relay_new has tried these settings before. */
+        if (gateway_new(r->base, &push->apps[i], &events, &r->gateways[i], &e))
+            log_error("push", "app=%s %s", push->apps[i].id, e.text);
+        else
+            outbox_set_gateway(r->outbox, i, r->gateways[i]);
+    }
+    outbox_start(r->outbox);
+    outbox_pause(r->outbox, r->behind);
+}
+
+/* The whole. */
+
+static enum err_kind start_service(struct relay *r, struct err *e)
+{
+    const struct config *c = r->opts.config;
+    /* Copies of what we sent are known by an id that is made with this key.  The secret we
+     * share with the server is there before any database and stays over restarts. */
+    uint8_t key[SHA256_BYTES];
+    crypt_hmac_sha256((const uint8_t *)c->component.secret, strlen(c->component.secret), "echo",
+                      4, key);
+    enum err_kind k = service_new(&c->component, key, &r->opts.events, &r->service, e);
+    if (k)
+        return k;
+    service_handle(r->service, NULL, NS_MAM, on_mam, r);
+    service_feature(r->service, NS_MAM);
+    service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
+    if (c->archive.serve) {
+        static const char *const features[] = {NS_MAM};
+        service_delegate(r->service, NS_MAM, features, 1);
+    }
+    r->commands = commands_new(r->service);
+    return ERR_NONE;
+}
+
+/* Keys are read once more than needed, so that a wrong one is told at start. */
+static enum err_kind try_gateways(struct relay *r, struct err *e)
+{
+    const struct push_opts *push = &r->opts.config->push;
+    for (size_t i = 0; i < push->apps_n; i++) {
+        struct gateway_events none = {0};
+        struct gateway *g = NULL;
+        enum err_kind k = gateway_new(r->base, &push->apps[i], &none, &g, e);
+        if (k)
+            return k;
+        gateway_free(&g);
+    }
+    return ERR_NONE;
+}
+
+enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
+                        struct relay **out, struct err *e)
+{
+    struct relay *r = calloc(1, sizeof *r);
+    if (!r)
+        abort();
+    const struct config *c = opts->config;
+    r->opts = *opts;
+    r->base = base;
+    r->behind = true;
+    r->spool_ids = malloc(opts->spools * sizeof *r->spool_ids);
+    r->gateways = calloc(c->push.apps_n + 1, sizeof(struct gateway *));
+    if (!r->spool_ids || !r->gateways)
+        abort();
+    memcpy(r->spool_ids, opts->spool_ids, opts->spools * sizeof *r->spool_ids);
+    enum err_kind k = try_gateways(r, e);
+    if (!k)
+        k = start_service(r, e);
+    if (k) {
+        relay_free(&r);
+        return k;
+    }
+    struct pg_opts reader = {.url = c->store.url,
+                             .name = "reader",
+                             .statement_timeout_ms = READ_TIMEOUT_MS};
+    r->pool = pg_pool_new(base, &reader, c->store.connections - LANE_CONNECTIONS);
+    struct schema_gate_opts gate = {.pool = r->pool,
+                                    .migrate = c->store.migrate,
+                                    .config_file = opts->config_file,
+                                    .good = on_schema_good,
+                                    .ctx = r};
+    r->gate = schema_gate_new(base, &gate);
+    *out = r;
+    return ERR_NONE;
+}
+
+/* Askers before those they wait for: each answers what is open when it goes. */
+void relay_free(struct relay **rp)
+{
+    struct relay *r = *rp;
+    *rp = NULL;
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->opts.config->push.apps_n; i++)
+        gateway_free(&r->gateways[i]);
+    schema_gate_free(&r->gate);
+    ingest_free(&r->ingest);
+    devices_free(&r->devices);
+    partitions_free(&r->partitions);
+    pg_pool_free(&r->pool);
+    outbox_free(&r->outbox);
+    mam_free(&r->mam);
+    service_free(&r->service);
+    commands_free(&r->commands);
+    free(r->gateways);
+    free(r->spool_ids);
+    free(r);
+}
+
+struct service *relay_service(struct relay *r)
+{
+    return r->service;
+}
+
+struct ingest *relay_ingest(struct relay *r)
+{
+    return r->mam ? r->ingest : NULL;
+}
+
+void relay_set_behind(struct relay *r, bool behind)
+{
+    if (behind == r->behind)
+        return;
+    r->behind = behind;
+    if (r->outbox)
+        outbox_pause(r->outbox, behind);
+}
+
+void relay_get_status(struct relay *r, struct relay_status *out)
+{
+    *out = (struct relay_status){
+        .database_up = pg_pool_is_up(r->pool),
+        .schema = schema_gate_state(r->gate),
+        .advice = schema_gate_advice(r->gate),
+        .archive_ready = r->mam != NULL,
+        .outbox_ready = r->outbox != NULL,
+    };
+    if (r->ingest)
+        ingest_get_stats(r->ingest, &out->ingest);
+    if (r->outbox)
+        outbox_get_status(r->outbox, &out->outbox);
+}
+
+bool relay_get_app_status(struct relay *r, size_t app, const char **id_out,
+                          struct gateway_status *gateway_out,
+                          struct outbox_app_status *outbox_out)
+{
+    if (app >= r->opts.config->push.apps_n)
+        return false;
+    *id_out = r->opts.config->push.apps[app].id;
+    *gateway_out = (struct gateway_status){0};
+    *outbox_out = (struct outbox_app_status){0};
+    if (r->gateways[app])
+        gateway_get_status(r->gateways[app], gateway_out);
+    if (r->outbox)
+        outbox_get_app_status(r->outbox, app, outbox_out);
+    return true;
+}

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Introduces the layers to each other, and is the only place with policy: events go to the
+ * archive, what became unread to the outbox, requests to the archive's query handlers,
+ * commands to the device registry; and it decides when a push is due (docs/architecture.md).
+ * It starts without PostgreSQL: what needs it is answered "wait" until then.
+ */
+#ifndef SIDECAR_RELAY_H
+#define SIDECAR_RELAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "apns/gateway.h"
+#include "apns/outbox.h"
+#include "archive/ingest.h"
+#include "base/err.h"
+#include "component/service.h"
+#include "sidecar/schema_gate.h"
+
+struct config;
+struct event_base;
+struct relay;
+
+struct relay_opts {
+    const struct config *config; /* borrowed until relay_free */
+    const char *config_file;
+    unsigned spools;
+    const uint8_t (*spool_ids)[16]; /* copied */
+    struct service_events events;   /* of the XMPP service; event() too is the owner's */
+    /* The archive takes events now, or takes them again, or committed places. */
+    void (*archive_progress)(void *ctx);
+    void *ctx;
+};
+
+/* CONFIG when a key file holds no key. */
+MUST_CHECK enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
+                                   struct relay **out, struct err *e);
+void relay_free(struct relay **r);
+
+struct service *relay_service(struct relay *r);
+/* NULL until the schema is right; then see ingest_ready. */
+struct ingest *relay_ingest(struct relay *r);
+
+/* While the archive is behind, pushes are only collected. */
+void relay_set_behind(struct relay *r, bool behind);
+
+struct relay_status {
+    bool database_up;
+    enum schema_state schema;
+    const char *advice; /* "" or what a person should do about the database */
+    bool archive_ready;
+    struct ingest_stats ingest; /* all zero until archive_ready */
+    bool outbox_ready;
+    struct outbox_status outbox;
+};
+void relay_get_status(struct relay *r, struct relay_status *out);
+/* One app of push.apps; false past the last. */
+bool relay_get_app_status(struct relay *r, size_t app, const char **id_out,
+                          struct gateway_status *gateway_out,
+                          struct outbox_app_status *outbox_out);
+
+#endif

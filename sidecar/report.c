@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sidecar/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+
+#include "base/buf.h"
+
+static int64_t age_s(int64_t now_us, int64_t then_us)
+{
+    return then_us > 0 && now_us > then_us ? (now_us - then_us) / 1000000 : 0;
+}
+
+static const char *schema_name(enum schema_state s)
+{
+    switch (s) {
+    case SCHEMA_UNKNOWN:
+        return "unknown";
+    case SCHEMA_MIGRATING:
+        return "migrating";
+    case SCHEMA_REFUSED:
+        return "refused";
+    case SCHEMA_GOOD:
+        return "good";
+    }
+    return "?";
+}
+
+bool report_ready(const struct report *r, const char **why_out)
+{
+    const char *why = NULL;
+    if (!r->worker_answers)
+        why = "the worker does not answer";
+    else if (!r->relay.database_up || !r->relay.ingest.up)
+        why = r->relay.advice[0] ? r->relay.advice : "PostgreSQL is not reachable";
+    for (size_t i = 0; i < r->links_n && !why; i++) {
+        if (strcmp(r->links[i].state, "up") != 0)
+            why = "a link to the XMPP server is not up";
+    }
+    if (why_out)
+        *why_out = why ? why : "";
+    return !why;
+}
+
+/* JSON.  Numbers above 2^53 do not occur: bytes on a disk, microseconds in ages are seconds. */
+
+static void num(cJSON *o, const char *name, double v)
+{
+    (void)cJSON_AddNumberToObject(o, name, v);
+}
+
+static cJSON *link_json(const struct report *r, const struct report_link *l)
+{
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(o, "host", l->host);
+    num(o, "port", l->port);
+    (void)cJSON_AddStringToObject(o, "state", l->state);
+    (void)cJSON_AddStringToObject(o, "why", l->why);
+    num(o, "epoch", (double)l->epoch);
+    num(o, "up_s", (double)age_s(r->now_us, l->since_us));
+    num(o, "connects", (double)l->connects);
+    num(o, "gaps", (double)l->gaps);
+    if (!l->known)
+        return o;
+    (void)cJSON_AddBoolToObject(o, "messages_granted", l->messages_granted);
+    (void)cJSON_AddBoolToObject(o, "presence_granted", l->presence_granted);
+    num(o, "namespaces_delegated", l->namespaces_delegated);
+    num(o, "accounts_online", (double)l->accounts_online);
+    num(o, "requests_open", (double)l->requests_open);
+    return o;
+}
+
+static cJSON *spool_json(const struct report_link *l)
+{
+    cJSON *o = cJSON_CreateObject();
+    num(o, "behind_bytes", (double)l->behind_bytes);
+    num(o, "bytes", (double)l->spool_bytes);
+    num(o, "max_size", (double)l->spool_max);
+    return o;
+}
+
+static cJSON *archive_json(const struct report *r)
+{
+    const struct ingest_stats *s = &r->relay.ingest;
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddBoolToObject(o, "ready", r->relay.archive_ready);
+    num(o, "rows", (double)s->rows);
+    num(o, "batches", (double)s->batches);
+    num(o, "duplicates", (double)s->duplicates);
+    num(o, "quarantined", (double)s->quarantined);
+    num(o, "retries", (double)s->retries);
+    num(o, "queue_rows", (double)s->queue_rows);
+    num(o, "queue_bytes", (double)s->queue_bytes);
+    num(o, "oldest_queued_s", (double)age_s(r->now_us, s->oldest_queued_us));
+    num(o, "lag_s", r->behind_us == INT64_MAX ? -1 : (double)(r->behind_us / 1000000));
+    (void)cJSON_AddStringToObject(o, "last_error", s->last_error);
+    return o;
+}
+
+static cJSON *outbox_json(const struct report *r)
+{
+    const struct outbox_status *s = &r->relay.outbox;
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddBoolToObject(o, "ready", r->relay.outbox_ready);
+    (void)cJSON_AddBoolToObject(o, "paused", s->paused);
+    num(o, "depth", (double)s->stored);
+    num(o, "retry", (double)s->retry);
+    num(o, "parked", (double)s->parked);
+    num(o, "held", (double)s->held);
+    num(o, "oldest_s", (double)age_s(r->now_us, s->oldest_us));
+    return o;
+}
+
+static cJSON *app_json(const struct report_app *a)
+{
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(o, "id", a->id);
+    (void)cJSON_AddStringToObject(o, "state", gateway_state_name(a->gateway.state));
+    (void)cJSON_AddStringToObject(o, "reason", a->gateway.reason);
+    num(o, "connections", a->gateway.connections);
+    num(o, "stream_limit", a->gateway.stream_limit);
+    num(o, "in_flight", a->gateway.in_flight);
+    num(o, "queued", a->gateway.queued);
+    num(o, "sent", (double)a->gateway.sent);
+    num(o, "accepted", (double)a->gateway.accepted);
+    num(o, "rejected", (double)a->gateway.rejected);
+    num(o, "resent", (double)a->gateway.resent);
+    num(o, "waiting", (double)a->outbox.waiting);
+    num(o, "ready", (double)a->outbox.ready);
+    (void)cJSON_AddBoolToObject(o, "brake", a->outbox.brake);
+    return o;
+}
+
+void report_json(const struct report *r, struct buf *out)
+{
+    const char *why;
+    cJSON *o = cJSON_CreateObject();
+    (void)cJSON_AddStringToObject(o, "component", r->component);
+    (void)cJSON_AddBoolToObject(o, "ready", report_ready(r, &why));
+    (void)cJSON_AddStringToObject(o, "why", why);
+    cJSON *links = cJSON_AddArrayToObject(o, "links");
+    for (size_t i = 0; i < r->links_n; i++)
+        (void)cJSON_AddItemToArray(links, link_json(r, &r->links[i]));
+    cJSON *spools = cJSON_AddArrayToObject(o, "spools");
+    for (size_t i = 0; i < r->links_n; i++)
+        (void)cJSON_AddItemToArray(spools, spool_json(&r->links[i]));
+    cJSON *worker = cJSON_AddObjectToObject(o, "worker");
+    (void)cJSON_AddBoolToObject(worker, "answers", r->worker_answers);
+    num(worker, "pid", (double)r->worker_pid);
+    num(worker, "starts", (double)r->worker_starts);
+    if (r->worker_answers) {
+        cJSON *db = cJSON_AddObjectToObject(o, "database");
+        (void)cJSON_AddBoolToObject(db, "up", r->relay.database_up);
+        (void)cJSON_AddStringToObject(db, "schema", schema_name(r->relay.schema));
+        (void)cJSON_AddStringToObject(db, "advice", r->relay.advice);
+        (void)cJSON_AddItemToObject(o, "archive", archive_json(r));
+        (void)cJSON_AddItemToObject(o, "outbox", outbox_json(r));
+        cJSON *apps = cJSON_AddArrayToObject(o, "apps");
+        for (size_t i = 0; i < r->apps_n; i++)
+            (void)cJSON_AddItemToArray(apps, app_json(&r->apps[i]));
+    }
+    char *text = cJSON_PrintUnformatted(o);
+    if (!text)
+        abort();
+    buf_add_str(out, text);
+    buf_add_char(out, '\n');
+    cJSON_free(text);
+    cJSON_Delete(o);
+}
+
+/* Text. */
+
+static void link_text(const struct report *r, const struct report_link *l, struct buf *out)
+{
+    buf_addf(out, "link       %s:%u  %s", l->host, l->port, l->state);
+    if (l->since_us)
+        buf_addf(out, " for %" PRId64 " s", age_s(r->now_us, l->since_us));
+    if (l->why[0])
+        buf_addf(out, "  (%s)", l->why);
+    buf_addf(out, "\n           %" PRIu64 " connects, %" PRIu64 " gaps\n", l->connects, l->gaps);
+    if (l->known)
+        buf_addf(out,
+                 "           results as user: %s, presence: %s, namespaces delegated: %u, "
+                 "accounts online: %zu\n",
+                 l->messages_granted ? "granted" : "NOT granted",
+                 l->presence_granted ? "granted" : "NOT granted", l->namespaces_delegated,
+                 l->accounts_online);
+    buf_addf(out,
+             "spool      %" PRIu64 " bytes behind, %" PRIu64 " of %" PRIu64 " MiB on disk\n",
+             l->behind_bytes, l->spool_bytes >> 20, l->spool_max >> 20);
+}
+
+static void archive_text(const struct report *r, struct buf *out)
+{
+    const struct ingest_stats *s = &r->relay.ingest;
+    buf_addf(out, "database   %s, schema %s%s%s\n", r->relay.database_up ? "up" : "DOWN",
+             schema_name(r->relay.schema), r->relay.advice[0] ? ": " : "", r->relay.advice);
+    buf_addf(out,
+             "archive    %" PRIu64 " rows stored, %" PRIu64 " duplicates, %zu rows queued, "
+             "oldest %" PRId64 " s\n",
+             s->rows, s->duplicates, s->queue_rows, age_s(r->now_us, s->oldest_queued_us));
+    if (s->last_error[0])
+        buf_addf(out, "           last error: %s\n", s->last_error);
+    const struct outbox_status *o = &r->relay.outbox;
+    buf_addf(out,
+             "outbox     depth %" PRId64 ", oldest %" PRId64 " s, retry %" PRId64
+             ", parked %" PRId64 "%s\n",
+             o->stored, age_s(r->now_us, o->oldest_us), o->retry, o->parked,
+             o->paused ? ", paused until the archive has caught up" : "");
+}
+
+void report_text(const struct report *r, struct buf *out)
+{
+    buf_addf(out, "component  %s\n", r->component);
+    for (size_t i = 0; i < r->links_n; i++)
+        link_text(r, &r->links[i], out);
+    if (!r->worker_answers) {
+        buf_addf(out, "worker     DOES NOT ANSWER, pid %" PRId64 ", started %" PRIu64 " times\n",
+                 r->worker_pid, r->worker_starts);
+        return;
+    }
+    buf_addf(out, "worker     pid %" PRId64 ", started %" PRIu64 " times\n", r->worker_pid,
+             r->worker_starts);
+    archive_text(r, out);
+    for (size_t i = 0; i < r->apps_n; i++) {
+        const struct report_app *a = &r->apps[i];
+        buf_addf(out,
+                 "app        %s  %s%s%s%s, %u connections, %u in flight, %" PRIu64
+                 " accepted, %" PRIu64 " rejected%s\n",
+                 a->id, gateway_state_name(a->gateway.state), a->gateway.reason[0] ? " (" : "",
+                 a->gateway.reason, a->gateway.reason[0] ? ")" : "", a->gateway.connections,
+                 a->gateway.in_flight, a->gateway.accepted, a->gateway.rejected,
+                 a->outbox.brake ? ", BRAKE: too many rejections" : "");
+    }
+}
+
+/* Metrics. */
+
+static void metric(struct buf *out, const char *name, const char *type, const char *help)
+{
+    buf_addf(out, "# HELP xmpp_sidecar_%s %s\n# TYPE xmpp_sidecar_%s %s\n", name, help, name,
+             type);
+}
+
+static void plain_metric(struct buf *out, const char *name, const char *type, const char *help,
+                         double v)
+{
+    metric(out, name, type, help);
+    buf_addf(out, "xmpp_sidecar_%s %.0f\n", name, v);
+}
+
+static double link_up(const struct report_link *l)
+{
+    return strcmp(l->state, "up") == 0;
+}
+static double link_connects(const struct report_link *l)
+{
+    return (double)l->connects;
+}
+static double link_gaps(const struct report_link *l)
+{
+    return (double)l->gaps;
+}
+static double link_spool_bytes(const struct report_link *l)
+{
+    return (double)l->spool_bytes;
+}
+static double link_behind(const struct report_link *l)
+{
+    return (double)l->behind_bytes;
+}
+
+static void link_metrics(const struct report *r, struct buf *out)
+{
+    static const struct {
+        const char *name, *type, *help;
+        double (*value)(const struct report_link *l);
+    } table[] = {
+        {"link_up", "gauge", "1 while the component stream is up.", link_up},
+        {"link_connects_total", "counter", "Connections made.", link_connects},
+        {"link_gaps_total", "counter", "Times without a stream.", link_gaps},
+        {"spool_bytes", "gauge", "Bytes of the spool on disk.", link_spool_bytes},
+        {"spool_behind_bytes", "gauge", "Bytes received and not yet committed.", link_behind},
+    };
+    for (size_t m = 0; m < sizeof table / sizeof *table; m++) {
+        metric(out, table[m].name, table[m].type, table[m].help);
+        for (size_t i = 0; i < r->links_n; i++)
+            buf_addf(out, "xmpp_sidecar_%s{link=\"%zu\"} %.0f\n", table[m].name, i,
+                     table[m].value(&r->links[i]));
+    }
+}
+
+static void app_metrics(const struct report *r, struct buf *out)
+{
+    metric(out, "gateway_up", "gauge", "1 while pushes can be sent.");
+    for (size_t i = 0; i < r->apps_n; i++) {
+        enum gateway_state s = r->apps[i].gateway.state;
+        buf_addf(out, "xmpp_sidecar_gateway_up{app=\"%s\"} %d\n", r->apps[i].id,
+                 s != GATEWAY_STOPPED && s != GATEWAY_BACKOFF);
+    }
+    metric(out, "push_answers_total", "counter", "Answers of the gateway.");
+    for (size_t i = 0; i < r->apps_n; i++) {
+        const struct gateway_status *g = &r->apps[i].gateway;
+        buf_addf(out, "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"accepted\"} %" PRIu64 "\n",
+                 r->apps[i].id, g->accepted);
+        buf_addf(out, "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"rejected\"} %" PRIu64 "\n",
+                 r->apps[i].id, g->rejected);
+    }
+}
+
+void report_metrics(const struct report *r, struct buf *out)
+{
+    const struct ingest_stats *s = &r->relay.ingest;
+    const struct outbox_status *o = &r->relay.outbox;
+    link_metrics(r, out);
+    plain_metric(out, "worker_starts_total", "counter", "Worker processes started.",
+                 (double)r->worker_starts);
+    plain_metric(out, "database_up", "gauge", "1 while PostgreSQL takes rows.", s->up);
+    plain_metric(out, "archive_rows_total", "counter", "Rows stored by this worker.",
+                 (double)s->rows);
+    plain_metric(out, "archive_duplicates_total", "counter", "Copies that were stored already.",
+                 (double)s->duplicates);
+    plain_metric(out, "archive_quarantined_total", "counter", "Stanzas put aside.",
+                 (double)s->quarantined);
+    plain_metric(out, "archive_retries_total", "counter", "Batches tried again.",
+                 (double)s->retries);
+    plain_metric(out, "archive_queue_rows", "gauge", "Rows waiting for PostgreSQL.",
+                 (double)s->queue_rows);
+    plain_metric(out, "outbox_depth", "gauge", "Pushes not yet answered.", (double)o->stored);
+    plain_metric(out, "outbox_parked", "gauge", "Pushes parked with a reason.",
+                 (double)o->parked);
+    plain_metric(out, "outbox_oldest_seconds", "gauge", "Age of the oldest push.",
+                 (double)age_s(r->now_us, o->oldest_us));
+    app_metrics(r, out);
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The state of the service as plain data, and its three forms: JSON, text for a person, and
+ * Prometheus metrics.  It knows nobody it reports on, and holds no token, body or secret.
+ */
+#ifndef SIDECAR_REPORT_H
+#define SIDECAR_REPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "apns/gateway.h"
+#include "apns/outbox.h"
+#include "sidecar/relay.h"
+
+#define REPORT_LINKS_MAX 16
+#define REPORT_APPS_MAX 64
+
+struct buf;
+
+struct report_link {
+    const char *host;
+    uint16_t port;
+    const char *state;  /* "up", "backoff", ... */
+    char why[160];      /* last error, "" when up */
+    uint64_t epoch;
+    int64_t since_us;   /* up since; 0 when it is not */
+    uint64_t connects;
+    uint64_t gaps;
+    uint64_t spool_bytes;  /* on disk */
+    uint64_t spool_max;
+    uint64_t behind_bytes; /* received and not yet committed */
+    bool known;            /* the worker has told what follows */
+    bool messages_granted;
+    bool presence_granted;
+    unsigned namespaces_delegated;
+    size_t accounts_online;
+    size_t requests_open;
+};
+
+struct report_app {
+    const char *id;
+    struct gateway_status gateway;
+    struct outbox_app_status outbox;
+};
+
+struct report {
+    const char *component;
+    int64_t now_us;
+    int64_t worker_pid; /* 0: none */
+    uint64_t worker_starts;
+    bool worker_answers; /* false: only what the shared page shows is filled in */
+    size_t links_n;
+    struct report_link links[REPORT_LINKS_MAX];
+    struct relay_status relay;
+    int64_t behind_us;
+    size_t apps_n;
+    struct report_app apps[REPORT_APPS_MAX];
+};
+
+void report_json(const struct report *r, struct buf *out);
+void report_text(const struct report *r, struct buf *out);
+void report_metrics(const struct report *r, struct buf *out);
+/* Messages flow from every link to the database; why_out (may be NULL) says what is missing. */
+bool report_ready(const struct report *r, const char **why_out);
+
+#endif

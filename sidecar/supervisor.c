@@ -1,0 +1,636 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sidecar/supervisor.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "component/frame.h"
+#include "component/link.h"
+#include "component/opts.h"
+#include "component/page.h"
+#include "component/spool.h"
+
+#define PREFIX "supervisor"
+#define CHANNEL_QUEUE_MAX ((size_t)1024 * 1024)
+#define TICK_MS 1000
+#define READY_AFTER_MS 10000 /* the links are what must be up; a worker may take its time */
+#define HEARTBEAT_MAX_MS 60000
+#define ABORT_GRACE_MS 5000 /* from SIGABRT to SIGKILL */
+#define STOP_GRACE_MS 5000
+#define LONG_LIFE_MS 10000 /* a worker that lived so long is started again at once */
+#define RESTART_MIN_MS 100
+#define RESTART_MAX_MS 5000
+#define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
+
+enum sup_state {
+    SUP_RUNNING,         /* -> WORKER_STOPPING */
+    SUP_WORKER_STOPPING, /* -> LINKS_STOPPING */
+    SUP_LINKS_STOPPING,  /* -> end */
+};
+
+struct sup_link {
+    struct spool *spool;
+    struct link *link;
+};
+
+struct supervisor {
+    struct supervisor_opts opts;
+    enum sup_state state;
+    int exit_code;
+    int lock;
+    struct event_base *base;
+    struct page *page;
+    struct sup_link links[PAGE_LINKS_MAX];
+    unsigned links_n;
+    struct event *signals[5];
+    struct event *tick;
+    struct event *restart;
+    struct event *stop_grace;
+
+    pid_t worker; /* 0: none */
+    struct frame_channel *channel;
+    struct backoff backoff;
+    int64_t worker_started_ms;
+    int64_t aborted_ms; /* when the watchdog sent SIGABRT, 0: it did not */
+    bool killed_by_us;  /* to stop it: no fault of its own */
+    bool worker_was_ready;
+    bool told_systemd;
+    int64_t started_ms;
+    int64_t watchdog_ms; /* of systemd, 0: none */
+    int64_t petted_ms;
+};
+
+void supervisor_forbid_core(void)
+{
+    struct rlimit none = {0, 0};
+    (void)setrlimit(RLIMIT_CORE, &none);
+    /* A core that is piped to a program does not heed the limit.  The leak checker of a test
+     * build traces its own process, which this would forbid. */
+#ifndef __SANITIZE_ADDRESS__
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+#endif
+}
+
+static void arm(struct event *timer, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(timer, &tv);
+}
+
+static void set_state(struct supervisor *s, enum sup_state to)
+{
+    assert((int)to == (int)s->state + 1);
+    s->state = to;
+}
+
+/* The worker: frames from it. */
+
+static void on_frame(void *ctx, const struct frame *f)
+{
+    struct supervisor *s = ctx;
+    char why[128];
+    if (f->kind != FRAME_READY && f->link >= s->links_n)
+        return;
+    struct link *link = s->links[f->link].link;
+    snprintf(why, sizeof why, "%.*s", f->len < 100 ? (int)f->len : 100, (const char *)f->data);
+    switch (f->kind) {
+    case FRAME_STANZA:
+        (void)link_send(link, f->epoch, f->data, f->len);
+        if (link_queued(link) > LINK_QUEUE_HIGH)
+            frame_channel_pause(s->channel, true);
+        break;
+    case FRAME_RELEASE:
+        link_release(link, f->position);
+        break;
+    case FRAME_RECONNECT:
+        link_reconnect(link, f->epoch, why);
+        break;
+    case FRAME_STOP:
+        log_warn(PREFIX, "the worker stops a link link=%u why=\"%s\"", f->link, why);
+        link_stop(link, why);
+        break;
+    case FRAME_READY:
+        s->worker_was_ready = true;
+        break;
+    case FRAME_SPOOLED:
+    case FRAME_LINK_STATE:
+    case FRAME_SHUTDOWN:
+    case FRAME_RELOAD:
+        break; /* ours, not the worker's */
+    }
+}
+
+/* Its death, if that is what it was, comes as SIGCHLD; if it lives on it is of no use. */
+static void on_channel_closed(void *ctx, const char *why)
+{
+    struct supervisor *s = ctx;
+    log_debug(PREFIX, "channel closed why=\"%s\"", why);
+    if (!event_pending(s->stop_grace, EV_TIMEOUT, NULL))
+        arm(s->stop_grace, STOP_GRACE_MS);
+}
+
+/* Only async-signal-safe calls between fork and exec. */
+static void become_worker(const struct supervisor *s, int fd, pid_t parent)
+{
+    char number[16];
+    char config[PATH_MAX], program[PATH_MAX];
+    char dash_c[] = "-c", worker[] = "worker", channel[] = "--channel-fd";
+    snprintf(program, sizeof program, "%s", s->opts.program);
+    snprintf(config, sizeof config, "%s", s->opts.config_path);
+    snprintf(number, sizeof number, "%d", fd);
+    char *argv[] = {program, dash_c, config, worker, channel, number, NULL};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A worker without its link could only do harm. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
+        _exit(EX_OSERR);
+    fcntl(fd, F_SETFD, 0);
+    execv(program, argv);
+    execv("/proc/self/exe", argv); /* in the middle of an upgrade */
+    _exit(EX_OSFILE);
+}
+
+static void start_worker(struct supervisor *s)
+{
+    const struct frame_events events = {
+        .frame = on_frame, .closed = on_channel_closed, .ctx = s};
+    int fds[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0) {
+        log_error(PREFIX, "socketpair: %s", strerror(errno));
+        arm(s->restart, RESTART_MAX_MS);
+        return;
+    }
+    pid_t parent = getpid();
+    page_place_set(&s->page->in_hand, NULL);
+    atomic_store(&s->page->worker_ready, 0);
+    atomic_store(&s->page->worker_heartbeat_ms, clock_mono_ms());
+    pid_t pid = fork();
+    if (pid == 0)
+        become_worker(s, fds[1], parent);
+    close(fds[1]);
+    if (pid < 0) {
+        log_error(PREFIX, "fork: %s", strerror(errno));
+        close(fds[0]);
+        arm(s->restart, RESTART_MAX_MS);
+        return;
+    }
+    s->worker = pid;
+    s->worker_started_ms = clock_mono_ms();
+    s->aborted_ms = 0;
+    s->killed_by_us = false;
+    s->channel = frame_channel_new(s->base, fds[0], CHANNEL_QUEUE_MAX, &events);
+    atomic_store(&s->page->worker_pid, pid);
+    atomic_store(&s->page->worker_started_us, clock_real_us());
+    atomic_fetch_add(&s->page->worker_starts, 1);
+    log_info(PREFIX, "worker started pid=%d", (int)pid);
+}
+
+/* The worker: its death. */
+
+static bool is_own_fault(const struct supervisor *s, int status)
+{
+    if (s->aborted_ms)
+        return true;
+    if (!WIFSIGNALED(status) || s->killed_by_us)
+        return false;
+    switch (WTERMSIG(status)) {
+    case SIGSEGV:
+    case SIGABRT:
+    case SIGBUS:
+    case SIGILL:
+    case SIGFPE:
+        return true;
+    }
+    return false;
+}
+
+/* Held against the stanza in hand; when none was, the next worker has to go one by one, which
+ * it sees from fault_times > 0 without a place. */
+static void record_fault(struct page *p)
+{
+    struct place now, before;
+    bool clear = page_place_get(&p->in_hand, &now);
+    bool had = page_place_get(&p->fault, &before);
+    bool same = clear && had && now.spool == before.spool && now.begin == before.begin;
+    atomic_fetch_add(&p->worker_faults, 1);
+    if (same) {
+        atomic_fetch_add(&p->fault_times, 1);
+        return;
+    }
+    page_place_set(&p->fault, clear ? &now : NULL);
+    atomic_store(&p->fault_times, 1);
+}
+
+static void describe_death(const struct supervisor *s, int status, char *out, size_t size)
+{
+    if (s->aborted_ms)
+        snprintf(out, size, "no heartbeat for %d s", HEARTBEAT_MAX_MS / 1000);
+    else if (WIFSIGNALED(status))
+        snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(out, size, "exit code %d", WEXITSTATUS(status));
+}
+
+static void stop_links(struct supervisor *s)
+{
+    set_state(s, SUP_LINKS_STOPPING);
+    bool all = true;
+    for (unsigned i = 0; i < s->links_n; i++) {
+        link_stop(s->links[i].link, "shutdown");
+        all = all && link_state(s->links[i].link) == LINK_STOPPED;
+    }
+    if (all)
+        event_base_loopbreak(s->base);
+}
+
+static void begin_stop(struct supervisor *s)
+{
+    if (s->state != SUP_RUNNING)
+        return;
+    set_state(s, SUP_WORKER_STOPPING);
+    sd_notify(0, "STOPPING=1");
+    event_del(s->restart);
+    if (!s->worker) {
+        stop_links(s);
+        return;
+    }
+    s->killed_by_us = true;
+    (void)frame_channel_tell(s->channel, FRAME_SHUTDOWN, 0);
+    arm(s->stop_grace, STOP_GRACE_MS);
+}
+
+static void plan_restart(struct supervisor *s)
+{
+    int64_t lived = clock_mono_ms() - s->worker_started_ms;
+    int64_t wait = 0;
+    if (lived >= LONG_LIFE_MS)
+        backoff_reset(&s->backoff);
+    /* The first death in a row costs nobody a wait. */
+    if (lived < LONG_LIFE_MS && atomic_load(&s->page->worker_starts) > 1)
+        wait = backoff_next_ms(&s->backoff, crypt_random_u64());
+    arm(s->restart, wait);
+}
+
+static void worker_died(struct supervisor *s, int status)
+{
+    char how[64];
+    describe_death(s, status, how, sizeof how);
+    bool wanted = s->killed_by_us;
+    bool config = WIFEXITED(status) && WEXITSTATUS(status) == EX_CONFIG;
+    s->worker = 0;
+    event_del(s->stop_grace);
+    frame_channel_free(&s->channel);
+    atomic_store(&s->page->worker_pid, 0);
+    atomic_store(&s->page->worker_ready, 0);
+    if (is_own_fault(s, status))
+        record_fault(s->page);
+    if (!wanted || s->state == SUP_RUNNING)
+        page_text_set(&s->page->worker_death, how);
+    if (s->state == SUP_WORKER_STOPPING) {
+        stop_links(s);
+    } else if (config && !s->worker_was_ready) {
+        /* It has said why; starting it again and again would not help. */
+        log_error(PREFIX, "the worker cannot work with this configuration");
+        s->exit_code = EX_CONFIG;
+        begin_stop(s);
+    } else if (s->state == SUP_RUNNING) {
+        if (wanted)
+            log_info(PREFIX, "worker replaced how=\"%s\"", how);
+        else
+            log_error(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
+        plan_restart(s);
+    }
+}
+
+static void on_child(evutil_socket_t sig, short what, void *ctx)
+{
+    (void)sig;
+    (void)what;
+    struct supervisor *s = ctx;
+    int status;
+    if (s->worker && waitpid(s->worker, &status, WNOHANG) == s->worker)
+        worker_died(s, status);
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct supervisor *s = ctx;
+    if (!s->worker && s->state == SUP_RUNNING)
+        start_worker(s);
+}
+
+/* Links. */
+
+static void on_spooled(void *ctx, unsigned link)
+{
+    struct supervisor *s = ctx;
+    if (s->channel)
+        (void)frame_channel_tell(s->channel, FRAME_SPOOLED, link);
+}
+
+static void on_link_state(void *ctx, unsigned link)
+{
+    struct supervisor *s = ctx;
+    if (s->channel)
+        (void)frame_channel_tell(s->channel, FRAME_LINK_STATE, link);
+    if (s->state != SUP_LINKS_STOPPING)
+        return;
+    for (unsigned i = 0; i < s->links_n; i++)
+        if (link_state(s->links[i].link) != LINK_STOPPED)
+            return;
+    event_base_loopbreak(s->base);
+}
+
+static void on_link_drained(void *ctx, unsigned link)
+{
+    (void)link;
+    struct supervisor *s = ctx;
+    for (unsigned i = 0; i < s->links_n; i++)
+        if (link_queued(s->links[i].link) > LINK_QUEUE_HIGH)
+            return;
+    if (s->channel)
+        frame_channel_pause(s->channel, false);
+}
+
+/* Time. */
+
+static void watch_worker(struct supervisor *s, int64_t now)
+{
+    if (!s->worker)
+        return;
+    if (s->aborted_ms) {
+        if (now - s->aborted_ms > ABORT_GRACE_MS)
+            kill(s->worker, SIGKILL);
+        return;
+    }
+    int64_t beat = atomic_load(&s->page->worker_heartbeat_ms);
+    if (now - beat <= HEARTBEAT_MAX_MS || s->killed_by_us)
+        return;
+    log_error(PREFIX, "worker hangs silent_ms=%lld", (long long)(now - beat));
+    s->aborted_ms = now;
+    kill(s->worker, SIGABRT);
+}
+
+static void tell_systemd(struct supervisor *s, int64_t now)
+{
+    unsigned up = 0;
+    for (unsigned i = 0; i < s->links_n; i++)
+        up += link_state(s->links[i].link) == LINK_UP;
+    bool ready = s->worker_was_ready || now - s->started_ms > READY_AFTER_MS;
+    if (ready && !s->told_systemd) {
+        s->told_systemd = true;
+        sd_notify(0, "READY=1");
+    }
+    sd_notifyf(0, "STATUS=%u of %u links up, worker %s, %llu worker starts", up, s->links_n,
+               s->worker ? "running" : "down",
+               (unsigned long long)atomic_load(&s->page->worker_starts));
+    if (s->watchdog_ms && now - s->petted_ms >= s->watchdog_ms / 2) {
+        s->petted_ms = now;
+        sd_notify(0, "WATCHDOG=1");
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct supervisor *s = ctx;
+    int64_t now = clock_mono_ms();
+    watch_worker(s, now);
+    tell_systemd(s, now);
+    /* A paused channel whose link went down has nothing more to drain. */
+    on_link_drained(s, 0);
+    int64_t next =
+        s->watchdog_ms && s->watchdog_ms / 4 < TICK_MS ? s->watchdog_ms / 4 : TICK_MS;
+    arm(s->tick, next);
+}
+
+static void on_stop_grace(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    struct supervisor *s = ctx;
+    if (!s->worker)
+        return;
+    log_warn(PREFIX, "worker did not stop in time");
+    kill(s->worker, SIGKILL);
+}
+
+/* Signals. */
+
+static void on_term(evutil_socket_t sig, short what, void *ctx)
+{
+    (void)what;
+    log_info(PREFIX, "stopping signal=%d", (int)sig);
+    begin_stop(ctx);
+}
+
+static void on_hup(evutil_socket_t sig, short what, void *ctx)
+{
+    (void)sig;
+    (void)what;
+    struct supervisor *s = ctx;
+    struct supervisor_opts fresh = s->opts;
+    struct err e;
+    if (s->state != SUP_RUNNING || !s->opts.reload)
+        return;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)clock_mono_ms() * 1000);
+    bool read = s->opts.reload(s->opts.ctx, &fresh);
+    if (read && fresh.component->hosts_n != s->links_n) {
+        log_error(PREFIX, "the number of xmpp.hosts changes only with a restart");
+    } else if (read) {
+        s->opts.component = fresh.component;
+        s->opts.spool = fresh.spool;
+        for (unsigned i = 0; i < s->links_n; i++)
+            if (link_set_opts(s->links[i].link, fresh.component, fresh.spool, &e) != ERR_NONE)
+                log_error(PREFIX, "%s", e.text);
+        if (s->channel)
+            (void)frame_channel_tell(s->channel, FRAME_RELOAD, 0);
+    }
+    sd_notify(0, "READY=1");
+}
+
+/* An upgrade: the worker ends in good order, and the next one is what is installed now. */
+static void on_usr2(evutil_socket_t sig, short what, void *ctx)
+{
+    (void)sig;
+    (void)what;
+    struct supervisor *s = ctx;
+    if (s->state != SUP_RUNNING || !s->worker || s->killed_by_us)
+        return;
+    s->killed_by_us = true;
+    (void)frame_channel_tell(s->channel, FRAME_SHUTDOWN, 0);
+    arm(s->stop_grace, STOP_GRACE_MS);
+}
+
+static void catch_signals(struct supervisor *s)
+{
+    const struct {
+        int number;
+        event_callback_fn handler;
+    } table[] = {{SIGTERM, on_term},
+                 {SIGINT, on_term},
+                 {SIGHUP, on_hup},
+                 {SIGUSR2, on_usr2},
+                 {SIGCHLD, on_child}};
+    static_assert(sizeof table / sizeof *table == 5, "one event each");
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < 5; i++) {
+        s->signals[i] = evsignal_new(s->base, table[i].number, table[i].handler, s);
+        if (!s->signals[i] || event_add(s->signals[i], NULL) != 0)
+            abort();
+    }
+}
+
+/* Start and end. */
+
+static int exit_code_of(enum err_kind kind)
+{
+    return kind == ERR_CONFIG ? EX_CONFIG : EX_TEMPFAIL;
+}
+
+static int take_lock(struct supervisor *s)
+{
+    const char *dir = s->opts.spool->directory;
+    char path[PATH_MAX];
+    if (mkdir(dir, 0700) != 0 && errno != EEXIST) {
+        log_error(PREFIX, "spool.directory %s: %s", dir, strerror(errno));
+        return EX_CONFIG;
+    }
+    snprintf(path, sizeof path, "%s/lock", dir);
+    s->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (s->lock < 0) {
+        log_error(PREFIX, "%s: %s", path, strerror(errno));
+        return EX_CONFIG;
+    }
+    if (flock(s->lock, LOCK_EX | LOCK_NB) != 0) {
+        log_error(PREFIX,
+                  "another xmpp-sidecar runs on spool.directory %s: one of the two "
+                  "must stop",
+                  dir);
+        return EX_TEMPFAIL;
+    }
+    return 0;
+}
+
+static enum err_kind add_link(struct supervisor *s, unsigned i, struct err *e)
+{
+    const struct spool_opts *o = s->opts.spool;
+    const struct link_events events = {
+        .spooled = on_spooled, .state = on_link_state, .drained = on_link_drained, .ctx = s};
+    struct spool_settings settings = {.size_max = o->size_max,
+                                      .sync_always = o->fsync_ms == 0};
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s/%u", o->directory, i);
+    enum err_kind kind = spool_open(dir, &settings, &s->links[i].spool, e);
+    if (kind != ERR_NONE)
+        return kind;
+    struct link_setup setup = {.base = s->base,
+                               .index = i,
+                               .opts = s->opts.component,
+                               .spool_opts = o,
+                               .spool = s->links[i].spool,
+                               .page = &s->page->links[i],
+                               .timing = s->opts.timing};
+    s->links_n = i + 1;
+    return link_new(&setup, &events, &s->links[i].link, e);
+}
+
+static int set_up(struct supervisor *s)
+{
+    char path[PATH_MAX];
+    struct err e;
+    int code = take_lock(s);
+    if (code)
+        return code;
+    s->base = event_base_new();
+    if (!s->base)
+        abort();
+    s->tick = evtimer_new(s->base, on_tick, s);
+    s->restart = evtimer_new(s->base, on_restart, s);
+    s->stop_grace = evtimer_new(s->base, on_stop_grace, s);
+    if (!s->tick || !s->restart || !s->stop_grace)
+        abort();
+    snprintf(path, sizeof path, "%s/page", s->opts.spool->directory);
+    unsigned n = (unsigned)s->opts.component->hosts_n;
+    enum err_kind kind = page_create(path, n, &s->page, &e);
+    for (unsigned i = 0; i < n && kind == ERR_NONE; i++)
+        kind = add_link(s, i, &e);
+    if (kind != ERR_NONE) {
+        log_error(PREFIX, "%s", e.text);
+        return exit_code_of(kind);
+    }
+    atomic_store(&s->page->supervisor_pid, getpid());
+    atomic_store(&s->page->started_us, clock_real_us());
+    backoff_init(&s->backoff, RESTART_MIN_MS, RESTART_MAX_MS);
+    s->started_ms = clock_mono_ms();
+    uint64_t usec;
+    if (sd_watchdog_enabled(0, &usec) > 0)
+        s->watchdog_ms = (int64_t)(usec / 1000);
+    return 0;
+}
+
+static void tear_down(struct supervisor *s)
+{
+    frame_channel_free(&s->channel);
+    for (unsigned i = 0; i < s->links_n; i++) {
+        link_free(&s->links[i].link);
+        spool_close(&s->links[i].spool);
+    }
+    for (size_t i = 0; i < 5; i++)
+        if (s->signals[i])
+            event_free(s->signals[i]);
+    if (s->page)
+        atomic_store(&s->page->supervisor_pid, 0);
+    page_close(&s->page);
+    if (s->base) {
+        event_free(s->tick);
+        event_free(s->restart);
+        event_free(s->stop_grace);
+        event_base_free(s->base);
+    }
+    if (s->lock >= 0)
+        close(s->lock);
+}
+
+int supervisor_run(const struct supervisor_opts *opts)
+{
+    struct supervisor s = {.opts = *opts, .lock = -1};
+    supervisor_forbid_core();
+    s.exit_code = set_up(&s);
+    if (s.exit_code == 0) {
+        catch_signals(&s);
+        start_worker(&s);
+        for (unsigned i = 0; i < s.links_n; i++)
+            link_start(s.links[i].link);
+        arm(s.tick, 0);
+        event_base_dispatch(s.base);
+        log_info(PREFIX, "stopped");
+    }
+    tear_down(&s);
+    return s.exit_code;
+}

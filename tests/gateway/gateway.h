@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The parts of the gateway and its options; main.c makes and frees them. */
+#ifndef GATEWAY_GATEWAY_H
+#define GATEWAY_GATEWAY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "tests/gateway/stats.h"
+
+struct event_base;
+struct gw_control;
+struct gw_devices;
+struct gw_jwts;
+struct gw_pushes;
+struct gw_scripts;
+struct gw_server;
+
+struct gw_opts {
+    const char *listen, *control;
+    const char *cert_file, *key_file, *client_ca_file, *ready_file;
+    bool accept_all; /* no checks, nothing recorded: for benchmarks */
+    bool token_any;  /* a token nobody registered is good for every topic */
+    bool sandbox;    /* answers carry apns-unique-id */
+    uint32_t max_streams, initial_window;
+    size_t keep; /* pushes remembered */
+};
+
+struct gateway {
+    struct event_base *base;
+    struct gw_opts opts;
+    uint32_t max_streams; /* of now; POST /max_streams changes it */
+    bool ping_ack;
+    struct gw_stats stats;
+    struct gw_devices *devices;
+    struct gw_jwts *jwts;
+    struct gw_pushes *pushes;
+    struct gw_scripts *scripts;
+    struct gw_server *server;
+    struct gw_control *control;
+};
+
+#endif

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures.  A module says what it needs in module-level names:
+
+    SERVER = {"with_muc": True}            how ejabberd is set up
+    SETTINGS = {"push.settle": "1s"}       what differs in sidecar.yml
+    APPS = ("org.example.chat",)           the apps that clients may name
+
+and gets one world (ejabberd, database, gateway, sidecar) for all its tests;
+tests use users of their own.  A test that breaks things makes its own world.
+"""
+
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from harness.clients import ClientLoop  # noqa: E402
+from harness.ejabberd import Ejabberd  # noqa: E402
+from harness.postgres import Postgres  # noqa: E402
+from harness.procs import ROOT, Workspace  # noqa: E402
+from harness.world import APP, World  # noqa: E402
+
+LOGS = ROOT / "build" / "test-logs"
+
+
+def pytest_configure(config):
+    # A polite end (CI's timeout) cleans up like Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    config.addinivalue_line("markers", "slow: takes more than half a minute")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    setattr(item, f"report_{call.when}", outcome.get_result())
+
+
+def _keep_logs_if_failed(request, workspace):
+    reports = [getattr(request.node, f"report_{when}", None) for when in ("setup", "call")]
+    if any(report is not None and report.failed for report in reports):
+        _keep_logs(request, workspace)
+
+
+def _keep_logs(request, workspace):
+    name = re.sub(r"[^\w.-]+", "_", request.node.nodeid.replace("tests/integration/", ""))
+    target = LOGS / name[:150]
+    shutil.rmtree(target, ignore_errors=True)
+    workspace.keep_logs(target)
+    print(f"logs kept in {target}", file=sys.stderr)
+
+
+def _stop_sidecar(world):
+    """Ends the service in order; what was wrong with its end or its log."""
+    status = world.sidecar.stop()
+    problems = world.sidecar.findings()
+    if status not in (0, None):
+        problems.append(f"exit status {status}")
+    return problems
+
+
+@pytest.fixture(scope="session")
+def session_workspace():
+    with Workspace() as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="session")
+def postgres(session_workspace):
+    """One cluster for all tests that do not disturb it."""
+    return Postgres(session_workspace).start()
+
+
+@pytest.fixture(scope="session")
+def loop():
+    clients = ClientLoop()
+    yield clients
+    clients.close()
+
+
+@pytest.fixture(scope="module")
+def module_workspace():
+    with Workspace() as workspace:
+        yield workspace
+
+
+@pytest.fixture(scope="module")
+def ejabberd(request, module_workspace):
+    return Ejabberd(module_workspace, **getattr(request.module, "SERVER", {})).start()
+
+
+@pytest.fixture(scope="module")
+def module_world(request, module_workspace, postgres, ejabberd, loop):
+    try:
+        world = World(module_workspace, postgres, loop, ejabberd,
+                      settings=getattr(request.module, "SETTINGS", None),
+                      apps=getattr(request.module, "APPS", (APP,)))
+    except BaseException:
+        _keep_logs(request, module_workspace)
+        raise
+    yield world
+    problems = _stop_sidecar(world)
+    world.postgres.drop_database(world.database)
+    if problems:
+        _keep_logs(request, module_workspace)
+    assert problems == []
+
+
+@pytest.fixture
+def world(request, module_world):
+    """The module's world; afterwards nothing of the test is left but its accounts."""
+    if module_world.sidecar.process is None or not module_world.sidecar.process.alive():
+        module_world.sidecar.start()
+    yield module_world
+    module_world.loop.close_clients()
+    module_world.gateway.reset()
+    try:
+        module_world.assert_sound()
+    except AssertionError:
+        _keep_logs(request, module_world.workspace)
+        raise
+    finally:
+        module_world.sidecar.allowed_errors.clear()
+        _keep_logs_if_failed(request, module_world.workspace)
+
+
+@pytest.fixture
+def own_workspace(request):
+    with Workspace() as workspace:
+        yield workspace
+        _keep_logs_if_failed(request, workspace)
+
+
+@pytest.fixture
+def own_postgres(own_workspace):
+    """A cluster that the test may stop, kill and stall."""
+    return Postgres(own_workspace).start()
+
+
+@pytest.fixture
+def make_world(request, own_workspace, postgres, loop):
+    """Worlds of the test's own: make_world(settings={…}, server={…}, start=False)."""
+    made = []
+
+    def make(cluster=None, **options):
+        world = World(own_workspace, cluster or postgres, loop,
+                      name=str(len(made)) if made else "", **options)
+        made.append(world)
+        return world
+
+    yield make
+    loop.close_clients()
+    problems = []
+    for world in made:
+        problems += _stop_sidecar(world)
+    if problems:
+        _keep_logs(request, own_workspace)
+    assert problems == []

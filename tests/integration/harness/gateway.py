@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The strict APNs gateway (tests/gateway): certificates, a provider key, and asking it."""
+
+import json
+import secrets
+import signal
+import subprocess
+import urllib.error
+import urllib.parse
+import urllib.request
+
+from .procs import HarnessError, Process, wait_until
+from .sidecar import build_folder
+
+TEAM_ID = "TEAM123456"
+KEY_ID = "ABC123DEFG"
+
+
+def new_token():
+    """A device token as Apple's look: 64 hexadecimal digits."""
+    return secrets.token_hex(32)
+
+
+def _openssl(*args, folder):
+    done = subprocess.run(["openssl", *args], capture_output=True, text=True, cwd=folder,
+                          check=False)
+    if done.returncode != 0:
+        raise HarnessError(f"openssl {args[0]}: {done.stderr}")
+
+
+def make_certificates(folder):
+    """ca.pem, and cert.pem + key.pem for 127.0.0.1 signed by it."""
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key",
+             folder=folder)
+    _openssl("req", "-x509", "-new", "-key", "ca.key", "-out", "ca.pem", "-days", "30",
+             "-subj", "/CN=test authority", folder=folder)
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "key.pem",
+             folder=folder)
+    _openssl("req", "-new", "-key", "key.pem", "-out", "cert.csr", "-subj", "/CN=127.0.0.1",
+             folder=folder)
+    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    _openssl("x509", "-req", "-in", "cert.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+             "-CAcreateserial", "-days", "30", "-extfile", "san.cnf", "-out", "cert.pem",
+             folder=folder)
+
+
+def make_provider_key(folder, name="AuthKey"):
+    """NAME.p8, as Apple hands it out, and NAME.pub.pem, which Apple keeps."""
+    _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+             f"{name}.p8", folder=folder)
+    _openssl("pkey", "-in", f"{name}.p8", "-pubout", "-out", f"{name}.pub.pem", folder=folder)
+
+
+class Push:
+    """One request as the gateway saw it; status 0 when it was never answered."""
+
+    def __init__(self, record):
+        self.status, self.reason = record["status"], record["reason"]
+        self.headers = record["headers"]
+        self.payload = record["payload"] or {}
+        self.connection, self.jwt = record["conn"], record["jwt"]
+        self.time_ms = record["time_ms"]
+
+    @property
+    def _aps(self):
+        return self.payload.get("aps", {})
+
+    @property
+    def badge(self):
+        return self._aps.get("badge")
+
+    @property
+    def alert(self):
+        return self._aps.get("alert")
+
+    @property
+    def sound(self):
+        return self._aps.get("sound")
+
+    @property
+    def thread(self):
+        return self._aps.get("thread-id")
+
+    def header(self, name):
+        return self.headers.get(name)
+
+    @property
+    def apns_id(self):
+        return self.header("apns-id")
+
+    def __repr__(self):
+        return f"<Push {self.status} {self.reason} badge={self.badge} {self.headers}>"
+
+
+class Gateway:
+    def __init__(self, workspace, topics=("org.example.chat",), name="gateway"):
+        self.folder = workspace.folder(name)
+        self.topics = topics
+        make_certificates(self.folder)
+        make_provider_key(self.folder)
+        self.process = None
+        self.port = self.control_port = None
+        self._ready = self.folder / "ready"
+        workspace.on_close(self.stop)
+
+    def start(self):
+        self._ready.unlink(missing_ok=True)
+        listen = f"127.0.0.1:{self.port or 0}"  # the same again after stop()
+        control = f"127.0.0.1:{self.control_port or 0}"
+        self.process = Process("strict-gateway", [
+            build_folder() / "strict-gateway", "--listen", listen,
+            "--cert", self.folder / "cert.pem", "--key", self.folder / "key.pem",
+            "--control", control,
+            "--auth-key", f"{KEY_ID}:{TEAM_ID}:{self.folder / 'AuthKey.pub.pem'}",
+            "--token-any", "--ready-file", self._ready], self.folder / "gateway.log")
+        self.process.wait_ready(self._read_ready, 15)
+        return self
+
+    def _read_ready(self):
+        try:
+            ports = json.loads(self._ready.read_text())
+        except FileNotFoundError:
+            return False
+        self.port, self.control_port = ports["apns"], ports["control"]
+        return True
+
+    def stop(self):
+        if self.process is not None:
+            self.process.stop(signal.SIGTERM)
+            self.process = None
+
+    @property
+    def url(self):
+        return f"https://127.0.0.1:{self.port}"
+
+    def app(self, app_id="org.example.chat", **settings):
+        """An entry of push.apps that sends here."""
+        return {
+            "id": app_id, **settings,
+            "apns": {
+                "topic": app_id, "key_file": str(self.folder / "AuthKey.p8"), "key_id": KEY_ID,
+                "team_id": TEAM_ID, "environment": "production", "url": self.url,
+                "ca_file": str(self.folder / "ca.pem"),
+            },
+        }
+
+    # The control port.
+
+    def _call(self, method, path, body=None, timeout=30, **query):
+        text = urllib.parse.urlencode({k: v for k, v in query.items() if v is not None})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.control_port}{path}" + (f"?{text}" if text else ""),
+            data=None if method == "GET" else json.dumps(body or {}).encode(), method=method,
+            headers={"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                data = answer.read()
+        except urllib.error.HTTPError as error:
+            raise HarnessError(f"gateway {path}: {error.code} {error.read()!r}") from error
+        return json.loads(data) if data else None
+
+    def pushes(self, token):
+        """Every request for the token, however it was answered, oldest first."""
+        return [Push(record) for record in self._call("GET", "/pushes", token=token)]
+
+    def accepted(self, token):
+        return [Push(record) for record in self._call("GET", "/pushes", token=token, status=200)]
+
+    def wait(self, token, count, timeout=10):
+        """The pushes that were accepted for the token, once there are that many."""
+        wait_until(lambda: len(self.accepted(token)) >= count, timeout,
+                   f"{count} accepted pushes", 0.05)
+        return self.accepted(token)
+
+    def wait_seen(self, token, count, timeout=10):
+        """Every request for the token, once there are that many."""
+        wait_until(lambda: len(self.pushes(token)) >= count, timeout, f"{count} requests", 0.05)
+        return self.pushes(token)
+
+    def device(self, token):
+        """What the phone would show."""
+        return self._call("GET", "/device", token=token)
+
+    def stats(self):
+        return self._call("GET", "/stats")
+
+    def script(self, token, *actions):
+        """What the next pushes to the token that pass all checks meet, in order; see
+        tests/gateway/control.c: {"status": 429, "times": 2}, {"silence": True},
+        {"goaway": {"last": "before"}}, {"cut": "before_answer"}, {"delay_ms": 500}, …
+        """
+        self._call("POST", "/script", {"token": token, "actions": list(actions)})
+
+    def expire(self, token, timestamp_ms):
+        """From now on 410 for the token, with this timestamp."""
+        self._call("POST", "/expire", {"token": token, "timestamp_ms": timestamp_ms})
+
+    def down(self, is_down=True):
+        """Refuses connections, closing those that are open; or accepts again."""
+        self._call("POST", "/down", {"down": is_down})
+
+    def expire_jwt(self, stick_to_connection=False):
+        """Provider tokens made so far are ExpiredProviderToken; or all on their connection."""
+        self._call("POST", "/jwt", {"expire_now": True,
+                                    "stick_to_connection": stick_to_connection})
+
+    def set_online(self, token, online):
+        """A phone that is off stores one push at most, as with Apple."""
+        self._call("POST", "/device", {"token": token, "online": online})
+
+    def max_streams(self, number):
+        self._call("POST", "/max_streams", {"n": number})
+
+    def reset(self):
+        """Forgets pushes, devices, scripts and counters."""
+        self._call("POST", "/reset")

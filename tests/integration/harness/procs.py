@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Child processes that cannot outlive the test run, and the folder they live in."""
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class HarnessError(Exception):
+    """Something around the test is broken: not a finding about the sidecar."""
+
+
+def free_port():
+    """A port that was free a moment ago on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def wait_until(condition, timeout, what, interval=0.02):
+    """Polls until condition() is true and returns its value; says what was missing."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= end:
+            raise AssertionError(f"not within {timeout:g} s: {what}")
+        time.sleep(interval)
+
+
+def port_answers(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.2).close()
+        return True
+    except OSError:
+        return False
+
+
+def children_of(pid):
+    """Direct children, from /proc."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            text = (entry / "stat").read_text()
+        except OSError:
+            continue
+        state, parent = text.rpartition(")")[2].split()[:2]
+        if int(parent) == pid and state != "Z":
+            found.append(int(entry.name))
+    return sorted(found)
+
+
+def descendants_of(pid):
+    found = []
+    for child in children_of(pid):
+        found += [child, *descendants_of(child)]
+    return found
+
+
+def signal_all(pids, signum):
+    for pid in pids:
+        try:
+            os.kill(pid, signum)
+        except ProcessLookupError:
+            pass
+
+
+def _die_with_parent():
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    """A child in a session of its own, writing to a log file.
+
+    The kernel kills it when the test run is killed; stop() ends it and whatever
+    it left behind.
+    """
+
+    def __init__(self, name, args, log, env=None, cwd=None, user=None):
+        self.name = name
+        self.log = Path(log)
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        options = {}
+        if user is not None:
+            options = {"user": user, "group": user, "extra_groups": []}
+        with open(self.log, "ab") as out:
+            self.popen = subprocess.Popen(
+                [str(arg) for arg in args],
+                stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True,
+                preexec_fn=_die_with_parent, **options)
+
+    @property
+    def pid(self):
+        return self.popen.pid
+
+    def alive(self):
+        return self.popen.poll() is None
+
+    def require_alive(self):
+        if not self.alive():
+            raise HarnessError(f"{self.name} ended with {self.popen.returncode}:\n"
+                               + self.log_tail())
+
+    def wait_ready(self, condition, timeout):
+        """Polls condition(); a process that ends meanwhile is reported with its log."""
+        def check():
+            self.require_alive()
+            return condition()
+        try:
+            return wait_until(check, timeout, f"{self.name} is ready")
+        except AssertionError as error:
+            raise HarnessError(f"{error}\n{self.log_tail()}") from error
+
+    def send_signal(self, signum):
+        if self.alive():
+            os.kill(self.pid, signum)
+
+    def stop(self, signum=signal.SIGTERM, timeout=15):
+        """Orderly first, then by force; returns the exit status."""
+        left = descendants_of(self.pid) if self.alive() else []
+        self.send_signal(signum)
+        try:
+            status = self.popen.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.send_signal(signal.SIGKILL)
+            status = self.popen.wait(10)
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):
+            pass
+        signal_all([pid for pid in left if children_or_self_in(pid, self.pid)], signal.SIGKILL)
+        return status
+
+    def log_tail(self, lines=40):
+        try:
+            text = self.log.read_text(errors="replace")
+        except OSError:
+            return "(no log)"
+        return "\n".join(text.splitlines()[-lines:])
+
+
+def children_or_self_in(pid, session):
+    """True while pid still runs in the session that we started (pids are reused)."""
+    try:
+        return os.getsid(pid) == session
+    except ProcessLookupError:
+        return False
+
+
+class Workspace:
+    """A temporary folder and everything that runs in it, closed in reverse order."""
+
+    def __init__(self, prefix="xs-"):
+        # /tmp rather than TMPDIR: a Unix socket's path has at most 107 characters.
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+        self.path.chmod(0o711)  # PostgreSQL runs as another user below it
+        self._closers = []
+
+    def folder(self, name):
+        path = self.path / name
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def on_close(self, closer):
+        self._closers.append(closer)
+
+    def keep_logs(self, target):
+        """Copies every log below the folder to target, for a test that failed."""
+        target = Path(target)
+        for log in self.path.rglob("*.log"):
+            where = target / log.relative_to(self.path)
+            where.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(log, where)
+            except OSError:
+                pass
+
+    def close(self):
+        problems = []
+        while self._closers:
+            try:
+                self._closers.pop()()
+            except Exception as error:  # the rest must be closed all the same
+                problems.append(error)
+        shutil.rmtree(self.path, ignore_errors=True)
+        if problems:
+            raise problems[0]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One tapped server with everything around it, and the steps that tests have in common."""
+
+import itertools
+import secrets
+import time
+
+from .clients import Client, form_fields
+from .ejabberd import REMOTE_HOST, Ejabberd, new_password
+from .gateway import Gateway, new_token
+from .oracle import Oracle
+from .procs import wait_until
+from .sidecar import Sidecar
+
+APP = "org.example.chat"
+
+_users = itertools.count(1)
+
+
+class User:
+    def __init__(self, name, host, password):
+        self.name, self.host, self.password = name, host, password
+        self.bare = f"{name}@{host}"
+
+    def __repr__(self):
+        return self.bare
+
+
+class World:
+    """Starts what is not given.  Everything is closed with the workspace."""
+
+    def __init__(self, workspace, postgres, loop, ejabberd=None, settings=None, apps=(APP,),
+                 server=None, start=True, name=""):
+        self.workspace, self.postgres, self.loop = workspace, postgres, loop
+        self.ejabberd = ejabberd or Ejabberd(workspace, name=f"ejabberd{name}",
+                                             **(server or {})).start()
+        self.gateway = Gateway(workspace, topics=apps, name=f"gateway{name}").start()
+        self.database = f"xs_{secrets.token_hex(4)}"
+        postgres.create_database(self.database)
+        self.sidecar = Sidecar(workspace, self.ejabberd, postgres.url(self.database),
+                               [self.gateway.app(app) for app in apps],
+                               name=f"sidecar{name}", settings=settings)
+        self._oracle = None
+        if start:
+            self.sidecar.start()
+
+    @property
+    def oracle(self):
+        """Connected at first use, so that a test may begin without a database."""
+        if self._oracle is None:
+            self._oracle = Oracle(self.postgres, self.database)
+            self.workspace.on_close(self._oracle.close)
+        return self._oracle
+
+    def forget_oracle(self):
+        """After PostgreSQL was stopped: connect again at next use."""
+        self._oracle = None
+
+    @property
+    def component(self):
+        return self.ejabberd.component
+
+    # People.
+
+    def user(self, label="user", host=None):
+        """A new account, unique in the test run."""
+        user = User(f"{label}{next(_users)}", host or self.ejabberd.host, new_password())
+        self.ejabberd.register(user.name, user.password, user.host)
+        return user
+
+    def remote_user(self, label="remote"):
+        return self.user(label, REMOTE_HOST)
+
+    def users(self, count, label="user"):
+        return [self.user(label) for _ in range(count)]
+
+    def client(self, user, resource="r1", sm=False):
+        """A client that is not connected yet."""
+        return Client(self.loop, self.ejabberd, user.name, user.password, resource,
+                      host=user.host, sm=sm)
+
+    def login(self, user, resource="r1", sm=False, **options):
+        return self.client(user, resource, sm).login(**options)
+
+    def another(self, client, resource, **options):
+        """A further session of the same account."""
+        return self.login(User(client.user, client.host, client.password), resource, **options)
+
+    def away(self, user):
+        """Waits until the server has no session of the user any more."""
+        self.ejabberd.wait_no_session(user.name)
+
+    def known_offline(self, user):
+        """The account has been seen to come and go: a push need not wait for it."""
+        client = self.login(user, "seen")
+        client.logout()
+        self.away(user)
+
+    # Texts that no log may hold.
+
+    def body(self, text="hello"):
+        marker = secrets.token_hex(8)
+        self.sidecar.secrets.append(marker)
+        return f"{text} {marker}"
+
+    def token(self):
+        token = new_token()
+        self.sidecar.secrets += [token, token.upper()]
+        return token
+
+    # Devices.
+
+    def register_device(self, client, token=None, provider=APP):
+        """The Tigase dialect; returns the device token."""
+        token = token or self.token()
+        client.command(self.component, "register-device",
+                       {"provider": provider, "device-token": token})
+        return token
+
+    def register_push_apns(self, client, token=None, device_id="device-1", **fields):
+        """The p2 dialect; returns (token, {jid, node, secret})."""
+        token = token or self.token()
+        command = client.command(self.component, "register-push-apns",
+                                 {"token": token, "device-id": device_id, **fields})
+        answer = form_fields(command.find("{jabber:x:data}x"))
+        self.sidecar.secrets.append(answer["secret"])
+        return token, answer
+
+    def phone(self, user, resource="phone"):
+        """The user's iPhone: registers a device and goes away.  Returns the device token."""
+        client = self.login(user, resource)
+        token = self.register_device(client)
+        client.logout()
+        self.away(user)
+        return token
+
+    # Waiting.
+
+    def drain(self, client, timeout=15):
+        """Returns when everything that the server copied before this call is committed.
+
+        The component answers the ping in stream order, so all earlier copies
+        are in the spool by then; the archive then only has to reach its end.
+        """
+        client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.component, timeout)
+        wait_until(lambda: self.sidecar.behind() == 0, timeout, "the archive has caught up", 0.05)
+
+    def no_push(self, token, seconds, since=0):
+        """Watches that nothing (more) is pushed to the token for that long."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            assert len(self.gateway.pushes(token)) == since
+            time.sleep(0.1)
+
+    def exchange(self, sender, recipient, body=None, **options):
+        """A message between two clients that are online, until it is archived; (id, body)."""
+        body = body or self.body()
+        message_id = sender.send_chat(recipient.bare, body, **options)
+        recipient.wait_message(body)
+        self.drain(sender)
+        return message_id, body
+
+    # Judging.
+
+    def assert_sound(self):
+        """What holds after every test, whatever it did."""
+        assert self.sidecar.findings() == []
+        if self.gateway.process is not None:
+            assert self.gateway.stats()["violations"] == []
+        if self._oracle is not None:
+            self._oracle.assert_sound()

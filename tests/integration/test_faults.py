@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The promises under faults: nothing lost, nothing doubled, every count right.
+
+Two tests are the product: the worker killed at random moments under load, and
+PostgreSQL stopped, killed and stalled under load.
+"""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import pytest
+
+from harness.clients import error_of, new_id
+from harness.procs import wait_until
+
+SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+
+
+class Load:
+    """Messages between local users: pairs that are online, and people who are away.
+
+    Knows exactly what must be in every archive afterwards.
+    """
+
+    def __init__(self, world, pairs=4, away=4):
+        self.world = world
+        self.random = random.Random(SEED)
+        self.users = world.users(2 * pairs, "load")
+        self.clients = [world.login(user) for user in self.users]
+        self.away = world.users(away, "away")
+        self.tokens = {user.bare: world.phone(user) for user in self.away}
+        self.sent = {}        # owner -> ids that must be in his archive
+        self.received = {}    # owner -> how many were addressed to him
+        self.total = 0
+
+    def send(self, count):
+        """A burst from every client; each to its partner or to somebody who is away."""
+        for index, client in enumerate(self.clients):
+            texts = []
+            for _ in range(count):
+                if self.random.random() < 0.25:
+                    recipient = self.random.choice(self.away)
+                else:
+                    recipient = self.users[index ^ 1]
+                message_id = new_id("load")
+                texts.append(f"<message to='{recipient.bare}' type='chat' id='{message_id}'>"
+                             f"<body>{message_id} {'x' * self.random.randrange(300)}</body>"
+                             "</message>")
+                self.sent.setdefault(client.bare, []).append(message_id)
+                self.sent.setdefault(recipient.bare, []).append(message_id)
+                self.received[recipient.bare] = self.received.get(recipient.bare, 0) + 1
+                self.total += 1
+            client.send_many(texts)
+
+    def settled(self, timeout=90):
+        """The server has handled all that was sent, and the archive has caught up."""
+        for client in self.clients:
+            client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.world.ejabberd.host, 60)
+        self.world.drain(self.clients[0], timeout)
+
+    def assert_archived(self):
+        oracle = self.world.oracle
+        for owner, ids in self.sent.items():
+            stored = oracle.stanza_ids(owner)
+            lost = set(ids) - stored.keys()
+            assert not lost, f"{owner} misses {len(lost)} of {len(ids)}, seed {SEED}"
+            doubled = [i for i in ids if stored[i] != 1]
+            assert not doubled, f"{owner} has {len(doubled)} twice, seed {SEED}"
+            assert sum(stored.values()) == len(ids)
+        assert oracle.recount() == []
+        for user in self.away:
+            # Nobody read anything for them: every message is unread.
+            assert oracle.unread(user.bare) == self.received.get(user.bare, 0)
+
+    def assert_pushed(self, timeout=60):
+        """Every due push was answered, with the final count, or is still queued."""
+        oracle, gateway = self.world.oracle, self.world.gateway
+        for user in self.away:
+            token, unread = self.tokens[user.bare], oracle.unread(user.bare)
+            if unread == 0:
+                continue
+            wait_until(lambda token=token, unread=unread, user=user:
+                       (accepted := gateway.accepted(token)) and accepted[-1].badge == unread
+                       or oracle.outbox(user.bare), timeout,
+                       f"the last push of {user} or its entry")
+            wait_until(lambda token=token, unread=unread:
+                       (accepted := gateway.accepted(token)) and accepted[-1].badge == unread,
+                       timeout, f"{user} is told of {unread}")
+
+
+class Asker:
+    """Asks the archive all the time and keeps how long each answer took."""
+
+    def __init__(self, client, interval=0.2):
+        self.client, self.interval = client, interval
+        self.answers = []  # (asked at, seconds, error or None)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.wait(self.interval):
+            start = time.monotonic()
+            try:
+                answer = self.client.ask("set", self.client.mam_xml(rsm="<max>5</max><before/>"),
+                                         timeout=20)
+                error = error_of(answer)
+            except AssertionError:
+                error = ("none", "no answer in 20 s")
+            self.answers.append((start, time.monotonic() - start, error))
+
+    def finish(self):
+        self._stop.set()
+        self._thread.join(25)
+        return self.answers
+
+
+@pytest.mark.slow
+def test_the_worker_is_killed_at_random_moments_under_load(make_world):
+    print(f"FAULT_SEED={SEED}")
+    messages, kills_min = 5000, 30
+    world = make_world()
+    load = Load(world)
+    opened = world.ejabberd.component_connections()
+    supervisor = world.sidecar.process.pid
+    asker = Asker(load.clients[0])
+    chance = random.Random(SEED)
+    kills, next_kill = 0, time.monotonic()
+    while load.total < messages or kills < kills_min:
+        if load.total < messages:
+            load.send(chance.randrange(1, 6))
+        if time.monotonic() >= next_kill and world.sidecar.worker_pid():
+            world.sidecar.kill_worker(signal.SIGKILL)
+            kills += 1
+            next_kill = time.monotonic() + chance.uniform(0.05, 1.5)
+        time.sleep(chance.uniform(0, 0.25))
+    load.settled()
+    answers = asker.finish()
+    assert kills >= kills_min and load.total >= messages
+    assert world.sidecar.process.pid == supervisor and world.sidecar.process.alive()
+    assert world.ejabberd.component_connections() == opened, "the component stream was closed"
+    load.assert_archived()
+    load.assert_pushed()
+    # Every question got an answer: a page, or "later".
+    assert len(answers) > 20
+    assert all(error is None or error[0] == "wait" for _, _, error in answers)
+    assert max(seconds for _, seconds, _ in answers) < 10
+    # A kill costs a device at most one duplicate.
+    for token in load.tokens.values():
+        seen = [push.apns_id for push in world.gateway.accepted(token)]
+        assert len(seen) - len(set(seen)) <= kills
+
+
+@pytest.mark.slow
+def test_postgresql_is_stopped_killed_and_stalled_under_load(make_world, own_postgres):
+    print(f"FAULT_SEED={SEED}")
+    world = make_world(cluster=own_postgres)
+    load = Load(world)
+    opened = world.ejabberd.component_connections()
+    worker = world.sidecar.worker_pid()
+    asker = Asker(load.clients[0])
+    outages = []
+
+    def keep_sending(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            load.send(2)
+            time.sleep(0.1)
+
+    def outage(begin, end, seconds):
+        began = time.monotonic()
+        begin()
+        keep_sending(seconds)
+        outages.append((began, time.monotonic()))
+        end()
+        keep_sending(3)
+
+    keep_sending(2)
+    for _ in range(2):
+        outage(own_postgres.stop, own_postgres.start, 4)
+        outage(own_postgres.kill, own_postgres.start, 4)
+        outage(own_postgres.stall, own_postgres.resume, 6)
+    world.forget_oracle()
+    load.settled()
+    answers = asker.finish()
+    assert world.sidecar.worker_pid() == worker, "the worker lives through an outage"
+    assert world.ejabberd.component_connections() == opened, "the component stream was closed"
+    load.assert_archived()
+    load.assert_pushed()
+    during = [(seconds, error) for start, seconds, error in answers
+              if any(began <= start <= ended for began, ended in outages)]
+    assert len(during) > 20
+    assert all(error is None or error[0] == "wait" for _, error in during)
+    late = [seconds for seconds, error in during if seconds > 1.5]
+    assert not late, f"answers took {late} s"
+    assert any(error for _, error in during), "no outage was noticed"
+    assert answers[-1][2] is None, "it answers again"
+
+
+def test_a_worker_that_is_stopped_is_replaced_by_the_watchdog(make_world):
+    """SIGSTOP: the process is there, but does nothing."""
+    world = make_world()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    old = world.sidecar.kill_worker(signal.SIGSTOP)
+    body = world.body()
+    alice.send_chat(bob.bare, body)
+    world.sidecar.allow_error("")
+    world.sidecar.wait_new_worker(old, timeout=60)
+    world.oracle.wait_body(bob.bare, body, 20)
+    world.oracle.assert_sound()
+
+
+def test_everything_is_killed_at_once(make_world):
+    """As in a crash of the machine's services: what was spooled is archived after the start."""
+    world = make_world()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    first, second = world.body(), world.body()
+    os.kill(world.sidecar.worker_pid(), signal.SIGSTOP)
+    alice.send_chat(bob.bare, first)
+    bob.wait_message(first)
+    time.sleep(0.5)  # the link has spooled it; no worker has seen it
+    world.sidecar.kill()
+    world.sidecar.start()
+    world.oracle.wait_body(bob.bare, first, 20)
+    alice.send_chat(bob.bare, second)
+    world.oracle.wait_body(bob.bare, second)
+    world.drain(alice)
+    assert world.oracle.count(bob.bare) == 2
+    world.oracle.assert_sound()
+
+
+def test_a_stanza_that_cannot_be_stored_stops_nothing(make_world):
+    """Larger than the limit, deep, or full of odd characters: the next ones are archived."""
+    world = make_world(settings={"limits.stanza_bytes": "64KiB"})
+    world.sidecar.allow_error("quarantine")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    deep = "<x xmlns='urn:x'>" * 2000 + "</x>" * 2000
+    odd = [
+        {"body": "y" * 200_000},
+        {"body": "deep", "extra": deep},
+        {"body": "\U0010ffff\u202e\ufffe"[:2]},
+    ]
+    for number, options in enumerate(odd):
+        alice.send_chat(bob.bare, options.get("body"), extra=options.get("extra", ""))
+        body = world.body(f"after {number}")
+        alice.send_chat(bob.bare, body)
+        world.oracle.wait_body(bob.bare, body, 20)
+    world.drain(alice)
+    world.oracle.assert_sound()

@@ -1,0 +1,452 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line, reload, reconnecting, and life without a database."""
+
+import json
+import re
+import stat
+import subprocess
+import time
+
+import pytest
+import yaml
+
+from harness.clients import error_of
+from harness.component import MuteServer
+from harness.ejabberd import REMOTE_HOST
+from harness.gateway import make_provider_key
+from harness.procs import ROOT, wait_until
+from harness.sidecar import build_folder, merge_dotted
+
+PROGRAM = build_folder() / "xmpp-sidecar"
+
+
+def run(*args, env=None):
+    return subprocess.run([PROGRAM, *map(str, args)], capture_output=True, text=True,
+                          timeout=20, check=False, env=env)
+
+
+# The command line.
+
+
+def test_version_and_help():
+    version = run("--version")
+    assert version.returncode == 0
+    for library in ("expat", "libpq", "nghttp2", "openssl", "libevent"):
+        assert library in version.stdout.lower()
+    text = run("--help")
+    assert text.returncode == 0
+    for command in ("run", "check", "migrate", "status"):
+        assert command in text.stdout
+
+
+@pytest.mark.parametrize("args", [(), ("dance",), ("--no-such-option",), ("run", "twice")])
+def test_a_wrong_command_line(args):
+    done = run(*args)
+    assert done.returncode == 64
+    assert done.stderr.strip()
+
+
+def test_check_accepts_a_good_file(world):
+    done = world.sidecar.command("check")
+    assert done.returncode == 0, done.stderr
+
+
+BROKEN = {
+    "an unknown key": ("push.setle", "500ms", r"push\.set+le"),
+    "a wrong type": ("xmpp.port", "five", "xmpp.port"),
+    "out of range": ("xmpp.port", 70000, "xmpp.port"),
+    "a wrong word": ("log.level", "verbose", "log.level"),
+    "a bad time": ("push.settle", "soon", "push.settle"),
+    "a bad size": ("spool.max_size", "4 elephants", "spool.max_size"),
+    "a missing file": ("xmpp.secret_file", "no-such-file", "no-such-file"),
+    "no component": ("xmpp.component", None, "component"),
+    "no domains": ("xmpp.domains", None, "domains"),
+}
+
+
+def broken_file(world, tmp_path, key, value):
+    settings = json.loads(json.dumps(world.sidecar.settings))
+    if key == "xmpp.secret_file":
+        settings["xmpp"].pop("secret")
+    path = tmp_path / "broken.yml"
+    path.write_text(yaml.safe_dump(merge_dotted(settings, {key: value}), sort_keys=False))
+    return path
+
+
+@pytest.mark.parametrize("what", BROKEN)
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_broken_file_is_refused_with_its_place(world, tmp_path, what, command):
+    key, value, pattern = BROKEN[what]
+    path = broken_file(world, tmp_path, key, value)
+    done = run("-c", path, command)
+    assert done.returncode == 78
+    assert re.search(rf"{re.escape(str(path))}:\d+:\d+: .*{pattern}", done.stderr)
+
+
+def test_a_near_miss_is_answered_with_a_guess(world, tmp_path):
+    done = run("-c", broken_file(world, tmp_path, "push.setle", "500ms"), "check")
+    assert "did you mean" in done.stderr and "settle" in done.stderr
+
+
+def test_check_names_every_mistake(world, tmp_path):
+    path = broken_file(world, tmp_path, "push.setle", "500ms")
+    settings = yaml.safe_load(path.read_text())
+    settings["log"]["level"] = "verbose"
+    path.write_text(yaml.safe_dump(settings))
+    done = run("-c", path, "check")
+    assert "settle" in done.stderr and "verbose" in done.stderr
+
+
+def test_a_file_that_is_not_there():
+    done = run("-c", "/nonexistent/sidecar.yml", "check")
+    assert done.returncode == 78
+    assert "/nonexistent/sidecar.yml" in done.stderr
+
+
+def test_environment_and_files(world, tmp_path):
+    settings = json.loads(json.dumps(world.sidecar.settings))
+    settings["xmpp"].pop("secret")
+    settings["xmpp"]["secret_file"] = "secret"  # beside the settings
+    settings["xmpp"]["component"] = "${XS_COMPONENT}"
+    (tmp_path / "secret").write_text("from a file\n")
+    path = tmp_path / "sidecar.yml"
+    path.write_text(yaml.safe_dump(settings))
+    good = run("-c", path, "check", env={"XS_COMPONENT": "sidecar.example.org"})
+    assert good.returncode == 0, good.stderr
+    bad = run("-c", path, "check", env={})
+    assert bad.returncode == 78 and "XS_COMPONENT" in bad.stderr
+
+
+def uncommented(text):
+    """The example with its commented settings in force (`# key: value`, `# - key: value`)."""
+    lines = []
+    for line in text.splitlines():
+        match = re.match(r"^(\s*)# ((?:- |  )?\s*[a-z_]+:(?: .*)?)$", line)
+        lines.append(match.group(1) + match.group(2) if match else line)
+    return "\n".join(lines)
+
+
+def test_the_published_example_loads(tmp_path):
+    (tmp_path / "sidecar.yml").write_text((ROOT / "config" / "sidecar.yml").read_text())
+    done = run("-c", tmp_path / "sidecar.yml", "check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_commented_setting_of_the_example_is_known(tmp_path):
+    """Each `# key: value` alone, put in force, is accepted or refused for another reason."""
+    text = (ROOT / "config" / "sidecar.yml").read_text()
+    make_provider_key(tmp_path)
+    for name in ("ca.pem", "secret"):
+        (tmp_path / name).write_text("x\n")
+    path = tmp_path / "sidecar.yml"
+    path.write_text(uncommented(text).replace("  apps: []   ", "  #").replace("AuthKey.p8",
+                                                                        str(tmp_path / "AuthKey.p8")))
+    done = run("-c", path, "check")
+    assert "unknown" not in done.stderr and "did you mean" not in done.stderr, done.stderr
+
+
+# Status.
+
+
+def test_status_text_and_json(world):
+    text = world.sidecar.command("status")
+    assert text.returncode == 0
+    for word in ("link", "spool", "database", "outbox", "org.example.chat"):
+        assert word in text.stdout.lower()
+    status = world.sidecar.status()
+    assert world.sidecar.behind() == 0
+    for word in ("link", "spool", "database", "outbox"):
+        assert any(word in key for key in status), f"{word} in {sorted(status)}"
+    dumped = json.dumps(status)
+    assert "org.example.chat" in dumped
+    assert world.ejabberd.secret not in dumped + text.stdout
+
+
+def test_status_of_a_service_that_does_not_run(make_world):
+    world = make_world(start=False)
+    done = world.sidecar.command("status")
+    assert done.returncode not in (0, 78)
+    assert done.stderr.strip()
+
+
+def test_http(world):
+    assert world.sidecar.http("/healthz")[0] == 200
+    assert world.sidecar.http("/readyz")[0] == 200
+    code, metrics = world.sidecar.http("/metrics")
+    assert code == 200
+    assert any(not line.startswith("#") for line in metrics.splitlines())
+    assert world.sidecar.http("/no-such-page")[0] == 404
+
+
+# Start and stop.
+
+
+def test_stop_is_quick_and_clean(make_world):
+    world = make_world()
+    start = time.monotonic()
+    assert world.sidecar.stop() == 0
+    assert time.monotonic() - start < 5
+
+
+def test_only_one_service_per_spool(make_world):
+    world = make_world()
+    second = run("-c", world.sidecar.config, "run")
+    assert second.returncode != 0
+    assert second.stderr.strip()
+    assert world.sidecar.http("/readyz")[0] == 200
+
+
+def test_the_spool_is_private_and_is_emptied(make_world):
+    world = make_world(settings={"spool.max_size": "64MiB"})
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    spool = world.sidecar.folder / "spool"
+    for _ in range(60):
+        alice.send_many([f"<message to='{bob.bare}' type='chat'><body>{'z' * 10000}</body>"
+                         "</message>" for _ in range(10)])
+    world.drain(alice, 60)
+    folders = [path for path in [spool, *spool.rglob("*")] if path.is_dir()]
+    files = [path for path in spool.rglob("*") if path.is_file()]
+    assert files
+    assert {stat.S_IMODE(path.stat().st_mode) for path in folders} == {0o700}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    # 600 messages in two copies are 12 MB; what is committed is deleted.
+    wait_until(lambda: sum(p.stat().st_blocks * 512 for p in spool.rglob("*") if p.is_file())
+               < 6 << 20, 20, "committed segments are deleted", 0.2)
+
+
+def test_a_new_worker_keeps_the_stream(world):
+    opened = world.ejabberd.component_connections()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    started = time.monotonic()
+    old = world.sidecar.kill_worker()
+    world.sidecar.wait_new_worker(old)
+    body = world.body()
+    alice.send_chat(bob.bare, body)
+    world.oracle.wait_body(bob.bare, body)
+    assert time.monotonic() - started < 5
+    assert bob.mam_page().bodies == [body]
+    assert world.ejabberd.component_connections() == opened
+
+
+# Reload.
+
+
+def test_reload_applies_without_touching_the_stream(make_world):
+    world = make_world(settings={"push.content": "none"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    opened = world.ejabberd.component_connections()
+    worker = world.sidecar.worker_pid()
+    world.sidecar.configure({"push.content": "body"})
+    world.sidecar.reload()
+    world.sidecar.wait_new_worker(worker)
+    body = world.body("in force")
+    alice.send_chat(bob.bare, body)
+    assert body in str(world.gateway.wait(token, 1)[0].payload)
+    assert world.ejabberd.component_connections() == opened
+
+
+def test_reload_names_what_needs_a_restart(make_world):
+    world = make_world()
+    world.sidecar.configure({"xmpp.port": 5999})
+    world.sidecar.reload()
+    world.sidecar.wait_log(r"xmpp\.port")
+    assert world.sidecar.http("/readyz")[0] == 200
+
+
+def test_a_broken_file_at_reload_changes_nothing(make_world):
+    world = make_world()
+    world.sidecar.allow_error("")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    worker = world.sidecar.worker_pid()
+    good = world.sidecar.config.read_text()
+    world.sidecar.config.write_text(good + "\nno_such_section: {}\n")
+    world.sidecar.reload()
+    world.sidecar.wait_log(r"sidecar\.yml:\d+:\d+: .*no_such_section")
+    world.sidecar.config.write_text(good)  # `status` reads it too
+    world.exchange(alice, bob)
+    assert world.sidecar.worker_pid() == worker
+
+
+# The server.
+
+
+def test_a_wrong_secret_is_said_and_retried_slowly(make_world):
+    world = make_world(start=False, settings={"xmpp.secret": "wrong"})
+    world.sidecar.allow_error("not-authorized|secret")
+    world.sidecar.start(ready=False)
+    world.sidecar.wait_log(r"level=error.*(not-authorized|secret)")
+    time.sleep(5)
+    assert 1 <= world.ejabberd.component_refusals() <= 2
+    assert world.sidecar.process.alive()
+    assert world.sidecar.http("/readyz")[0] == 503
+    assert world.sidecar.http("/healthz")[0] == 200
+
+
+def test_a_conflict_is_said_and_retried_slowly(make_world):
+    """The component's name is one of the server's own."""
+    world = make_world(start=False, settings={"xmpp.component": REMOTE_HOST})
+    world.sidecar.allow_error("conflict")
+    world.sidecar.start(ready=False)
+    world.sidecar.wait_log(r"level=error.*conflict")
+    assert world.sidecar.process.alive()
+
+
+def test_the_server_is_not_there_yet(make_world):
+    world = make_world(start=False)
+    world.ejabberd.stop()
+    world.sidecar.start(ready=False)
+    time.sleep(1)
+    assert world.sidecar.process.alive()
+    world.ejabberd.start()
+    world.sidecar.wait_ready(40)
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+def test_the_server_restarts(make_world, how):
+    world = make_world()
+    alice, bob = world.user("alice"), world.user("bob")
+    world.exchange(world.login(alice), world.login(bob))
+    getattr(world.ejabberd, how)()
+    wait_until(lambda: world.sidecar.http("/readyz")[0] == 503, 10, "it is not ready")
+    world.loop.close_clients()
+    world.ejabberd.start()
+    world.sidecar.wait_ready(40)
+    sender, receiver = world.login(alice, "again"), world.login(bob, "again")
+    world.exchange(sender, receiver)
+    assert len(receiver.mam_page().results) == 2
+    world.oracle.assert_sound()
+
+
+@pytest.mark.slow
+def test_a_server_that_announces_nothing_is_tried_again(make_world):
+    """Permissions are announced at connect; a server that lost its wits gets a new chance."""
+    world = make_world(start=False)
+    mute = MuteServer(world.component)
+    world.workspace.on_close(mute.close)
+    world.sidecar.configure({"xmpp.port": mute.port})
+    world.sidecar.start(ready=False)
+    wait_until(lambda: mute.handshakes == 1, 10, "the first connection")
+    start = time.monotonic()
+    wait_until(lambda: mute.handshakes == 2, 60, "the second connection", 0.2)
+    assert time.monotonic() - start > 20
+
+
+# The database.
+
+
+def test_starting_without_a_database(make_world, own_postgres):
+    """Questions are answered at once, messages wait in the spool, and nothing is lost."""
+    world = make_world(cluster=own_postgres, start=False)
+    own_postgres.stop()
+    world.sidecar.start(ready=False)
+    wait_until(lambda: world.ejabberd.component_connections() == 1, 10, "the link is up")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+
+    def answered_with_wait():
+        start = time.monotonic()
+        error = error_of(bob.ask("set", bob.mam_xml(rsm="<max>1</max>")))
+        return error is not None and error[0] == "wait" and time.monotonic() - start < 1.5
+    wait_until(answered_with_wait, 10, "the answer is `wait`, within a second")
+    start = time.monotonic()
+    bob.iq("get", "<ping xmlns='urn:xmpp:ping'/>", world.component)
+    assert "urn:xmpp:push:0" in bob.disco_info(world.component)[1]
+    assert time.monotonic() - start < 1.5
+    bodies = [world.body() for _ in range(50)]
+    for body in bodies:
+        alice.send_chat(bob.bare, body)
+        bob.wait_message(body)
+    assert world.sidecar.http("/readyz")[0] == 503
+    assert "database" in world.sidecar.command("status").stdout.lower()
+    own_postgres.start()
+    world.sidecar.wait_ready(40)
+    world.drain(alice, 30)
+    assert [row.body for row in world.oracle.rows(bob.bare)] == bodies
+    assert world.oracle.unread(bob.bare) == 50
+    world.oracle.assert_sound()
+
+
+def test_a_registration_without_a_database_is_refused_for_now(make_world, own_postgres):
+    world = make_world(cluster=own_postgres)
+    bob = world.login(world.user("bob"))
+    own_postgres.stop()
+    answer = bob.ask("set", "<command xmlns='http://jabber.org/protocol/commands'"
+                            " node='register-device' action='execute'>"
+                            "<x xmlns='jabber:x:data' type='submit'>"
+                            "<field var='provider'><value>org.example.chat</value></field>"
+                            f"<field var='device-token'><value>{world.token()}</value></field>"
+                            "</x></command>", world.component)
+    assert error_of(answer)[0] == "wait"
+    own_postgres.start()
+    world.sidecar.wait_ready(40)
+    world.register_device(bob)
+    assert world.oracle.registrations(bob.bare) == 1
+
+
+def test_the_schema_is_made_by_migrate(make_world):
+    world = make_world(start=False, settings={"database.migrate": False})
+    world.sidecar.allow_error("migrate")
+    world.sidecar.start(ready=False)
+    world.sidecar.wait_log(r"level=error.*migrate", 20)
+    assert world.oracle.value("SELECT to_regclass('xs.message')") is None
+    world.sidecar.stop()
+    for _ in range(2):  # the second time there is nothing to do
+        done = world.sidecar.command("migrate")
+        assert done.returncode == 0, done.stderr
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    world.oracle.assert_sound()
+
+
+# The spool's limit.
+
+
+def fill_spool(world, alice, bob, megabytes):
+    """Messages of 50 kB, in two copies each; returns their ids."""
+    sent = []
+    for number in range(megabytes * 10):
+        sent.append(alice.send_chat(bob.bare, f"{number} " + "f" * 50_000))
+        bob.wait_id(sent[-1], 30)
+    return sent
+
+
+def test_a_full_spool_closes_the_stream_and_recovers(make_world, own_postgres):
+    world = make_world(cluster=own_postgres, settings={"spool.max_size": "8MiB"})
+    world.sidecar.allow_error("spool")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    own_postgres.stop()
+    sent = fill_spool(world, alice, bob, 12)
+    world.sidecar.wait_log(r"level=(warn|error).*spool", 20)
+    assert world.sidecar.process.alive()
+    used = sum(p.stat().st_size for p in (world.sidecar.folder / "spool").rglob("*")
+               if p.is_file())
+    assert used < 10 << 20
+    own_postgres.start()
+    world.sidecar.wait_ready(60)
+    assert world.ejabberd.component_connections() >= 2
+    body = world.body("after")
+    alice.send_chat(bob.bare, body)
+    world.oracle.wait_body(bob.bare, body, 30)
+    world.drain(alice, 30)
+    # What was read before the limit is there, the first ones without a hole.
+    stored = world.oracle.stanza_ids(bob.bare)
+    kept = [message_id for message_id in sent if stored[message_id]]
+    assert kept == sent[:len(kept)] and len(kept) > 20
+    world.oracle.assert_sound()
+
+
+def test_a_full_spool_stops_reading_where_that_is_wanted(make_world, own_postgres):
+    world = make_world(cluster=own_postgres, settings={"spool.max_size": "8MiB",
+                                                       "spool.when_full": "stop_reading"})
+    world.sidecar.allow_error("spool")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    own_postgres.stop()
+    sent = fill_spool(world, alice, bob, 12)
+    time.sleep(1)
+    own_postgres.start()
+    world.oracle.wait_count(bob.bare, len(sent), 60)
+    world.drain(alice, 60)
+    assert world.ejabberd.component_connections() == 1
+    assert world.oracle.stanza_ids(bob.bare).keys() == set(sent)
+    world.oracle.assert_sound()

@@ -1,0 +1,577 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When a push is due, what it says, and what each answer of the gateway leads to."""
+
+import re
+import time
+
+import pytest
+
+from harness.clients import new_id
+from harness.ejabberd import HOST
+from harness.procs import wait_until
+from harness.world import APP
+
+SETTLE, CONFIRM, ELSEWHERE = 0.5, 3.0, 2.0
+SETTINGS = {"push.settle": "500ms", "push.confirm_after": "3s",
+            "push.while_active_elsewhere": "2s"}
+# A push "now" comes after settle and well before confirm_after.
+NOW = CONFIRM - 0.5
+
+UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
+
+
+@pytest.fixture
+def alice(world):
+    return world.login(world.user("alice"))
+
+
+@pytest.fixture
+def bob(world):
+    return world.user("bob")
+
+
+@pytest.fixture
+def token(world, bob):
+    """bob's phone: registered by a session that has ended."""
+    return world.phone(bob)
+
+
+class Timer:
+    def __init__(self):
+        self.start = time.monotonic()
+
+    @property
+    def seconds(self):
+        return time.monotonic() - self.start
+
+
+def write(world, sender, recipient, text="hello", **options):
+    return sender.send_chat(recipient.bare, world.body(text), **options)
+
+
+# When: nobody online.
+
+
+def test_offline_is_pushed_now_to_all_devices(world, alice, bob):
+    tokens = [world.phone(bob, resource) for resource in ("phone", "tablet")]
+    timer = Timer()
+    write(world, alice, bob)
+    for token in tokens:
+        assert world.gateway.wait(token, 1)[0].badge == 1
+    assert SETTLE * 0.8 < timer.seconds < NOW
+
+
+def test_retracted_while_settling(world, alice, bob, token):
+    message_id = write(world, alice, bob)
+    alice.send_chat(bob.bare, None, extra="<retract xmlns='urn:xmpp:message-retract:1' "
+                                          f"id='{message_id}'/><store xmlns='urn:xmpp:hints'/>")
+    world.drain(alice)
+    assert world.oracle.unread(bob.bare) == 0
+    world.no_push(token, SETTLE + 1)
+
+
+def test_a_bounced_message_is_not_pushed(world, alice, bob, token):
+    blocker = world.login(bob)
+    blocker.block(alice.bare)
+    blocker.logout()
+    world.away(bob)
+    message_id = write(world, alice, bob)
+    alice.wait_for(lambda s: s.get("id") == message_id and s.get("type") == "error")
+    world.no_push(token, SETTLE + 1)
+
+
+def test_each_message_raises_the_badge(world, alice, bob, token):
+    for number in range(1, 4):
+        write(world, alice, bob)
+        assert world.gateway.wait(token, number)[-1].badge == number
+
+
+def test_a_burst_is_collapsed(world, alice, bob, token):
+    """At most one entry per device and conversation; the last push has the whole count."""
+    for _ in range(50):
+        write(world, alice, bob)
+    wait_until(lambda: world.gateway.pushes(token) and
+               world.gateway.pushes(token)[-1].badge == 50, 10, "badge 50")
+    pushes = world.gateway.pushes(token)
+    assert len(pushes) < 10
+    assert len({push.header("apns-collapse-id") for push in pushes}) == 1
+
+
+# When: somebody online.
+
+
+def test_the_only_session_silent(world, alice, bob):
+    """The phone's own session is there but says nothing: pushed at confirm_after."""
+    phone = world.login(bob, "phone")
+    token = world.register_device(phone)
+    timer = Timer()
+    message_id = write(world, alice, bob)
+    phone.wait_id(message_id)
+    world.no_push(token, CONFIRM - 1)
+    world.gateway.wait(token, 1)
+    assert timer.seconds > CONFIRM * 0.9
+
+
+def test_the_only_session_answers_with_anything(world, alice, bob):
+    """A stanza of the device's own resource: it has the message."""
+    phone = world.login(bob, "phone")
+    token = world.register_device(phone)
+    phone.wait_id(write(world, alice, bob))
+    time.sleep(0.2)
+    phone.send_chat(alice.bare, None,
+                    extra="<received xmlns='urn:xmpp:receipts' id='x'/>")
+    world.no_push(token, CONFIRM + 1)
+
+
+def test_read_before_confirm(world, alice, bob, token):
+    laptop = world.login(bob, "laptop")
+    message_id = write(world, alice, bob)
+    laptop.wait_id(message_id)
+    laptop.displayed(alice.bare, message_id)
+    world.no_push(token, CONFIRM + ELSEWHERE + 1)
+
+
+def test_active_elsewhere_waits_longer(world, alice, bob, token):
+    laptop = world.login(bob, "laptop")
+    timer = Timer()
+    message_id = write(world, alice, bob)
+    laptop.wait_id(message_id)
+    laptop.send_xml("<presence><show>chat</show></presence>")
+    world.no_push(token, CONFIRM + ELSEWHERE - 1.5)
+    world.gateway.wait(token, 1)
+    assert timer.seconds > (CONFIRM + ELSEWHERE) * 0.9
+
+
+def test_never_while_active_elsewhere(make_world):
+    world = make_world(settings={**SETTINGS, "push.while_active_elsewhere": "never"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    laptop = world.login(bob, "laptop")
+    laptop.wait_id(write(world, alice, bob))
+    world.no_push(token, CONFIRM + 2)
+
+
+def test_a_session_that_vanished(world, alice, bob, token):
+    """The server says nothing of it: found out at confirm_after at the latest."""
+    laptop = world.login(bob, "laptop")
+    laptop.drop()
+    world.away(bob)
+    timer = Timer()
+    write(world, alice, bob)
+    world.gateway.wait(token, 1, timeout=CONFIRM + ELSEWHERE + 5)
+    assert timer.seconds < CONFIRM + ELSEWHERE + 2
+
+
+def test_the_servers_own_sign_of_trouble(world, alice, bob):
+    """mod_push publishes for a hibernating session: no waiting for confirm_after."""
+    phone = world.login(bob, "phone", sm=True)
+    token, answer = world.register_push_apns(phone)
+    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
+    phone.drop()
+    timer = Timer()
+    write(world, alice, bob)
+    assert world.gateway.wait(token, 1)[0].badge == 1
+    assert timer.seconds < NOW
+    # The publish was only a hint: it makes no second push.
+    world.away(bob)
+    world.no_push(token, 1.5, since=1)
+
+
+def test_a_publish_for_an_offline_user_makes_no_second_push(world, alice, bob):
+    phone = world.login(bob, "phone")
+    token, answer = world.register_push_apns(phone)
+    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
+    phone.logout()
+    world.away(bob)
+    write(world, alice, bob)
+    world.gateway.wait(token, 1)
+    world.no_push(token, 2, since=1)
+
+
+def test_the_snapshot_at_connect(make_world):
+    """Who is online when the sidecar connects is asked, not guessed."""
+    world = make_world(start=False, settings=SETTINGS)
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    laptop = world.login(bob, "laptop")
+    world.sidecar.start()
+    token = world.register_device(world.login(bob, "phone", presence=False))
+    laptop.wait_id(write(world, alice, bob))
+    world.no_push(token, CONFIRM - 1)
+    world.gateway.wait(token, 1)
+
+
+# What: headers and payload.
+
+
+def test_headers_and_payload(world, alice, bob, token):
+    write(world, alice, bob)
+    push = world.gateway.wait(token, 1)[0]
+    assert push.header(":path") == f"/3/device/{token}"
+    assert push.header("apns-topic") == APP
+    assert push.header("apns-push-type") == "alert"
+    assert push.header("apns-priority") in (None, "10")
+    assert int(push.header("apns-expiration")) > time.time() + 600
+    assert UUID.match(push.apns_id)
+    assert 0 < len(push.header("apns-collapse-id").encode()) <= 64
+    assert push.badge == 1 and push.alert and push.sound == "default"
+    assert push.thread
+
+
+def test_conversations_have_threads_of_their_own(world, alice, bob, token):
+    carol = world.login(world.user("carol"))
+    for sender in (alice, carol, alice):
+        seen = len(world.gateway.pushes(token))
+        write(world, sender, bob)
+        world.gateway.wait(token, seen + 1)
+    first, second, third = world.gateway.pushes(token)
+    assert first.thread == third.thread != second.thread
+    ids = [push.header("apns-collapse-id") for push in (first, second, third)]
+    assert ids[0] == ids[2] != ids[1]
+    assert len({push.apns_id for push in (first, second, third)}) == 3
+    # An account or an address can be read from neither.
+    assert not any(name in text for name in (bob.name, alice.user, HOST)
+                   for text in (*ids, first.thread))
+
+
+@pytest.mark.parametrize("content", ["none", "count", "sender", "body"])
+def test_what_a_notification_may_show(make_world, content):
+    world = make_world(settings={**SETTINGS, "push.content": content})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    body = world.body("See you at nine")
+    alice.send_chat(bob.bare, body)
+    push = world.gateway.wait(token, 1)[0]
+    assert push.badge == 1
+    text = str(push.payload)
+    assert (body in text) == (content == "body")
+    assert (alice.user in text) == (content in ("sender", "body"))
+
+
+def test_a_long_body_is_cut_between_characters(make_world):
+    world = make_world(settings={**SETTINGS, "push.content": "body"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    alice.send_chat(bob.bare, "改" * 5000)
+    push = world.gateway.wait(token, 1)[0]  # the gateway refuses bad UTF-8 and over 4096 bytes
+    assert push.badge == 1
+    assert "�" not in str(push.payload)
+
+
+def test_an_encrypted_message_is_pushed_without_its_text(make_world):
+    world = make_world(settings={**SETTINGS, "push.content": "body"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    alice.send_chat(bob.bare, "fallback for clients without OMEMO", extra=(
+        "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'><key rid='2'>AA=="
+        "</key><iv>AA==</iv></header><payload>AAAA</payload></encrypted>"
+        "<store xmlns='urn:xmpp:hints'/>"))
+    push = world.gateway.wait(token, 1)[0]
+    assert push.badge == 1
+    assert "fallback" not in str(push.payload)
+
+
+def test_a_key_transport_message_is_not_counted(world, alice, bob, token):
+    alice.send_chat(bob.bare, None, extra=(
+        "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'><key rid='2'>AA=="
+        "</key><iv>AA==</iv></header></encrypted><store xmlns='urn:xmpp:hints'/>"))
+    world.drain(alice)
+    assert world.oracle.unread(bob.bare) == 0
+    world.no_push(token, SETTLE + 1)
+
+
+# Reactions to the gateway's answers.
+
+
+def test_accepted_leaves_nothing_behind(world, alice, bob, token):
+    write(world, alice, bob)
+    world.gateway.wait(token, 1)
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 5, "the outbox is empty")
+    assert [status for status, _ in world.oracle.push_log(bob.bare)] == [200]
+
+
+def test_410_newer_than_the_registration(world, alice, bob, token):
+    world.gateway.expire(token, int(time.time() * 1000) + 1000)
+    write(world, alice, bob)
+    assert world.gateway.wait_seen(token, 1)[0].status == 410
+    wait_until(lambda: world.oracle.registrations(bob.bare) == 0, 5, "it is dropped")
+    write(world, alice, bob)
+    world.no_push(token, SETTLE + 1, since=1)
+    assert world.oracle.outbox(bob.bare) == 0
+
+
+def test_410_older_than_the_registration(world, alice, bob, token):
+    """The app was installed anew since: Apple speaks of the past."""
+    world.gateway.expire(token, 1000)
+    write(world, alice, bob)
+    assert world.gateway.wait_seen(token, 1)[0].status == 410
+    world.drain(alice)
+    assert world.oracle.registrations(bob.bare) == 1
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 2)
+
+
+def test_410_takes_the_token_from_all_its_accounts(world, alice):
+    token, accounts = world.token(), world.users(2, "bob")
+    for user in accounts:
+        client = world.login(user, "phone")
+        world.register_device(client, token)
+        client.logout()
+        world.away(user)
+    world.gateway.expire(token, int(time.time() * 1000) + 1000)
+    write(world, alice, accounts[0])
+    world.gateway.wait_seen(token, 1)
+    for user in accounts:
+        wait_until(lambda user=user: world.oracle.registrations(user.bare) == 0, 5, "dropped")
+
+
+def test_bad_device_token(world, alice, bob, token):
+    world.gateway.script(token, {"status": 400, "reason": "BadDeviceToken", "times": -1})
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 1)
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 10, "nothing is left to send")
+    write(world, alice, bob)
+    time.sleep(SETTLE + 1)
+    assert len(world.gateway.pushes(token)) <= 2
+    # The rest of the fleet is unharmed.
+    carol = world.user("carol")
+    other = world.phone(carol)
+    write(world, alice, carol)
+    world.gateway.wait(other, 1)
+
+
+def test_expired_provider_token(world, alice, bob, token):
+    """A new provider token on a new connection; the push is not lost."""
+    write(world, alice, bob)
+    first = world.gateway.wait(token, 1)[0]
+    world.gateway.expire_jwt(stick_to_connection=True)
+    write(world, alice, bob)
+    pushes = world.gateway.wait_seen(token, 3)
+    assert [push.status for push in pushes] == [200, 403, 200]
+    assert pushes[1].reason == "ExpiredProviderToken"
+    assert pushes[2].connection != first.connection
+    assert pushes[2].jwt != first.jwt
+    assert pushes[2].badge == 2
+
+
+def test_too_many_requests_for_one_device(world, alice, bob, token):
+    world.gateway.script(token, {"status": 429, "reason": "TooManyRequests", "retry_after": 1})
+    carol = world.user("carol")
+    other = world.phone(carol)
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 1)
+    write(world, alice, carol)
+    world.gateway.wait(other, 1)  # only this device is held
+    push = world.gateway.wait(token, 1, timeout=30)[0]
+    assert push.badge == 1
+
+
+@pytest.mark.parametrize("reason", ["InternalServerError", "ServiceUnavailable"])
+def test_5xx_is_tried_again(world, alice, bob, token, reason):
+    status = 500 if reason == "InternalServerError" else 503
+    world.gateway.script(token, {"status": status, "reason": reason, "retry_after": 1})
+    write(world, alice, bob)
+    first = world.gateway.wait_seen(token, 1)[0]
+    assert world.oracle.outbox(bob.bare) == 1
+    assert world.oracle.registrations(bob.bare) == 1
+    second = world.gateway.wait(token, 1, timeout=30)[0]
+    assert second.badge == 1
+    assert second.apns_id == first.apns_id
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 5, "it is settled")
+
+
+def test_shutdown_moves_to_another_connection(world, alice, bob, token):
+    world.gateway.script(token, {"status": 503, "reason": "Shutdown"})
+    write(world, alice, bob)
+    second = world.gateway.wait(token, 1)[0]
+    first = world.gateway.pushes(token)[0]
+    assert second.connection != first.connection
+
+
+@pytest.mark.parametrize("betrayal", [
+    {"refuse_stream": True},
+    {"goaway": {"last": "before"}},
+    {"goaway": {"last": "before", "reason": "Shutdown"}},
+    {"goaway": {"last": "before", "reason": "IdleTimeout"}},
+    {"cut": "before_answer"},
+    {"reset_stream": 8},
+    {"reset_stream": 2},
+], ids=str)
+def test_unanswered_is_sent_again(world, alice, bob, token, betrayal):
+    """Not processed, or not known to be: again, under the same apns-id."""
+    world.gateway.script(token, betrayal)
+    write(world, alice, bob)
+    second = world.gateway.wait(token, 1, timeout=30)[0]
+    first = world.gateway.pushes(token)[0]
+    assert first.status != 200
+    assert second.apns_id == first.apns_id
+    assert second.badge == 1
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 5, "it is settled")
+
+
+@pytest.mark.parametrize("betrayal", [
+    {"goaway": {"last": "after"}},
+    {"two_step_goaway": True, "gap_ms": 300},
+    {"cut": "after_answer"},
+], ids=str)
+def test_answered_is_not_sent_again(world, alice, bob, token, betrayal):
+    world.gateway.script(token, betrayal)
+    write(world, alice, bob)
+    world.gateway.wait(token, 1)
+    world.no_push(token, 2, since=1)
+    # The next one finds a connection.
+    write(world, alice, bob)
+    assert world.gateway.wait(token, 2, timeout=15)[1].badge == 2
+
+
+@pytest.mark.slow
+def test_silence(world, alice, bob, token):
+    """One stream that is never answered holds up nobody and is given up in the end."""
+    world.gateway.script(token, {"silence": True})
+    carol = world.user("carol")
+    other = world.phone(carol)
+    write(world, alice, bob)
+    first = world.gateway.wait_seen(token, 1)[0]
+    write(world, alice, carol)
+    world.gateway.wait(other, 1, timeout=15)
+    second = world.gateway.wait(token, 1, timeout=60)[0]
+    assert second.apns_id == first.apns_id
+
+
+def test_the_gateway_is_away(world, alice, bob, token):
+    world.gateway.down()
+    write(world, alice, bob)
+    write(world, alice, bob)
+    world.drain(alice)
+    time.sleep(SETTLE + 1)
+    assert world.oracle.outbox(bob.bare) == 1
+    world.gateway.down(False)
+    push = world.gateway.wait(token, 1, timeout=40)[-1]
+    assert push.badge == 2
+
+
+@pytest.mark.parametrize("reason", ["PayloadTooLarge", "BadCollapseId", "PayloadEmpty"])
+def test_a_mistake_of_ours_is_neither_retried_nor_held_against_the_device(world, alice, bob,
+                                                                          token, reason):
+    world.sidecar.allow_error(re.escape(reason))
+    status = 413 if reason == "PayloadTooLarge" else 400
+    world.gateway.script(token, {"status": status, "reason": reason, "times": 1})
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 1)
+    time.sleep(1)
+    assert world.oracle.registrations(bob.bare) == 1
+    # Apple's answer to 413 may be one more try without the text.
+    assert len(world.gateway.pushes(token)) <= (2 if status == 413 else 1)
+
+
+@pytest.mark.parametrize("status, reason", [
+    (403, "InvalidProviderToken"), (403, "Forbidden"), (400, "TopicDisallowed"),
+    (403, "SomethingNew"), (400, "BadTopic")])
+def test_a_configuration_error_stops_the_app_and_keeps_the_devices(make_world, status, reason):
+    world = make_world(settings=SETTINGS)
+    world.sidecar.allow_error(reason)
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    world.gateway.script("*", {"status": status, "reason": reason, "times": -1})
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 1)
+    world.sidecar.wait_log(f"level=error.*{reason}", 15)
+    time.sleep(1)
+    seen = len(world.gateway.pushes(token))
+    assert seen <= 2  # InvalidProviderToken deserves one try with a fresh token
+    write(world, alice, bob)
+    time.sleep(SETTLE + 1.5)
+    assert len(world.gateway.pushes(token)) == seen
+    assert world.oracle.registrations(bob.bare) == 1
+    assert world.oracle.outbox(bob.bare) == 1
+    assert reason in world.sidecar.command("status").stdout
+
+
+def test_a_wave_of_rejections_stops_the_app(make_world):
+    """A wrong environment or key rejects everybody: that is no reason to delete everybody."""
+    world = make_world(settings=SETTINGS)
+    world.sidecar.allow_error("")
+    alice = world.login(world.user("alice"))
+    people = world.users(30, "bob")
+    for user in people:
+        client = world.login(user, "phone")
+        world.register_device(client)
+        client.logout()
+    for user in people:
+        world.away(user)
+    world.gateway.script("*", {"status": 400, "reason": "BadDeviceToken", "times": -1})
+    for user in people:
+        write(world, alice, user)
+    wait_until(lambda: world.gateway.stats()["rejected"] > 0, 10, "the first rejection")
+    time.sleep(3)
+    kept = sum(world.oracle.registrations(user.bare) for user in people)
+    assert kept >= len(people) // 2
+
+
+# Streams and connections.
+
+
+def test_many_pushes_share_a_connection_within_its_limit(world, alice):
+    people = world.users(40, "many")
+    tokens = []
+    for user in people:
+        client = world.login(user, "phone")
+        tokens.append(world.register_device(client))
+        client.logout()
+    for user in people:
+        world.away(user)
+    world.gateway.max_streams(5)
+    for token in tokens:
+        world.gateway.script(token, {"delay_ms": 100})
+    for user in people:
+        write(world, alice, user)
+    for token in tokens:
+        assert world.gateway.wait(token, 1, timeout=20)[0].badge == 1
+    stats = world.gateway.stats()
+    assert 1 < stats["max_concurrent_streams"] <= 5
+    assert stats["violations"] == []
+    assert stats["streams_refused"] == 0
+
+
+def test_a_message_that_comes_while_its_predecessor_is_in_flight(world, alice, bob, token):
+    world.gateway.script(token, {"delay_ms": 2000})
+    write(world, alice, bob)
+    world.gateway.wait_seen(token, 1)
+    write(world, alice, bob)
+    pushes = world.gateway.wait(token, 2, timeout=15)
+    assert [push.badge for push in pushes] == [1, 2]
+    # One badge in flight per device: the second waited for the first's answer.
+    assert pushes[1].time_ms - pushes[0].time_ms >= 1500
+
+
+def test_the_worker_dies_with_a_push_in_flight(world, alice, bob, token):
+    """At most one duplicate, under the same apns-id; never none."""
+    world.gateway.script(token, {"delay_ms": 1500})
+    write(world, alice, bob)
+    first = world.gateway.wait_seen(token, 1)[0]
+    old = world.sidecar.kill_worker()
+    world.sidecar.wait_new_worker(old)
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 30, "the entry is settled")
+    pushes = world.gateway.pushes(token)
+    assert 1 <= len(pushes) <= 2
+    assert {push.apns_id for push in pushes} == {first.apns_id}
+
+
+def test_old_messages_change_the_badge_only(make_world):
+    """What waited longer than push.max_age alerts nobody."""
+    world = make_world(settings={**SETTINGS, "push.max_age": "2s", "push.confirm_after": "4s"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    laptop = world.login(bob, "laptop")
+    laptop.wait_id(write(world, alice, bob))  # due after max_age is over
+    push = world.gateway.wait(token, 1, timeout=15)[0]
+    assert push.badge == 1 and push.alert is None
+
+
+def test_tokens_and_bodies_are_in_no_log_at_level_debug(world, alice, bob, token):
+    body_id = new_id()
+    body = world.body("secret")
+    alice.send_chat(bob.bare, body, body_id)
+    world.gateway.wait(token, 1)
+    text = world.sidecar.log_text()
+    assert "level=debug" in text
+    assert token not in text and body.split()[-1] not in text

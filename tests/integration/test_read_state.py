@@ -1,0 +1,247 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What moves the read position, what does not, and what the phone hears of it."""
+
+import pytest
+
+from harness.clients import StanzaError, new_id
+from harness.procs import wait_until
+
+SETTINGS = {"push.confirm_after": "30s"}  # the recipients here are online: no alerts
+
+
+@pytest.fixture
+def chat(world):
+    """alice writes to bob, both online: (alice, bob)."""
+    return world.login(world.user("alice")), world.login(world.user("bob"))
+
+
+def send(world, sender, recipient, count=1):
+    """Ids of messages that are archived and counted."""
+    sent = []
+    for _ in range(count):
+        sent.append(sender.send_chat(recipient.bare, world.body()))
+        recipient.wait_id(sent[-1])
+    world.drain(sender)
+    return sent
+
+
+def unread(world, client, peer=None):
+    return world.oracle.unread(client.bare, peer.bare if peer else None)
+
+
+def test_a_marker_reads_up_to_its_message(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 3)
+    assert unread(world, bob) == 3
+    bob.displayed(alice.bare, sent[1])
+    world.drain(bob)
+    assert unread(world, bob) == unread(world, bob, alice) == 1
+    bob.displayed(alice.bare, sent[2])
+    world.drain(bob)
+    assert unread(world, bob) == 0
+
+
+def test_the_position_never_goes_back(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 3)
+    for index in (2, 0, 1, 2):
+        bob.displayed(alice.bare, sent[index])
+        world.drain(bob)
+        assert unread(world, bob) == 0
+
+
+@pytest.mark.parametrize("marker", ["unknown-id", "", "x" * 2000])
+def test_an_unknown_marker_changes_nothing(world, chat, marker):
+    alice, bob = chat
+    send(world, alice, bob, 2)
+    bob.displayed(alice.bare, marker)
+    world.drain(bob)
+    assert unread(world, bob) == 2
+
+
+def test_a_marker_is_for_one_conversation(world, chat):
+    alice, bob = chat
+    carol = world.login(world.user("carol"))
+    send(world, alice, bob, 2)
+    sent = send(world, carol, bob, 2)
+    bob.displayed(carol.bare, sent[1])
+    world.drain(bob)
+    assert unread(world, bob, alice) == 2
+    assert unread(world, bob, carol) == 0
+    # An id of another conversation is unknown in this one.
+    bob.displayed(alice.bare, sent[1])
+    world.drain(bob)
+    assert unread(world, bob) == 2
+
+
+def test_the_peers_marker_is_not_the_owners(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    alice.displayed(bob.bare, sent[1])
+    world.drain(alice)
+    assert unread(world, bob) == 2
+
+
+def test_a_stranger_cannot_read_for_the_owner(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    mallory = world.login(world.user("mallory"))
+    for to in (alice.bare, bob.bare):
+        mallory.displayed(to, sent[1])
+    mallory.send_xml(
+        f"<message to='{world.component}'><forwarded xmlns='urn:xmpp:forward:0'>"
+        f"<message xmlns='jabber:client' from='{bob.jid}' to='{alice.bare}' id='{new_id()}'>"
+        f"<displayed xmlns='urn:xmpp:chat-markers:0' id='{sent[1]}'/></message>"
+        "</forwarded></message>")
+    world.drain(mallory)
+    assert unread(world, bob) == 2
+
+
+def test_an_own_message_reads_what_came_before(world, chat):
+    alice, bob = chat
+    send(world, alice, bob, 3)
+    send(world, bob, alice, 1)
+    assert unread(world, bob) == 0
+    assert unread(world, alice) == 1
+
+
+def test_an_own_message_reads_nothing_where_that_is_switched_off(make_world):
+    world = make_world(settings={"read.own_message_reads": False})
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    send(world, alice, bob, 3)
+    send(world, bob, alice, 1)
+    assert unread(world, bob) == 3
+    world.oracle.assert_sound()
+
+
+def test_a_marker_from_a_session_without_presence(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    quiet = world.another(bob, "quiet", presence=False)
+    quiet.displayed(alice.bare, sent[1])
+    world.drain(quiet)
+    assert unread(world, bob) == 0
+
+
+def test_a_marker_that_overtakes_its_message_counts_when_it_comes(world, chat):
+    """In a cluster the two come by different links, in any order."""
+    alice, bob = chat
+    send(world, alice, bob, 1)
+    message_id = new_id("early")
+    bob.displayed(alice.bare, message_id)
+    world.drain(bob)
+    assert unread(world, bob) == 1
+    alice.send_chat(bob.bare, world.body(), message_id)
+    bob.wait_id(message_id)
+    world.drain(alice)
+    assert unread(world, bob) == 0
+
+
+def test_what_does_not_count(world, chat):
+    """Corrections and reactions are archived, and are nothing new to read."""
+    alice, bob = chat
+    first, = send(world, alice, bob, 1)
+    extras = {
+        "correction": f"<body>{world.body()}</body>"
+                      f"<replace xmlns='urn:xmpp:message-correct:0' id='{first}'/>",
+        "reaction": f"<reactions xmlns='urn:xmpp:reactions:0' id='{first}'>"
+                    "<reaction>👋</reaction></reactions><store xmlns='urn:xmpp:hints'/>",
+        "receipt": f"<received xmlns='urn:xmpp:receipts' id='{first}'/>",
+    }
+    for name, extra in extras.items():
+        message_id = alice.send_chat(bob.bare, None, new_id(name), extra=extra)
+        bob.wait_id(message_id)
+    world.drain(alice)
+    assert unread(world, bob) == 1
+
+
+def test_mark_all_read(world, chat):
+    alice, bob = chat
+    carol = world.login(world.user("carol"))
+    send(world, alice, bob, 3)
+    send(world, carol, bob, 2)
+    assert unread(world, bob) == 5
+    command = bob.command(world.component, "mark-all-read")
+    assert command.get("status") == "completed"
+    wait_until(lambda: unread(world, bob) == 0, 5, "everything is read")
+    assert unread(world, bob, alice) == unread(world, bob, carol) == 0
+    send(world, alice, bob, 1)
+    assert unread(world, bob) == 1
+
+
+def test_mark_all_read_is_for_the_own_account(world, chat):
+    alice, bob = chat
+    send(world, alice, bob, 1)
+    mallory = world.login(world.user("mallory"))
+    mallory.command(world.component, "mark-all-read")
+    with pytest.raises(StanzaError):
+        world.login(world.remote_user()).command(world.component, "mark-all-read")
+    world.drain(mallory)
+    assert unread(world, bob) == 1
+
+
+# What the phone hears.
+
+
+def offline_with_unread(world, count):
+    """bob's phone got a push with badge `count`: (alice, bob, ids, token)."""
+    bob = world.user("bob")
+    token = world.phone(bob)
+    alice = world.login(world.user("alice"))
+    sent = [alice.send_chat(bob.bare, world.body()) for _ in range(count)]
+    world.drain(alice)
+    wait_until(lambda: world.gateway.pushes(token) and
+               world.gateway.pushes(token)[-1].badge == count, 10, f"a push with badge {count}")
+    return alice, bob, sent, token
+
+
+def test_reading_elsewhere_sends_badge_0(world):
+    alice, bob, sent, token = offline_with_unread(world, 2)
+    before = len(world.gateway.pushes(token))
+    world.login(bob, "laptop").displayed(alice.bare, sent[-1])
+    pushes = world.gateway.wait(token, before + 1, timeout=10)[before:]
+    assert pushes[0].badge == 0
+    assert pushes[0].alert is None and pushes[0].sound is None
+    # It replaces a stored alert only when nothing is left: stored, so that it arrives.
+    assert pushes[0].header("apns-expiration") != "0"
+    assert world.gateway.device(token)["badge"] == 0
+
+
+def test_reading_a_part_sends_the_rest_without_storing_it(world):
+    alice, bob, sent, token = offline_with_unread(world, 3)
+    before = len(world.gateway.pushes(token))
+    world.login(bob, "laptop").displayed(alice.bare, sent[0])
+    push = world.gateway.wait(token, before + 1, timeout=10)[before]
+    assert push.badge == 2 and push.alert is None
+    assert push.header("apns-expiration") == "0"
+
+
+def test_several_reads_make_one_update(world):
+    alice, bob, sent, token = offline_with_unread(world, 5)
+    before = len(world.gateway.pushes(token))
+    laptop = world.login(bob, "laptop")
+    for message_id in sent:
+        laptop.displayed(alice.bare, message_id)
+    pushes = world.gateway.wait(token, before + 1, timeout=10)[before:]
+    assert [push.badge for push in pushes] == [0]
+    world.no_push(token, 2, since=before + 1)
+
+
+def test_the_device_that_reads_is_not_told(world):
+    """It knows already; only the other devices get the update."""
+    alice, bob, sent, token = offline_with_unread(world, 1)
+    phone = world.login(bob, "phone")
+    other = world.register_device(world.login(bob, "tablet"))
+    before = len(world.gateway.pushes(token))
+    phone.displayed(alice.bare, sent[0])
+    world.gateway.wait(other, 1, timeout=10)
+    assert world.gateway.pushes(other)[-1].badge == 0
+    world.no_push(token, 1, since=before)
+
+
+def test_mark_all_read_sends_badge_0(world):
+    _, bob, _, token = offline_with_unread(world, 2)
+    before = len(world.gateway.pushes(token))
+    world.login(bob, "laptop").command(world.component, "mark-all-read")
+    push = world.gateway.wait(token, before + 1, timeout=10)[before]
+    assert push.badge == 0

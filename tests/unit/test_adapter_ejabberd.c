@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/unit/xmpp_world.h"
+
+#include "base/datetime.h"
+
+static int world_setup(void **state)
+{
+    struct world *w = calloc(1, sizeof *w);
+    world_begin(w);
+    *state = w;
+    return 0;
+}
+
+static int world_teardown(void **state)
+{
+    struct world *w = *state;
+    world_end(w);
+    free(w);
+    return 0;
+}
+
+static void expect_events(struct world *w, const char *expected)
+{
+    assert_string_equal(buf_cstr(&w->events), expected);
+    buf_reset(&w->events);
+}
+
+/* ---- what real servers send ---- */
+
+static void every_line_of_the_recorded_copies_becomes_its_events(void **state)
+{
+    struct world *w = *state;
+    world_feed_fixture(w, "ejabberd/02-service-log.xml");
+    expect_events(w,
+                  /* online: the copy sent and the copy received */
+                  "message alice@e.test/r1* -> bob@e.test* id=m1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=m1\n"
+                  /* a receipt is a message like others here; the archive decides */
+                  "message bob@e.test/r1* -> alice@e.test/r1* id=rc1\n"
+                  "message bob@e.test/r1* -> alice@e.test/r1* id=rc1\n"
+                  "marker bob@e.test/r1* -> alice@e.test* id=mk1 ref=m1\n"
+                  "marker bob@e.test/r1* -> alice@e.test* id=mk1 ref=m1\n"
+                  /* composing, headline */
+                  "message bob@e.test/r1* -> alice@e.test*\n"
+                  "message bob@e.test/r1* -> alice@e.test*\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=h1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=h1\n"
+                  /* to nobody, to herself */
+                  "message alice@e.test/r1* -> nobody@e.test* id=ne1\n"
+                  "bounce nobody@e.test* -> alice@e.test/r1* id=ne1 ref=ne1\n"
+                  "message alice@e.test/r1* -> alice@e.test* id=self1\n"
+                  "message alice@e.test/r1* -> alice@e.test* id=self1\n"
+                  /* carbons are gone; two resources of equal priority */
+                  "message alice@e.test/r1* -> bob@e.test/r1* id=cb1\n"
+                  "message alice@e.test/r1* -> bob@e.test/r1* id=cb1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=cb2\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=cb2\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=cb3\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=cb3\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=cb3\n"
+                  /* from elsewhere: one copy; from ourselves: none; to elsewhere: one */
+                  "message rob@remote.test/r1 -> bob@e.test* id=rv1\n"
+                  "message x@other.e.test -> bob@e.test* id=oc1\n"
+                  "message bob@e.test/r1* -> rob@remote.test id=br1\n"
+                  /* offline, then at login */
+                  "message alice@e.test/r1* -> bob@e.test* id=of1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=of4\n"
+                  "message alice@e.test/r1* -> bob@e.test*\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=of1 delayed\n"
+                  "message rob@remote.test/r1 -> bob@e.test* id=of2 delayed\n"
+                  "message x@other.e.test -> bob@e.test* id=of3 delayed\n"
+                  /* a room: only what is private */
+                  "message alice@e.test/r1* -> room1@conference.e.test/bo id=pm1\n"
+                  "message room1@conference.e.test/al -> bob@e.test/r1* id=pm1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=inv1\n"
+                  "message alice@e.test/r1* -> bob@e.test* id=inv1\n"
+                  /* a session that was lost and resumed elsewhere */
+                  "message alice@e.test/r1* -> dave@e.test* id=sm1\n"
+                  "message alice@e.test/r1* -> dave@e.test* id=sm1\n"
+                  "message alice@e.test/r1* -> dave@e.test* id=sm1 delayed\n");
+}
+
+static void messages_without_id_keep_their_number(void **state)
+{
+    struct world *w = *state;
+    world_feed_fixture(w, "ejabberd/11-order-and-ids.xml");
+    expect_events(w, "message alice@e.test/r1* -> alice@e.test* id=noto\n"
+                     "message alice@e.test/r1* -> alice@e.test* id=noto\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n"
+                     "message alice@e.test/r1* -> bob@e.test*\n");
+}
+
+static void an_offline_delivery_after_an_outage_is_an_event(void **state)
+{
+    struct world *w = *state;
+    world_feed_fixture(w, "ejabberd/12-minimal-config-2.xml");
+    /* The two results were sent by another program: without our id they are messages. */
+    expect_events(w, "message alice@e.test/r1* -> bob@e.test* id=out1 delayed\n"
+                     "message bob@e.test* -> bob@e.test/r1* id=mr0\n"
+                     "message bob@e.test* -> bob@e.test/r1* id=mr1\n");
+}
+
+static void a_marker_with_a_body_is_a_message_first(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, COPY("<message xmlns='jabber:client' from='bob@e.test/r1' to='alice@e.test' "
+                       "id='x'><body>read it</body>"
+                       "<displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/></message>"));
+    expect_events(w, "message bob@e.test/r1* -> alice@e.test* id=x\n"
+                     "marker bob@e.test/r1* -> alice@e.test* id=x ref=m1\n");
+}
+
+static void a_marker_that_asks_to_be_stored_is_a_message_too(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, COPY("<message xmlns='jabber:client' from='bob@e.test/r1' to='alice@e.test'>"
+                       "<acknowledged xmlns='urn:xmpp:chat-markers:0' id='m1'/>"
+                       "<store xmlns='urn:xmpp:hints'/></message>"));
+    expect_events(w, "message bob@e.test/r1* -> alice@e.test*\n"
+                     "marker bob@e.test/r1* -> alice@e.test* ref=m1\n");
+}
+
+static void a_marker_without_id_is_only_a_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, COPY("<message xmlns='jabber:client' from='bob@e.test/r1' to='alice@e.test'>"
+                       "<displayed xmlns='urn:xmpp:chat-markers:0'/></message>"));
+    expect_events(w, "message bob@e.test/r1* -> alice@e.test*\n");
+}
+
+static void addresses_are_prepared_and_no_to_is_the_own_account(void **state)
+{
+    struct world *w = *state;
+    world_feed(
+        w, COPY("<message xmlns='jabber:client' from='ALICE@E.test/R1'><body/></message>"));
+    expect_events(w, "message alice@e.test/R1* -> alice@e.test*\n");
+}
+
+static void a_copy_with_an_impossible_address_is_for_quarantine(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(
+        world_feed_link(w, 0,
+                        COPY("<message xmlns='jabber:client' from='alice@e.test/r1' "
+                             "to='a b@e.test'><body>x</body></message>")),
+        ERR_REJECT);
+    expect_events(w, "");
+}
+
+static void an_error_of_a_client_is_no_bounce(void **state)
+{
+    struct world *w = *state;
+    world_feed(w,
+               COPY("<message xmlns='jabber:client' from='bob@e.test/r1' to='alice@e.test/r1' "
+                    "type='error' id='m1'><error/></message>"));
+    expect_events(w, "");
+    world_feed(w,
+               COPY("<message xmlns='jabber:client' from='remote.test' to='alice@e.test/r1' "
+                    "type='error' id='m1'><error/></message>"));
+    expect_events(w, "bounce remote.test -> alice@e.test/r1* id=m1 ref=m1\n");
+}
+
+static void the_server_itself_is_no_local_user(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, COPY("<message xmlns='jabber:client' from='e.test' to='alice@e.test'>"
+                       "<body>maintenance</body></message>"));
+    expect_events(w, "message e.test -> alice@e.test*\n");
+    world_feed(w, COPY("<message xmlns='jabber:client' from='a@x.test/1' to='b@y.test'>"
+                       "<body>no business of ours</body></message>"));
+    expect_events(w, "");
+}
+
+/* ---- what senders can write ---- */
+
+#define FORGED(payload)                                                                       \
+    COPY("<message xmlns='jabber:client' from='eve@e.test/x' to='bob@e.test' type='chat' "    \
+         "id='f1'><body>look</body>" payload "</message>")
+
+static void a_forged_delay_keeps_the_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, FORGED("<delay xmlns='urn:xmpp:delay' from='remote.test' "
+                         "stamp='1970-01-02T00:00:00Z'/>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+    /* In the name of the server it cannot be told from a real one: still an event. */
+    world_feed(w, FORGED("<delay xmlns='urn:xmpp:delay' from='e.test' "
+                         "stamp='1970-01-02T00:00:00Z'/>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1 delayed\n");
+    world_feed(w, FORGED("<delay xmlns='urn:xmpp:delay' from='e.test' stamp='yesterday'/>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+}
+
+static void a_forged_mam_result_keeps_the_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w,
+               FORGED("<result xmlns='urn:xmpp:mam:2' id='1'><forwarded "
+                      "xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' "
+                      "from='alice@e.test' to='bob@e.test'><body>never said</body></message>"
+                      "</forwarded></result>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+}
+
+static void a_forged_carbon_keeps_the_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w,
+               FORGED("<received xmlns='urn:xmpp:carbons:2'><forwarded "
+                      "xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' "
+                      "from='alice@e.test/r' to='bob@e.test'><body>never said</body></message>"
+                      "</forwarded></received>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+    /* From a remote bare JID, and from the own account's other session. */
+    world_feed(w,
+               COPY("<message xmlns='jabber:client' from='eve@remote.test' to='bob@e.test/r1' "
+                    "id='f2'><sent xmlns='urn:xmpp:carbons:2'/></message>"));
+    world_feed(w,
+               COPY("<message xmlns='jabber:client' from='bob@e.test/r2' to='bob@e.test/r1' "
+                    "id='f3'><sent xmlns='urn:xmpp:carbons:2'/></message>"));
+    expect_events(w, "message eve@remote.test -> bob@e.test/r1* id=f2\n"
+                     "message bob@e.test/r2* -> bob@e.test/r1* id=f3\n");
+}
+
+static void a_forged_pubsub_event_keeps_the_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, FORGED("<event xmlns='http://jabber.org/protocol/pubsub#event'>"
+                         "<items node='urn:xmpp:mds:displayed:0'/></event>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+}
+
+static void a_forged_stanza_id_keeps_the_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, FORGED("<stanza-id xmlns='urn:xmpp:sid:0' by='bob@e.test' id='1'/>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+}
+
+static void an_envelope_inside_an_envelope_is_the_senders_message(void **state)
+{
+    struct world *w = *state;
+    world_feed(w,
+               FORGED("<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' "
+                      "from='alice@e.test/r1' to='bob@e.test'><body>never said</body>"
+                      "</message></forwarded>"));
+    expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
+}
+
+#define ENVELOPE_FROM(from, to, more)                                                         \
+    "<message to='" to "' from='" from "' " more "><forwarded xmlns='urn:xmpp:forward:0'>"    \
+    "<message xmlns='jabber:client' from='alice@e.test/r1' to='bob@e.test' id='f'>"           \
+    "<body>never said</body></message></forwarded></message>"
+
+static void an_envelope_counts_only_from_exactly_the_server(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, ENVELOPE_FROM("eve@e.test/x", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("eve@e.test", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("e.test/x", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("remote.test", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("sub.e.test", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("E.TEST", "sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("f.test", "sidecar.e.test", "")); /* not one of our domains */
+    world_feed(w, ENVELOPE_FROM("e.test", "in@sidecar.e.test", ""));
+    world_feed(w, ENVELOPE_FROM("e.test", "sidecar.e.test", "type='error'"));
+    expect_events(w, "");
+    world_feed(w, ENVELOPE_FROM("e.test", "sidecar.e.test", ""));
+    expect_events(w, "message alice@e.test/r1* -> bob@e.test* id=f\n");
+}
+
+/* ---- our own echo ---- */
+
+static void our_echo_is_known_by_an_id_that_fits_only_its_addresses(void **state)
+{
+    struct world *w = *state;
+    const struct adapter *a = service_adapter(w->service);
+    struct jid bob, session, alice;
+    char id[ECHO_ID_BYTES], other[ECHO_ID_BYTES];
+    assert_true(jid_parse(&bob, "bob@e.test") && jid_parse(&session, "bob@e.test/r1") &&
+                jid_parse(&alice, "alice@e.test/r1"));
+    adapter_echo_id(a, &bob, &session, id);
+    adapter_echo_id(a, &bob, &session, other);
+    assert_string_not_equal(id, other);
+    assert_int_equal(strlen(id), ECHO_ID_BYTES - 1);
+    assert_true(adapter_is_echo(a, id, &bob, &session));
+    assert_false(adapter_is_echo(a, id, &alice, &session));
+    assert_false(adapter_is_echo(a, id, &session, &bob));
+    assert_false(adapter_is_echo(a, id, &bob, &bob));
+    assert_false(adapter_is_echo(a, NULL, &bob, &session));
+    assert_false(adapter_is_echo(a, "xs-", &bob, &session));
+    struct adapter stranger = *a;
+    stranger.echo_key[3] ^= 1;
+    assert_false(adapter_is_echo(&stranger, id, &bob, &session));
+    id[5] = id[5] == '0' ? '1' : '0';
+    assert_false(adapter_is_echo(a, id, &bob, &session));
+}
+
+static void our_echo_is_no_event_and_a_stolen_id_hides_nothing(void **state)
+{
+    struct world *w = *state;
+    struct jid bob, session;
+    char id[ECHO_ID_BYTES], copy[1024];
+    assert_true(jid_parse(&bob, "bob@e.test") && jid_parse(&session, "bob@e.test/r1"));
+    adapter_echo_id(service_adapter(w->service), &bob, &session, id);
+    static const char form[] =
+        "<message to='sidecar.e.test' from='e.test' id='1'><forwarded "
+        "xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='%s' to='%s' id='%s'>"
+        "<body>x</body></message></forwarded></message>";
+    snprintf(copy, sizeof copy, form, "bob@e.test", "bob@e.test/r1", id);
+    world_feed(w, copy);
+    expect_events(w, "");
+    snprintf(copy, sizeof copy, form, "bob@e.test/r1", "alice@e.test", id);
+    world_feed(w, copy);
+    assert_non_null(strstr(buf_cstr(&w->events), "message bob@e.test/r1* -> alice@e.test*"));
+    buf_reset(&w->events);
+    snprintf(copy, sizeof copy, form, "bob@e.test/r1", "bob@e.test/r1", id);
+    world_feed(w, copy);
+    assert_non_null(strstr(buf_cstr(&w->events), "message bob@e.test/r1* -> bob@e.test/r1*"));
+}
+
+/* ---- time and place ---- */
+
+static struct event last;
+
+static void keep_event(void *ctx, const struct event *e)
+{
+    (void)ctx;
+    last = *e;
+}
+
+static void classify_once(struct world *w, const char *xml, const struct place *p,
+                          struct stanza **keep)
+{
+    struct err e;
+    const struct adapter_sink sink = {.event = keep_event};
+    *keep = xml_parse_element(xml, strlen(xml), &e);
+    assert_non_null(*keep);
+    assert_int_equal(
+        adapter_classify(service_adapter(w->service), *keep, p, w->real_us, &sink, &e),
+        ERR_NONE);
+}
+
+static void an_event_has_its_place_and_the_earliest_delay(void **state)
+{
+    struct world *w = *state;
+    struct place p = {.spool = 3, .begin = 100, .end = 250};
+    struct stanza *st;
+    int64_t stamp;
+    classify_once(
+        w,
+        COPY("<message xmlns='jabber:client' from='rob@remote.test/x' to='bob@e.test'>"
+             "<delay xmlns='urn:xmpp:delay' from='e.test' stamp='2026-11-20T11:00:00Z'/>"
+             "<delay xmlns='urn:xmpp:delay' from='e.test' stamp='2026-11-19T11:00:00Z'/>"
+             "<delay xmlns='urn:xmpp:delay' stamp='2001-11-19T11:00:00Z'/>"
+             "</message>"),
+        &p, &st);
+    assert_true(datetime_parse("2026-11-19T11:00:00Z", &stamp));
+    assert_int_equal(last.delayed_us, stamp);
+    assert_int_equal(last.received_us, w->real_us);
+    assert_int_equal(last.place.spool, 3);
+    assert_int_equal(last.place.begin, 100);
+    assert_int_equal(last.place.end, 250);
+    assert_string_equal(last.stanza->name, "message");
+    stanza_free(&st);
+    classify_once(
+        w,
+        COPY("<message xmlns='jabber:client' from='rob@remote.test/x' to='bob@e.test'>"
+             "<delay xmlns='urn:xmpp:delay' from='e.test' stamp='2099-11-20T11:00:00Z'/>"
+             "</message>"),
+        &p, &st);
+    assert_int_equal(last.delayed_us, w->real_us);
+    stanza_free(&st);
+}
+
+#define T(test) cmocka_unit_test_setup_teardown(test, world_setup, world_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(every_line_of_the_recorded_copies_becomes_its_events),
+        T(messages_without_id_keep_their_number),
+        T(an_offline_delivery_after_an_outage_is_an_event),
+        T(a_marker_with_a_body_is_a_message_first),
+        T(a_marker_that_asks_to_be_stored_is_a_message_too),
+        T(a_marker_without_id_is_only_a_message),
+        T(addresses_are_prepared_and_no_to_is_the_own_account),
+        T(a_copy_with_an_impossible_address_is_for_quarantine),
+        T(an_error_of_a_client_is_no_bounce),
+        T(the_server_itself_is_no_local_user),
+        T(a_forged_delay_keeps_the_message),
+        T(a_forged_mam_result_keeps_the_message),
+        T(a_forged_carbon_keeps_the_message),
+        T(a_forged_pubsub_event_keeps_the_message),
+        T(a_forged_stanza_id_keeps_the_message),
+        T(an_envelope_inside_an_envelope_is_the_senders_message),
+        T(an_envelope_counts_only_from_exactly_the_server),
+        T(our_echo_is_known_by_an_id_that_fits_only_its_addresses),
+        T(our_echo_is_no_event_and_a_stolen_id_hides_nothing),
+        T(an_event_has_its_place_and_the_earliest_delay),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/backoff.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <limits.h>
+
+static void test_the_range_doubles_up_to_the_maximum(void **state)
+{
+    (void)state;
+    struct backoff b;
+    backoff_init(&b, 100, 1000);
+    static const int64_t tops[] = {200, 400, 800, 1000, 1000, 1000};
+    for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {
+        struct backoff low = b, high = b;
+        assert_int_equal(backoff_next_ms(&low, 0), 100);
+        assert_int_equal(backoff_next_ms(&high, (uint64_t)(tops[i] - 100)), tops[i]);
+        backoff_next_ms(&b, 5);
+        assert_int_equal(b.failures, i + 1);
+    }
+}
+
+static void test_every_wait_is_in_range(void **state)
+{
+    (void)state;
+    struct backoff b;
+    backoff_init(&b, 1, 60000);
+    for (uint64_t i = 0; i < 1000; i++) {
+        int64_t ms = backoff_next_ms(&b, i * UINT64_C(0x9e3779b97f4a7c15));
+        assert_true(ms >= 1 && ms <= 60000);
+    }
+}
+
+static void test_a_success_begins_again(void **state)
+{
+    (void)state;
+    struct backoff b;
+    backoff_init(&b, 10, 1000);
+    for (int i = 0; i < 5; i++)
+        backoff_next_ms(&b, 0);
+    backoff_reset(&b);
+    assert_true(backoff_next_ms(&b, UINT64_MAX) <= 20);
+}
+
+static void test_extremes_do_not_overflow(void **state)
+{
+    (void)state;
+    struct backoff b;
+    backoff_init(&b, INT64_MAX / 2 + 1, INT64_MAX);
+    assert_true(backoff_next_ms(&b, UINT64_MAX) > 0);
+    b.failures = UINT_MAX;
+    assert_true(backoff_next_ms(&b, UINT64_MAX) > 0);
+    assert_int_equal(b.failures, UINT_MAX);
+    backoff_init(&b, 0, 0);
+    assert_int_equal(backoff_next_ms(&b, UINT64_MAX), 0);
+    backoff_init(&b, 7, 7);
+    assert_int_equal(backoff_next_ms(&b, UINT64_MAX), 7);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_the_range_doubles_up_to_the_maximum),
+        cmocka_unit_test(test_every_wait_is_in_range),
+        cmocka_unit_test(test_a_success_begins_again),
+        cmocka_unit_test(test_extremes_do_not_overflow),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "config/config.h"
+
+static char folder[64];
+
+#define MINIMAL                                                                               \
+    "xmpp:\n  component: sidecar.example.org\n  secret: s\n  domains: [example.org]\n"
+
+#define APNS                                                                                  \
+    "push:\n  apps:\n    - id: org.example.chat\n      apns:\n        topic: t\n"              \
+    "        key_file: key.p8\n        key_id: K\n        team_id: T\n"
+
+static int make_folder(void **state)
+{
+    (void)state;
+    strcpy(folder, "/tmp/test-config-XXXXXX");
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", folder);
+    return system(command);
+}
+
+static void put(const char *name, const char *content)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(content, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+}
+
+/* The complaints about this content, "" when it is accepted; *out may be NULL. */
+static char *load(const char *content, struct config **out)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/sidecar.yml", folder);
+    put("sidecar.yml", content);
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    struct config *c = NULL;
+    enum err_kind k = config_load(path, &c, &b);
+    assert_int_equal(k == ERR_NONE, buf_len(&b) == 0);
+    assert_int_equal(k == ERR_NONE, c != NULL);
+    char *text = strdup(buf_cstr(&b));
+    buf_deinit(&b);
+    if (out)
+        *out = c;
+    else
+        config_free(&c);
+    return text;
+}
+
+static void expect(const char *content, const char *complaint)
+{
+    char *text = load(content, NULL);
+    char *at = strstr(text, "sidecar.yml:");
+    if (*complaint == '\0')
+        assert_string_equal(text, "");
+    else if (!at || !strstr(text, complaint))
+        fail_msg("expected \"%s\", got \"%s\"", complaint, text);
+    free(text);
+}
+
+static void a_minimal_file_gives_the_documented_defaults(void **state)
+{
+    (void)state;
+    struct config *c;
+    char *text = load(MINIMAL, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->component.server, SERVER_EJABBERD);
+    assert_int_equal(c->component.hosts_n, 1);
+    assert_string_equal(c->component.hosts[0].host, "127.0.0.1");
+    assert_int_equal(c->component.hosts[0].port, 5347);
+    assert_string_equal(c->spool.directory, "/var/lib/xmpp-sidecar/spool");
+    assert_true(c->spool.size_max == UINT64_C(4) << 30);
+    assert_int_equal(c->spool.fsync_ms, 100);
+    assert_string_equal(c->store.url, "postgresql:///xmpp_sidecar");
+    assert_int_equal(c->store.connections, 4);
+    assert_false(c->store.migrate);
+    assert_true(c->archive.serve);
+    assert_int_equal(c->archive.page_max, 250);
+    assert_true(c->archive.own_message_reads);
+    assert_int_equal(c->push.content, PUSH_CONTENT_SENDER);
+    assert_int_equal(c->push.settle_ms, 500);
+    assert_int_equal(c->push.confirm_after_ms, 20000);
+    assert_int_equal(c->push.while_active_elsewhere_ms, 60000);
+    assert_int_equal(c->push.stale_after_ms, 1800000);
+    assert_int_equal(c->push.max_age_ms, 12 * 3600000);
+    assert_int_equal(c->push.devices_per_account, 20);
+    assert_int_equal(c->component.stanza_bytes_max, 1 << 20);
+    assert_string_equal(c->http.host, "127.0.0.1");
+    assert_int_equal(c->http.port, 9280);
+    assert_int_equal(c->log.level, LOG_INFO);
+    config_free(&c);
+}
+
+static void every_complaint_has_line_and_column(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *content, *complaint;
+    } cases[] = {
+        {MINIMAL "  prot: 5348\n", ":5:3: unknown setting xmpp.prot; did you mean xmpp.port?"},
+        {MINIMAL "  port: many\n", ":5:9: xmpp.port: expected a whole number"},
+        {MINIMAL "  port: 70000\n", ":5:9: xmpp.port: out of range: 1 to 65535"},
+        {MINIMAL "  server: ejaberd\n",
+         ":5:11: xmpp.server: expected one of ejabberd|prosody|openfire|generic; did you mean "
+         "\"ejabberd\"?"},
+        {MINIMAL "spool: {max_size: 4GB}\n", ":5:19: spool.max_size: expected a size"},
+        {MINIMAL "push: {settle: 5}\n", ":5:16: push.settle: expected a time"},
+        {MINIMAL "push: {settle: 99d}\n", "push.settle: out of range"},
+        {MINIMAL "archive: {serve: yes}\n", ":5:18: archive.serve: expected true or false"},
+        {MINIMAL "archive: [1]\n", ":5:10: archive: expected settings below it, not a list"},
+        {MINIMAL "read: {own_message_reads: [true]}\n", "expected a single value"},
+        {MINIMAL "  domains: [a]\n", ":5:12: xmpp.domains is set twice"},
+        {MINIMAL "  secret: &a s\n", "xmpp.secret is set twice"},
+        {MINIMAL "log: *a\n", ":5:6:"},
+        {MINIMAL "log:\n  level: ${NO_SUCH_NAME_HERE}\n",
+         ":6:10: the environment has no NO_SUCH_NAME_HERE"},
+        {MINIMAL "log: {level: \"${\"}\n", ":5:14: \"${\" without a name"},
+        {MINIMAL "\tlog: x\n", ":5:1:"},
+        {MINIMAL "---\nlog: {level: info}\n", "a second document"},
+        {"- a\n", ":1:1: the file must be a mapping"},
+        {"", "xmpp.component is missing"},
+        {"xmpp: {secret: s, domains: [a.b]}\n", ":1:1: xmpp.component is missing"},
+        {"xmpp: {component: c.a.b, domains: [a.b]}\n", "xmpp.secret or xmpp.secret_file"},
+        {"xmpp: {component: c.a.b, secret: s}\n", "xmpp.domains is missing"},
+        {"xmpp: {component: a.b, secret: s, domains: [a.b]}\n", "must not be one of"},
+        {"xmpp: {component: \"u@c.a.b\", secret: s, domains: [a.b]}\n", "is not a domain"},
+        {"xmpp: {component: c.a.b, secret: s, domains: a.b}\n", "expected a list"},
+        {MINIMAL "  host: 10.1.2.3\n", ":5:9: 10.1.2.3 is not this machine"},
+        {MINIMAL "  secret_file: none\n", "cannot read none"},
+        {MINIMAL "  hosts: [\"1:2:x\"]\n", "is not host:port"},
+        {MINIMAL "  hosts: []\n", "1 to 16 hosts"},
+        {MINIMAL "http: {listen: nowhere}\n", ":5:16: http.listen: expected address:port"},
+        {MINIMAL "database: {connections: 2}\n", "out of range: 3 to 64"},
+        {MINIMAL "archive: {groupchat: room}\n", ":5:22: archive.groupchat: this value is not"},
+        {MINIMAL "  server: prosody\n", "not available in this version"},
+        {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
+        {MINIMAL APNS "        url: http://x\n", ":13:14: push.apps[].apns.url: expected https"},
+        {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
+        {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
+    };
+    put("key.p8", "KEY\n");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        expect(cases[i].content, cases[i].complaint);
+}
+
+static void all_complaints_are_reported_at_once(void **state)
+{
+    (void)state;
+    char *text = load("xmpp: {prot: 1}\nlog: {level: loud}\n", NULL);
+    assert_non_null(strstr(text, "xmpp.prot"));
+    assert_non_null(strstr(text, "log.level"));
+    assert_non_null(strstr(text, "xmpp.domains"));
+    free(text);
+}
+
+static void environment_and_files_fill_values(void **state)
+{
+    (void)state;
+    put("secret", "from a file\n");
+    put("key.p8", "KEY\n");
+    setenv("TEST_CONFIG_DOMAIN", "Example.ORG", 1);
+    struct config *c;
+    char *text = load("xmpp: {component: \"sidecar.${TEST_CONFIG_DOMAIN}\", secret_file: secret,\n"
+                      "  domains: [\"${TEST_CONFIG_DOMAIN}\"]}\n" APNS
+                      "        url: https://[::1]:2197\n        environment: sandbox\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->component.component, "sidecar.example.org");
+    assert_string_equal(c->component.domains[0], "example.org");
+    assert_string_equal(c->component.secret, "from a file");
+    assert_int_equal(c->push.apps_n, 1);
+    assert_string_equal(c->push.apps[0].key_pem, "KEY");
+    assert_string_equal(c->push.apps[0].host, "::1");
+    assert_int_equal(c->push.apps[0].port, 2197);
+    assert_true(c->push.apps[0].sandbox);
+    assert_string_equal(c->push.apps[0].sound, "default");
+    config_free(&c);
+}
+
+static void special_words_have_their_numbers(void **state)
+{
+    (void)state;
+    struct config *c;
+    char *text = load(MINIMAL "spool: {fsync: always}\npush: {while_active_elsewhere: never}\n"
+                              "http: {listen: \"\"}\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->spool.fsync_ms, 0);
+    assert_int_equal(c->push.while_active_elsewhere_ms, -1);
+    assert_null(c->http.host);
+    config_free(&c);
+}
+
+static void a_cluster_names_its_hosts(void **state)
+{
+    (void)state;
+    struct config *c;
+    char *text = load(MINIMAL "  hosts: [\"127.0.0.1:1\", \"[::1]:2\", localhost]\n  port: 9\n", &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->component.hosts_n, 3);
+    assert_string_equal(c->component.hosts[1].host, "::1");
+    assert_int_equal(c->component.hosts[1].port, 2);
+    assert_int_equal(c->component.hosts[2].port, 9);
+    config_free(&c);
+}
+
+static void a_reload_names_what_needs_a_restart(void **state)
+{
+    (void)state;
+    struct config *a, *b;
+    free(load(MINIMAL, &a));
+    free(load(MINIMAL "  port: 5348\nlog: {level: debug}\n", &b));
+    struct buf names;
+    buf_init(&names, 4096);
+    config_restart_needed(a, b, &names);
+    assert_string_equal(buf_cstr(&names), "xmpp.port\n");
+    buf_deinit(&names);
+    config_free(&a);
+    config_free(&b);
+}
+
+static void the_example_file_is_accepted(void **state)
+{
+    (void)state;
+    const char *root = getenv("SIDECAR_ROOT");
+    char path[1024];
+    snprintf(path, sizeof path, "%s/config/sidecar.yml", root ? root : ".");
+    struct buf b;
+    buf_init(&b, 1 << 16);
+    struct config *c;
+    assert_int_equal(config_load(path, &c, &b), ERR_NONE);
+    assert_string_equal(buf_cstr(&b), "");
+    buf_deinit(&b);
+    config_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_minimal_file_gives_the_documented_defaults),
+        cmocka_unit_test(every_complaint_has_line_and_column),
+        cmocka_unit_test(all_complaints_are_reported_at_once),
+        cmocka_unit_test(environment_and_files_fill_values),
+        cmocka_unit_test(special_words_have_their_numbers),
+        cmocka_unit_test(a_cluster_names_its_hosts),
+        cmocka_unit_test(a_reload_names_what_needs_a_restart),
+        cmocka_unit_test(the_example_file_is_accepted),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

@@ -1,0 +1,616 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/stanza.h"
+#include "base/xml_parse.h"
+#include "component/cursor.h"
+#include "component/record.h"
+#include "component/segments.h"
+#include "component/spool.h"
+#include "tests/unit/spool_dir.h"
+
+#define HEADER                                                                                \
+    "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' "    \
+    "xmlns='jabber:component:accept' from='sidecar.e.test' id='s1'>"
+#define SEEN_MAX 4096
+
+/* What a cursor told, one line per event. */
+struct seen {
+    struct {
+        char id[32];
+        struct place place;
+        uint64_t epoch;
+        int64_t received_us;
+    } stanzas[SEEN_MAX];
+    size_t n;
+    unsigned opened, resumed, closed, half, skipped, lost, lost_streaming, broken;
+    uint64_t lost_bytes;
+    char why[128];
+    struct cursor *c;
+    size_t stop_after; /* stanzas, 0: never */
+};
+
+static struct temp_dir dir;
+static struct spool *spool;
+static struct seen seen, other;
+static unsigned rng;
+
+static unsigned roll(unsigned n)
+{
+    rng = rng * 1103515245 + 12345;
+    return (rng >> 8) % n;
+}
+
+static void open_spool(uint64_t segment_bytes)
+{
+    struct spool_settings set = {.size_max = 64 << 20, .segment_bytes = segment_bytes};
+    struct err e;
+    if (spool_open(dir.spool, &set, &spool, &e) != ERR_NONE)
+        fail_msg("%s", e.text);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    temp_dir_make(&dir);
+    rng = 1;
+    open_spool(0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    spool_close(&spool);
+    temp_dir_drop(&dir);
+    return 0;
+}
+
+static void on_stanza(void *ctx, struct stanza *s, const struct place *place, int64_t us,
+                      uint64_t epoch)
+{
+    struct seen *v = ctx;
+    assert_true(v->n < SEEN_MAX);
+    const char *id = stanza_get(s, "id");
+    snprintf(v->stanzas[v->n].id, sizeof v->stanzas[0].id, "%s", id ? id : "");
+    v->stanzas[v->n].place = *place;
+    v->stanzas[v->n].epoch = epoch;
+    v->stanzas[v->n++].received_us = us;
+    stanza_free(&s);
+    if (v->stop_after && v->n == v->stop_after)
+        cursor_stop(v->c);
+}
+
+static void on_opened(void *ctx, const struct cursor_opened *o)
+{
+    struct seen *v = ctx;
+    v->opened++;
+    v->resumed += o->resumed;
+    assert_string_equal(o->id, "s1");
+    assert_string_equal(o->from, "sidecar.e.test");
+}
+
+static void on_closed(void *ctx, uint64_t epoch, int64_t us, bool half, const char *why)
+{
+    struct seen *v = ctx;
+    (void)epoch;
+    (void)us;
+    v->closed++;
+    v->half += half;
+    snprintf(v->why, sizeof v->why, "%s", why);
+}
+
+static void on_skipped(void *ctx, uint64_t epoch, const struct place *place, const char *why)
+{
+    (void)epoch;
+    (void)place;
+    (void)why;
+    ((struct seen *)ctx)->skipped++;
+}
+
+static void on_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end, bool streaming,
+                    const char *why)
+{
+    struct seen *v = ctx;
+    (void)epoch;
+    assert_true(begin <= end);
+    v->lost++;
+    v->lost_streaming += streaming;
+    v->lost_bytes += end - begin;
+    snprintf(v->why, sizeof v->why, "%s", why);
+}
+
+static void on_broken(void *ctx, uint64_t epoch, const char *why)
+{
+    struct seen *v = ctx;
+    (void)epoch;
+    v->broken++;
+    snprintf(v->why, sizeof v->why, "%s", why);
+}
+
+static struct cursor *start_at(struct seen *v, uint64_t position,
+                               const struct xml_parse_opts *limits)
+{
+    struct cursor_events ev = {.stanza = on_stanza,
+                               .opened = on_opened,
+                               .closed = on_closed,
+                               .skipped = on_skipped,
+                               .lost = on_lost,
+                               .broken = on_broken,
+                               .ctx = v};
+    memset(v, 0, sizeof *v);
+    v->c = cursor_new(dir.spool, 3, position, limits, &ev);
+    return v->c;
+}
+
+static void read_all(struct seen *v, uint64_t position)
+{
+    struct cursor *c = start_at(v, position, NULL);
+    while (cursor_pump(c, spool_end(spool), 1 + roll(5000)))
+        ;
+    assert_int_equal(cursor_read_position(c), spool_end(spool));
+    cursor_free(&c);
+}
+
+static void open_stream(void)
+{
+    uint64_t epoch;
+    assert_int_equal(
+        spool_stream_open(spool, (const uint8_t *)HEADER, strlen(HEADER), 5, &epoch, NULL),
+        ERR_NONE);
+}
+
+static void close_stream(void)
+{
+    assert_int_equal(spool_stream_close(spool, "bye", 6, NULL), ERR_NONE);
+}
+
+static int64_t write_us;
+
+/* Appends the text in pieces of at most `piece` bytes (random up to it when cut is set). */
+static void append(const char *text, size_t piece, bool cut)
+{
+    for (size_t len = strlen(text); len > 0;) {
+        size_t n = cut ? 1 + roll((unsigned)piece) : piece;
+        n = n < len ? n : len;
+        assert_int_equal(spool_append(spool, (const uint8_t *)text, n, ++write_us, NULL),
+                         ERR_NONE);
+        text += n;
+        len -= n;
+    }
+}
+
+static void append_messages(unsigned from, unsigned n, size_t piece, bool cut)
+{
+    for (unsigned i = from; i < from + n; i++) {
+        char text[512];
+        snprintf(text, sizeof text,
+                 "%s<message id='m%u'><forwarded><message id='inner%u'><body>a &gt; b</body>"
+                 "<x y='a&gt;\"b'/></message></forwarded></message>%s",
+                 i % 3 ? "" : " \n", i, i, i % 5 ? "" : " ");
+        append(text, piece, cut);
+    }
+}
+
+static void expect_messages(const struct seen *v, size_t at, unsigned from, unsigned n)
+{
+    assert_true(v->n >= at + n);
+    for (unsigned i = 0; i < n; i++) {
+        char id[32];
+        snprintf(id, sizeof id, "m%u", from + i);
+        assert_string_equal(v->stanzas[at + i].id, id);
+    }
+}
+
+static void expect_same(const struct seen *a, size_t from, const struct seen *b)
+{
+    assert_int_equal(a->n - from, b->n);
+    for (size_t i = 0; i < b->n; i++) {
+        assert_string_equal(a->stanzas[from + i].id, b->stanzas[i].id);
+        assert_int_equal(a->stanzas[from + i].place.begin, b->stanzas[i].place.begin);
+        assert_int_equal(a->stanzas[from + i].place.end, b->stanzas[i].place.end);
+        assert_int_equal(a->stanzas[from + i].epoch, b->stanzas[i].epoch);
+        assert_int_equal(a->stanzas[from + i].received_us, b->stanzas[i].received_us);
+    }
+}
+
+/* Flips one byte of the file that holds this spool offset. */
+static void damage(uint64_t offset)
+{
+    uint64_t *bases, base = 0;
+    size_t n;
+    char name[SEGMENT_NAME_BYTES], path[128];
+    assert_true(segment_list(dir.spool, &bases, &n));
+    for (size_t i = 0; i < n && bases[i] <= offset; i++)
+        base = bases[i];
+    free(bases);
+    segment_name(base, name);
+    snprintf(path, sizeof path, "%s/%s", dir.spool, name);
+    int fd = open(path, O_RDWR);
+    uint8_t b;
+    assert_int_equal(pread(fd, &b, 1, (off_t)(offset - base)), 1);
+    b ^= 0x5A;
+    assert_int_equal(pwrite(fd, &b, 1, (off_t)(offset - base)), 1);
+    close(fd);
+}
+
+static void remove_segment(size_t index)
+{
+    uint64_t *bases;
+    size_t n;
+    char name[SEGMENT_NAME_BYTES], path[128];
+    assert_true(segment_list(dir.spool, &bases, &n) && index < n);
+    segment_name(bases[index], name);
+    free(bases);
+    snprintf(path, sizeof path, "%s/%s", dir.spool, name);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void test_resuming_after_any_stanza_gives_the_same_stanzas_and_places(void **state)
+{
+    (void)state;
+    static const size_t pieces[] = {1, 7, 100, 100000};
+    for (size_t p = 0; p < 4; p++) {
+        teardown(NULL);
+        temp_dir_make(&dir);
+        open_spool(p == 0 ? 100000 : 4096);
+        open_stream();
+        append_messages(0, 30, pieces[p], true);
+        close_stream();
+        open_stream();
+        append_messages(30, 30, pieces[p], true);
+        append("</stream:stream>", pieces[p], true);
+        close_stream();
+        open_stream();
+        append_messages(60, 20, pieces[p], true);
+        read_all(&seen, 0);
+        assert_int_equal(seen.n, 80);
+        expect_messages(&seen, 0, 0, 80);
+        assert_int_equal(seen.opened, 3);
+        assert_int_equal(seen.resumed + seen.half + seen.lost + seen.broken, 0);
+        assert_int_equal(seen.closed, 2);
+        for (size_t i = 0; i < 80; i++) {
+            read_all(&other, seen.stanzas[i].place.end);
+            expect_same(&seen, i + 1, &other);
+            assert_int_equal(other.lost + other.broken, 0);
+            assert_int_equal(other.half, 0);
+        }
+    }
+}
+
+static void test_resuming_where_a_stopped_cursor_stands_misses_nothing(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 50, 5000, true);
+    read_all(&seen, 0);
+    uint64_t position = 0;
+    for (size_t i = 0; i < 50; i++) {
+        struct cursor *c = start_at(&other, position, NULL);
+        other.stop_after = 1;
+        assert_true(cursor_pump(c, spool_end(spool), 1 << 20));
+        assert_int_equal(other.n, 1);
+        assert_string_equal(other.stanzas[0].id, seen.stanzas[i].id);
+        assert_int_equal(other.stanzas[0].place.begin, seen.stanzas[i].place.begin);
+        position = cursor_position(c);
+        assert_int_equal(position, seen.stanzas[i].place.end);
+        /* And the same cursor goes on from there. */
+        other.stop_after = 0;
+        assert_false(cursor_pump(c, spool_end(spool), 1 << 20));
+        assert_int_equal(other.n, 50 - i);
+        cursor_free(&c);
+    }
+}
+
+static void test_follows_a_spool_that_grows(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(4096);
+    struct cursor *c = start_at(&seen, 0, NULL);
+    assert_false(cursor_pump(c, spool_end(spool), 4096));
+    open_stream();
+    for (unsigned i = 0; i < 200; i++) {
+        append_messages(i, 1, 60, true);
+        while (cursor_pump(c, spool_end(spool), 100))
+            ;
+        assert_int_equal(seen.n, i + 1);
+        spool_delete_below(spool, cursor_position(c));
+    }
+    expect_messages(&seen, 0, 0, 200);
+    assert_int_equal(seen.lost + seen.broken, 0);
+    cursor_free(&c);
+}
+
+static void test_reads_only_up_to_the_published_end(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 5, 100000, false);
+    uint64_t limit = spool_end(spool);
+    append_messages(5, 5, 100000, false);
+    struct cursor *c = start_at(&seen, 0, NULL);
+    assert_false(cursor_pump(c, limit, 1 << 20));
+    assert_int_equal(seen.n, 5);
+    assert_int_equal(cursor_read_position(c), limit);
+    cursor_free(&c);
+}
+
+static void test_close_drops_half_a_stanza(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 2, 100, true);
+    append("<message id='half'><body>x", 100, false);
+    close_stream();
+    open_stream();
+    append_messages(2, 2, 100, true);
+    read_all(&seen, 0);
+    assert_int_equal(seen.n, 4);
+    expect_messages(&seen, 0, 0, 4);
+    assert_int_equal(seen.half, 1);
+    assert_string_equal(seen.why, "bye");
+    read_all(&other, seen.stanzas[1].place.end);
+    expect_same(&seen, 2, &other);
+    assert_int_equal(other.half, 1);
+}
+
+static void test_a_new_epoch_without_close_closes_the_old_one(void **state)
+{
+    (void)state;
+    open_stream();
+    append("<message id='m0'/><mess", 100, false);
+    spool_close(&spool);
+    open_spool(0);
+    open_stream();
+    append("<message id='m1'/>", 100, false);
+    read_all(&seen, 0);
+    expect_messages(&seen, 0, 0, 2);
+    assert_int_equal(seen.closed, 1);
+    assert_int_equal(seen.half, 1);
+    assert_int_equal(seen.lost + seen.broken, 0);
+}
+
+static void test_the_jump_after_a_crash_is_no_loss(void **state)
+{
+    (void)state;
+    char clean[128];
+    open_stream();
+    append("<message id='m0'/>", 100, false);
+    spool_close(&spool);
+    snprintf(clean, sizeof clean, "%s/clean", dir.spool);
+    unlink(clean);
+    open_spool(0);
+    read_all(&seen, 0);
+    uint64_t after = seen.stanzas[0].place.end;
+    open_stream();
+    append("<message id='m1'/>", 100, false);
+    read_all(&seen, after);
+    expect_messages(&seen, 0, 1, 1);
+    assert_int_equal(seen.lost, 0);
+    /* A power cut took bytes that somebody had read: their offsets mean nothing now. */
+    read_all(&seen, after + 1000);
+    expect_messages(&seen, 0, 1, 1);
+}
+
+static void test_a_damaged_record_costs_what_it_holds(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 100, 300, true);
+    close_stream();
+    open_stream();
+    append_messages(100, 10, 300, true);
+    read_all(&seen, 0);
+    uint64_t hit = seen.stanzas[50].place.end - 20;
+    damage(hit);
+    read_all(&other, 0);
+    assert_int_equal(other.lost, 1);
+    assert_int_equal(other.lost_streaming, 1);
+    assert_int_equal(other.broken, 0);
+    assert_in_range(other.n, 100, 109);
+    /* Only stanzas near the damage are missing, none is invented, places stay. */
+    size_t j = 0;
+    for (size_t i = 0; i < seen.n; i++) {
+        if (j < other.n && strcmp(seen.stanzas[i].id, other.stanzas[j].id) == 0) {
+            assert_int_equal(seen.stanzas[i].place.end, other.stanzas[j].place.end);
+            j++;
+        } else {
+            assert_in_range(i, 45, 55);
+        }
+    }
+    assert_int_equal(j, other.n);
+}
+
+static void test_damage_anywhere_never_invents_a_stanza(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(4096);
+    open_stream();
+    append_messages(0, 60, 200, true);
+    close_stream();
+    uint64_t begin = SPOOL_FIRST, end = spool_end(spool);
+    for (uint64_t at = begin; at < end; at += 37) {
+        damage(at);
+        read_all(&other, 0);
+        assert_true(other.lost >= 1);
+        assert_int_equal(other.broken, 0);
+        assert_true(other.n >= 25);
+        for (size_t i = 0; i < other.n; i++)
+            assert_int_equal(other.stanzas[i].id[0], 'm');
+        damage(at); /* back again */
+    }
+    read_all(&other, 0);
+    assert_int_equal(other.n, 60);
+    assert_int_equal(other.lost, 0);
+}
+
+static void test_a_missing_segment_is_told_and_reading_goes_on(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(4096);
+    open_stream();
+    append_messages(0, 100, 300, true);
+    close_stream();
+    read_all(&seen, 0);
+    remove_segment(2);
+    read_all(&other, 0);
+    assert_int_equal(other.lost, 1);
+    assert_string_equal(other.why, "bye");
+    assert_true(other.n > 50 && other.n < 100);
+    assert_string_equal(other.stanzas[other.n - 1].id, "m99");
+    assert_int_equal(other.broken, 0);
+}
+
+static void test_a_position_before_the_first_segment_starts_at_the_first(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(4096);
+    open_stream();
+    append_messages(0, 100, 300, true);
+    close_stream();
+    read_all(&seen, 0);
+    remove_segment(0);
+    read_all(&other, seen.stanzas[0].place.end);
+    assert_true(other.lost >= 1);
+    assert_int_equal(other.broken, 0);
+    assert_int_equal(other.resumed, 1);
+    assert_string_equal(other.stanzas[other.n - 1].id, "m99");
+    for (size_t i = 0; i < other.n; i++)
+        assert_int_equal(other.stanzas[i].id[0], 'm');
+}
+
+/* While the stream goes on, an inner boundary cannot be told from an outer one: the cursor
+ * waits, and what it committed does not move. */
+static void test_after_damage_in_a_quiet_stream_it_waits_for_the_end(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 20, 100000, false);
+    read_all(&seen, 0);
+    damage(seen.stanzas[10].place.end - 3);
+    struct cursor *c = start_at(&other, 0, NULL);
+    while (cursor_pump(c, spool_end(spool), 100))
+        ;
+    assert_int_equal(other.n, 10);
+    assert_int_equal(other.lost_streaming, 1);
+    assert_int_equal(cursor_position(c), seen.stanzas[9].place.end);
+    close_stream();
+    while (cursor_pump(c, spool_end(spool), 100))
+        ;
+    /* The first whole stanza after the damage tells where stanzas end. */
+    assert_in_range(other.n, 18, 19);
+    assert_string_equal(other.stanzas[other.n - 1].id, "m19");
+    assert_int_equal(other.half, 0);
+    cursor_free(&c);
+}
+
+static void test_a_stream_that_is_no_xml_is_passed_over_to_the_next_epoch(void **state)
+{
+    (void)state;
+    open_stream();
+    append("<message id='m0'/></wrong>", 7, false);
+    append_messages(50, 10, 100, true);
+    close_stream();
+    open_stream();
+    append("<message id='m1'/>", 100, false);
+    struct cursor *c = start_at(&seen, 0, NULL);
+    while (cursor_pump(c, spool_end(spool), 100))
+        if (seen.broken && !seen.closed)
+            assert_int_equal(cursor_position(c), seen.stanzas[0].place.end);
+    expect_messages(&seen, 0, 0, 2);
+    assert_int_equal(seen.n, 2);
+    assert_int_equal(seen.broken, 1);
+    assert_int_equal(seen.half, 1);
+    cursor_free(&c);
+}
+
+static void test_a_stanza_over_its_limit_is_skipped(void **state)
+{
+    (void)state;
+    struct xml_parse_opts limits = xml_parse_defaults;
+    limits.stanza_bytes_max = 200;
+    open_stream();
+    append("<message id='m0'/><message id='big'><body>", 9, false);
+    for (int i = 0; i < 50; i++)
+        append("0123456789", 9, false);
+    append("</body></message><message id='m1'/>", 9, false);
+    struct cursor *c = start_at(&seen, 0, &limits);
+    while (cursor_pump(c, spool_end(spool), 64))
+        ;
+    expect_messages(&seen, 0, 0, 2);
+    assert_int_equal(seen.skipped, 1);
+    uint64_t after = seen.stanzas[0].place.end;
+    cursor_free(&c);
+    c = start_at(&other, after, &limits);
+    while (cursor_pump(c, spool_end(spool), 64))
+        ;
+    expect_same(&seen, 1, &other);
+    cursor_free(&c);
+}
+
+static void test_gives_back_the_bytes_of_a_place(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(4096);
+    open_stream();
+    append_messages(0, 60, 50, true);
+    read_all(&seen, 0);
+    struct buf out;
+    buf_init(&out, 1000);
+    for (size_t i = 0; i < 60; i++) {
+        char want[64];
+        buf_reset(&out);
+        assert_int_equal(cursor_bytes(dir.spool, &seen.stanzas[i].place, &out, NULL),
+                         ERR_NONE);
+        snprintf(want, sizeof want, "<message id='m%zu'>", i);
+        const char *text = buf_cstr(&out);
+        text += strspn(text, " \n");
+        assert_memory_equal(text, want, strlen(want));
+        assert_string_equal(text + strlen(text) - 10, "</message>");
+    }
+    struct place gone = {.begin = 5, .end = 10};
+    buf_reset(&out);
+    assert_int_equal(cursor_bytes(dir.spool, &gone, &out, NULL), ERR_REJECT);
+    buf_deinit(&out);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(test_resuming_after_any_stanza_gives_the_same_stanzas_and_places),
+        T(test_resuming_where_a_stopped_cursor_stands_misses_nothing),
+        T(test_follows_a_spool_that_grows),
+        T(test_reads_only_up_to_the_published_end),
+        T(test_close_drops_half_a_stanza),
+        T(test_a_new_epoch_without_close_closes_the_old_one),
+        T(test_the_jump_after_a_crash_is_no_loss),
+        T(test_a_damaged_record_costs_what_it_holds),
+        T(test_damage_anywhere_never_invents_a_stanza),
+        T(test_a_missing_segment_is_told_and_reading_goes_on),
+        T(test_a_position_before_the_first_segment_starts_at_the_first),
+        T(test_after_damage_in_a_quiet_stream_it_waits_for_the_end),
+        T(test_a_stream_that_is_no_xml_is_passed_over_to_the_next_epoch),
+        T(test_a_stanza_over_its_limit_is_skipped),
+        T(test_gives_back_the_bytes_of_a_place),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

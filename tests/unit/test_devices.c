@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/devices.h"
+
+#include "database.h"
+
+#include "store/pg.h"
+
+#define TOKEN_A "aa112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define TOKEN_B "bb112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+static const uint8_t juliet[16] = {0x10, 0, 0, 0, 0, 0, 0x80, 0, 0x80};
+static const uint8_t romeo[16] = {0x21, 0, 0, 0, 0, 0, 0x80, 0, 0x80};
+
+struct world {
+    struct event_base *base;
+    struct pg_pool *pool;
+    struct devices *devices;
+    unsigned answers;
+    unsigned want;
+    enum pg_failure failure;
+    struct device_registered registered;
+    unsigned removed;
+    struct device_row rows[32];
+    size_t rows_n;
+};
+
+static bool pool_up(void *ctx)
+{
+    return pg_pool_is_up(((struct world *)ctx)->pool);
+}
+
+static bool answered(void *ctx)
+{
+    struct world *w = ctx;
+    return w->answers >= w->want;
+}
+
+static int start(void **state)
+{
+    static const uint8_t key[DEVICES_KEY_BYTES] = {7};
+    db_fresh();
+    struct world *w = calloc(1, sizeof *w);
+    w->base = event_base_new();
+    struct pg_opts opts = {.url = db_url(), .name = "devices", .statement_timeout_ms = 5000};
+    w->pool = pg_pool_new(w->base, &opts, 2);
+    w->devices = devices_new(w->pool, key, 3);
+    db_loop(w->base, pool_up, w);
+    *state = w;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct world *w = *state;
+    devices_free(&w->devices);
+    pg_pool_free(&w->pool);
+    event_base_free(w->base);
+    free(w);
+    return 0;
+}
+
+static void wait_answer(struct world *w)
+{
+    w->want = w->answers + 1;
+    db_loop(w->base, answered, w);
+}
+
+static void on_registered(void *ctx, const struct device_registered *r,
+                          const struct pg_error *e)
+{
+    struct world *w = ctx;
+    w->answers++;
+    w->failure = e->failure;
+    if (r)
+        w->registered = *r;
+}
+
+static struct device_registered enroll(struct world *w, const uint8_t *owner,
+                                       const char *account, enum device_dialect dialect,
+                                       const char *token, const char *client)
+{
+    struct device_registration r = {{owner, "chat", token, client}, account, "phone", dialect};
+    devices_register(w->devices, &r, on_registered, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->registered;
+}
+
+static void on_removed(void *ctx, unsigned removed, const struct pg_error *e)
+{
+    struct world *w = ctx;
+    w->answers++;
+    w->failure = e->failure;
+    w->removed = removed;
+}
+
+static unsigned leave(struct world *w, const uint8_t *owner, const char *token,
+                      const char *client)
+{
+    struct device_key key = {owner, "chat", token, client};
+    devices_unregister(w->devices, &key, on_removed, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->removed;
+}
+
+static void on_list(void *ctx, const struct device_row *rows, size_t n,
+                    const struct pg_error *e)
+{
+    struct world *w = ctx;
+    w->answers++;
+    w->failure = e->failure;
+    w->rows_n = n;
+    if (n > 0)
+        memcpy(w->rows, rows, n * sizeof *rows);
+}
+
+static size_t list(struct world *w, const uint8_t *owner)
+{
+    devices_list(w->devices, owner, on_list, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->rows_n;
+}
+
+static void a_registration_makes_account_device_and_an_unguessable_node(void **state)
+{
+    struct world *w = *state;
+    struct device_registered r =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_true(r.fresh);
+    assert_int_equal(strlen(r.node), 24); /* 18 random bytes */
+    assert_string_equal(r.secret, "");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account WHERE proven"), 1);
+    assert_string_equal(db_ask("SELECT jid FROM xs.account"), "juliet@a.example");
+    assert_string_equal(db_ask("SELECT token FROM xs.device"), TOKEN_A);
+
+    struct device_registered again =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_false(again.fresh);
+    assert_string_equal(again.node, r.node);
+    assert_int_equal(list(w, juliet), 1);
+    assert_int_equal(list(w, romeo), 0);
+}
+
+static void a_client_with_a_new_token_keeps_node_secret_and_what_is_queued(void **state)
+{
+    struct world *w = *state;
+    struct device_registered r =
+        enroll(w, juliet, "juliet@a.example", DEVICE_P2, TOKEN_A, "phone-1");
+    assert_int_equal(strlen(r.node), 12);
+    assert_int_equal(strlen(r.secret), 24);
+    db_do("INSERT INTO xs.outbox SELECT owner, device, 5, 1, 1, now(), 1, now(),"
+          " '00000000-0000-0000-0000-000000000001' FROM xs.registration");
+
+    struct device_registered again =
+        enroll(w, juliet, "juliet@a.example", DEVICE_P2, TOKEN_B, "phone-1");
+    assert_false(again.fresh);
+    assert_string_equal(again.node, r.node);
+    assert_string_equal(again.secret, r.secret);
+    assert_int_equal(list(w, juliet), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 1);
+    assert_string_equal(db_ask("SELECT token FROM xs.device"), TOKEN_B);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox JOIN xs.registration"
+                            " USING (owner, device) WHERE peer = 5 AND state = 2"),
+                     1);
+    /* Somebody else's phone with the same name for itself is another one. */
+    struct device_registered other =
+        enroll(w, romeo, "romeo@a.example", DEVICE_P2, TOKEN_A, "phone-1");
+    assert_true(other.fresh);
+    assert_string_not_equal(other.node, r.node);
+    assert_int_equal(leave(w, juliet, NULL, "phone-1"), 1);
+    assert_int_equal(leave(w, juliet, NULL, "phone-1"), 0);
+    assert_int_equal(list(w, romeo), 1);
+}
+
+static void two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one(void **state)
+{
+    struct world *w = *state;
+    struct device_registered a =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    struct device_registered b =
+        enroll(w, romeo, "romeo@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_true(b.fresh);
+    assert_string_not_equal(a.node, b.node);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 1);
+    db_do("UPDATE xs.account SET unread = 3 WHERE jid LIKE 'juliet%'");
+    db_do("UPDATE xs.account SET unread = 4 WHERE jid LIKE 'romeo%'");
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"), 7);
+    db_do("INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)"
+          " SELECT owner, 9, 'x@y', 1, 1, 2 FROM xs.account WHERE jid LIKE 'romeo%'");
+    db_do("INSERT INTO xs.mute SELECT owner, 9, now() + interval '1 hour', 1 FROM xs.account");
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"), 5);
+    db_do("UPDATE xs.mute SET until = now() - interval '1 hour'");
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"), 7);
+
+    assert_int_equal(leave(w, romeo, TOKEN_A, NULL), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 1);
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"), 3);
+    /* The one that stays hears of the smaller sum. */
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox JOIN xs.account USING (owner)"
+                            " WHERE peer = 0 AND jid LIKE 'juliet%'"),
+                     1);
+    assert_int_equal(leave(w, romeo, TOKEN_A, NULL), 0);
+    assert_int_equal(leave(w, juliet, TOKEN_A, NULL), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 0);
+}
+
+static void the_oldest_devices_make_room_for_the_newest(void **state)
+{
+    struct world *w = *state;
+    char token[65];
+    for (int i = 0; i < 10; i++) {
+        snprintf(token, sizeof token, "%064d", i);
+        struct device_registered r =
+            enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, token, NULL);
+        assert_int_equal(r.evicted, i >= 3);
+    }
+    assert_int_equal(list(w, juliet), 3);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 3);
+    assert_int_equal(db_int("SELECT min(token::numeric) FROM xs.device"), 7);
+}
+
+static void changing_the_dialect_changes_the_names(void **state)
+{
+    struct world *w = *state;
+    struct device_registered a =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    struct device_registered b =
+        enroll(w, juliet, "juliet@a.example", DEVICE_P2, TOKEN_A, "phone");
+    assert_false(b.fresh);
+    assert_string_not_equal(a.node, b.node);
+    assert_int_equal(strlen(b.secret), 24);
+    assert_int_equal(list(w, juliet), 1);
+    assert_int_equal(w->rows[0].dialect, DEVICE_P2);
+}
+
+static void a_gone_device_loses_only_registrations_of_before(void **state)
+{
+    struct world *w = *state;
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    enroll(w, romeo, "romeo@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    db_do("UPDATE xs.registration SET registered_at = now() - interval '1 day'"
+          " WHERE owner = (SELECT owner FROM xs.account WHERE jid LIKE 'juliet%')");
+    db_do("SELECT xs.device_drop(owner, device, 1, 1, 1, now() - interval '2 days', NULL, 410,"
+          " 'Unregistered') FROM xs.registration LIMIT 1");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 2);
+    db_do("SELECT xs.device_drop(owner, device, 1, 1, 1, now() - interval '1 hour', NULL, 410,"
+          " 'Unregistered') FROM xs.registration LIMIT 1");
+    assert_string_equal(
+        db_ask("SELECT jid FROM xs.registration JOIN xs.account USING (owner)"),
+        "romeo@a.example");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 410"), 2);
+}
+
+static void without_a_database_the_answer_is_lost_at_once(void **state)
+{
+    struct world *w = *state;
+    struct device_registration r = {
+        {juliet, "chat", TOKEN_A, NULL}, "juliet@a.example", "phone", DEVICE_TIGASE};
+    devices_register(w->devices, &r, on_registered, w);
+    devices_list(w->devices, juliet, on_list, w);
+    devices_free(&w->devices);
+    assert_int_equal(w->answers, 2);
+    assert_int_equal(w->failure, PG_LOST);
+}
+
+static void ids_are_keyed_and_apps_do_not_run_into_tokens(void **state)
+{
+    struct world *w = *state;
+    uint8_t a[16], b[16];
+    devices_id(w->devices, "chat", "12", a);
+    devices_id(w->devices, "chat1", "2", b);
+    assert_memory_not_equal(a, b, 16);
+    devices_id(w->devices, "chat", "12", b);
+    assert_memory_equal(a, b, 16);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(
+            a_registration_makes_account_device_and_an_unguessable_node, start, stop),
+        cmocka_unit_test_setup_teardown(
+            a_client_with_a_new_token_keeps_node_secret_and_what_is_queued, start, stop),
+        cmocka_unit_test_setup_teardown(
+            two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one, start, stop),
+        cmocka_unit_test_setup_teardown(the_oldest_devices_make_room_for_the_newest, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(changing_the_dialect_changes_the_names, start, stop),
+        cmocka_unit_test_setup_teardown(a_gone_device_loses_only_registrations_of_before,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(without_a_database_the_answer_is_lost_at_once, start,
+                                        stop),
+        cmocka_unit_test_setup_teardown(ids_are_keyed_and_apps_do_not_run_into_tokens, start,
+                                        stop),
+    };
+    return cmocka_run_group_tests(tests, db_open, db_close);
+}

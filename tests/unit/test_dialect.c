@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/dialect.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "apns/opts.h"
+
+#define HEX64 "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define HEX64_UPPER "00112233445566778899AABBCCDDEEFF00112233445566778899AABBCCDDEEFF"
+
+static const char *const only_a[] = {"a.example"};
+static const char *const only_b[] = {"b.example"};
+static const struct apns_app_opts one[] = {{.id = "org.example.chat"}};
+static const struct apns_app_opts two[] = {{.id = "org.example.chat"},
+                                           {.id = "org.example.other"}};
+static const struct apns_app_opts per_domain[] = {
+    {.id = "org.a.chat", .domains = only_a, .domains_n = 1},
+    {.id = "org.b.chat", .domains = only_b, .domains_n = 1},
+};
+static const struct push_opts with_one = {.apps = one, .apps_n = 1};
+static const struct push_opts with_two = {.apps = two, .apps_n = 2};
+static const struct push_opts with_domains = {.apps = per_domain, .apps_n = 2};
+static const struct push_opts with_none = {.apps_n = 0};
+
+struct field {
+    const char *var;
+    const char *value;
+};
+
+static const char *get(void *ctx, const char *var)
+{
+    for (const struct field *f = ctx; f->var; f++)
+        if (strcmp(f->var, var) == 0)
+            return f->value;
+    return NULL;
+}
+
+struct attempt {
+    const struct push_opts *opts;
+    const char *node;
+    const char *domain;
+    struct field fields[5];
+    const char *condition; /* NULL: it works */
+    size_t app;
+};
+
+static void try_all(const struct attempt *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct attempt c = cases[i];
+        struct dialect_request r;
+        struct dialect_error e = {0};
+        bool ok = dialect_read(c.opts, dialect_find(c.node), c.domain, get, c.fields, &r, &e);
+        if (c.condition) {
+            if (ok)
+                fail_msg("case %zu is accepted", i);
+            assert_string_equal(e.condition, c.condition);
+            assert_non_null(e.type);
+            assert_null(strstr(e.text, HEX64));
+        } else {
+            if (!ok)
+                fail_msg("case %zu: %s %s", i, e.condition, e.text);
+            assert_int_equal(r.app, c.app);
+        }
+    }
+}
+
+static void the_app_is_found_by_name_by_provider_or_by_being_the_only_one(void **state)
+{
+    (void)state;
+    static const struct attempt cases[] = {
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"provider", "tigase:messenger:apns:1"}, {"device-token", HEX64}},
+         NULL,
+         0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"provider", "whatever"}, {"device-token", HEX64}},
+         NULL,
+         0},
+        {&with_one, "register-device", "a.example", {{"device-token", HEX64}}, NULL, 0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"provider", "fcm-xmpp-api"}, {"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_two,
+         "register-device",
+         "a.example",
+         {{"provider", "org.example.other"}, {"device-token", HEX64}},
+         NULL,
+         1},
+        {&with_two,
+         "register-device",
+         "a.example",
+         {{"provider", "tigase:messenger:apns:1"}, {"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_two,
+         "register-device",
+         "a.example",
+         {{"provider", "org.example.other"},
+          {"app", "org.example.chat"},
+          {"device-token", HEX64}},
+         NULL,
+         0},
+        {&with_two,
+         "register-device",
+         "a.example",
+         {{"app", "org.example.nothing"}, {"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_two,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}, {"app", "org.example.other"}},
+         NULL,
+         1},
+        {&with_two,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}},
+         "item-not-found",
+         0},
+        {&with_domains, "register-device", "b.example", {{"device-token", HEX64}}, NULL, 1},
+        {&with_domains,
+         "register-device",
+         "b.example",
+         {{"app", "org.a.chat"}, {"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_domains,
+         "register-device",
+         "c.example",
+         {{"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_none,
+         "register-device",
+         "a.example",
+         {{"device-token", HEX64}},
+         "item-not-found",
+         0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+}
+
+static void tokens_and_ids_that_cannot_be_right_are_bad_requests(void **state)
+{
+    (void)state;
+    static const struct attempt cases[] = {
+        {&with_one, "register-device", "a.example", {{NULL, NULL}}, "bad-request", 0},
+        {&with_one, "register-device", "a.example", {{"device-token", ""}}, "bad-request", 0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"device-token", "abc"}},
+         "bad-request",
+         0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"device-token", HEX64 "0"}},
+         "bad-request",
+         0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"device-token", HEX64 "zz"}},
+         "bad-request",
+         0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"device-token", HEX64 HEX64 HEX64 "0011223344"}},
+         "bad-request",
+         0},
+        {&with_one,
+         "register-device",
+         "a.example",
+         {{"device-token", HEX64 HEX64 HEX64 "00112233"}},
+         NULL,
+         0},
+        {&with_one, "register-push-apns", "a.example", {{"token", HEX64}}, "bad-request", 0},
+        {&with_one, "register-push-apns", "a.example", {{"device-id", "x"}}, "bad-request", 0},
+        {&with_one,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", ""}},
+         "bad-request",
+         0},
+        {&with_one,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"android-id", "x"}},
+         NULL,
+         0},
+        {&with_one,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}, {"muc", "room@muc.example"}},
+         "feature-not-implemented",
+         0},
+        {&with_one, "unregister-push-apns", "a.example", {{"device-id", "x"}}, NULL, 0},
+        {&with_one, "unregister-push-apns", "a.example", {{NULL, NULL}}, "bad-request", 0},
+        {&with_one, "unregister-device", "a.example", {{"device-token", HEX64}}, NULL, 0},
+        {&with_one, "unregister-device", "a.example", {{"provider", "x"}}, "bad-request", 0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+}
+
+static void a_token_in_capitals_is_the_same_token(void **state)
+{
+    (void)state;
+    struct field fields[] = {{"device-token", HEX64_UPPER}, {NULL, NULL}};
+    struct dialect_request r;
+    struct dialect_error e;
+    assert_true(dialect_read(&with_one, dialect_find("register-device"), "a.example", get,
+                             fields, &r, &e));
+    assert_string_equal(r.token, HEX64);
+    assert_string_equal(r.client_id, "");
+}
+
+static void each_dialect_is_answered_in_its_own_shape(void **state)
+{
+    (void)state;
+    struct device_registered d = {.node = "the-node", .secret = "the-secret"};
+    struct dialect_result r;
+    dialect_result(dialect_find("register-device"), &d, "push.example", &r);
+    assert_string_equal(r.form_type, "result");
+    assert_int_equal(r.n, 3);
+    assert_string_equal(r.fields[0].var, "node");
+    assert_string_equal(r.fields[0].value, "the-node");
+    assert_string_equal(r.fields[1].var, "features");
+    assert_string_equal(r.fields[1].type, "text-multi");
+    assert_string_equal(r.fields[2].var, "max-payload-size");
+
+    dialect_result(dialect_find("register-push-apns"), &d, "push.example", &r);
+    assert_string_equal(r.form_type, "form");
+    assert_int_equal(r.n, 3);
+    assert_string_equal(r.fields[0].var, "jid");
+    assert_string_equal(r.fields[0].type, "jid-single");
+    assert_string_equal(r.fields[0].value, "push.example");
+    assert_string_equal(r.fields[1].value, "the-node");
+    assert_string_equal(r.fields[2].value, "the-secret");
+
+    dialect_result(dialect_find("unregister-device"), &d, "push.example", &r);
+    assert_null(r.form_type);
+    dialect_result(dialect_find("unregister-push-apns"), &d, "push.example", &r);
+    assert_null(r.form_type);
+}
+
+static void every_command_can_be_found_and_asks_for_something(void **state)
+{
+    (void)state;
+    size_t n;
+    const struct dialect_command *all = dialect_commands(&n);
+    assert_int_equal(n, 4);
+    for (size_t i = 0; i < n; i++) {
+        assert_ptr_equal(dialect_find(all[i].node), &all[i]);
+        assert_non_null(dialect_asks(&all[i])[0]);
+    }
+    assert_null(dialect_find("register-push-fcm"));
+    assert_string_equal(dialect_features(&n)[0], "tigase:messenger:apns:1");
+    assert_int_equal(n, 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_app_is_found_by_name_by_provider_or_by_being_the_only_one),
+        cmocka_unit_test(tokens_and_ids_that_cannot_be_right_are_bad_requests),
+        cmocka_unit_test(a_token_in_capitals_is_the_same_token),
+        cmocka_unit_test(each_dialect_is_answered_in_its_own_shape),
+        cmocka_unit_test(every_command_can_be_found_and_asks_for_something),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,1115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/ingest.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "database.h"
+
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/listener.h>
+
+#include "archive/ident.h"
+#include "archive/opts.h"
+#include "base/xml_parse.h"
+#include "store/pg.h"
+
+#define SECOND INT64_C(1000000)
+#define MINUTE (60 * SECOND)
+#define HOUR (60 * MINUTE)
+#define DAY (24 * HOUR)
+
+/* --- a spool, a reader of it, and an ingest ----------------------------------------------- */
+
+struct line {
+    struct event ev;
+    struct stanza *stanza;
+};
+
+struct world {
+    struct event_base *base;
+    struct ingest *ing;
+    const char *url;
+    struct line *lines;
+    size_t n;
+    size_t cap;
+    size_t cursor; /* lines offered */
+    int64_t now_us; /* receive time of the next line */
+    size_t rows_max;
+    int batches; /* calls of the hook */
+    int ended;
+    int committed;
+    int counted; /* sum over committed batches */
+    int open_counted;
+    bool lowered;
+    int up;
+    int down;
+    char why[256];
+    void (*in_batch)(struct world *w, struct pg *conn);
+    int waits_true;
+    int waits_false;
+};
+
+static struct archive_opts settings = {.own_message_reads = true, .search = true};
+static const uint8_t spools[1][16] = {{7, 7, 7}};
+
+static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
+{
+    struct world *w = ctx;
+    assert_true(n > 0);
+    w->batches++;
+    w->open_counted = 0;
+    w->lowered = false;
+    for (size_t i = 0; i < n; i++) {
+        w->open_counted += (int)changes[i].counted;
+        w->lowered = w->lowered || changes[i].lowered;
+        assert_true(changes[i].counted == 0 || changes[i].newest_id > 0);
+        assert_true(i == 0 ||
+                    memcmp(changes[i - 1].owner, changes[i].owner, sizeof changes[i].owner) <= 0);
+    }
+    if (w->in_batch)
+        w->in_batch(w, conn);
+}
+
+static void on_committed(void *ctx, struct pg *conn, bool ok)
+{
+    struct world *w = ctx;
+    (void)conn;
+    w->ended++;
+    if (ok) {
+        w->committed++;
+        w->counted += w->open_counted;
+    }
+}
+
+static void on_state(void *ctx, bool up, const char *why)
+{
+    struct world *w = ctx;
+    snprintf(w->why, sizeof w->why, "%s", why);
+    if (up)
+        w->up++;
+    else
+        w->down++;
+}
+
+static bool is_ready(void *ctx)
+{
+    return ingest_ready(((struct world *)ctx)->ing);
+}
+
+static void start(struct world *w)
+{
+    struct ingest_opts opts = {
+        .url = w->url,
+        .archive = &settings,
+        .spools = 1,
+        .spool_ids = spools,
+        .queue_bytes_max = 64 << 20,
+        .queue_rows_max = w->rows_max ? w->rows_max : 100000,
+        .hooks = {.batch = on_batch, .committed = on_committed, .state = on_state, .ctx = w}};
+    w->ing = ingest_new(w->base, &opts);
+}
+
+/* A place of the spool becomes a line: 100 bytes each. */
+static void begin(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    db_fresh();
+    w->base = event_base_new();
+    w->url = db_url();
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    w->now_us = ts.tv_sec * SECOND - 20 * DAY;
+    start(w);
+    db_loop(w->base, is_ready, w);
+    assert_int_equal(ingest_start_position(w->ing, 0), 0);
+}
+
+static void end(struct world *w)
+{
+    ingest_free(&w->ing);
+    assert_int_equal(w->batches, w->ended);
+    event_base_free(w->base);
+    for (size_t i = 0; i < w->n; i++)
+        stanza_free(&w->lines[i].stanza);
+    free(w->lines);
+}
+
+static struct event *add(struct world *w, enum event_kind kind, const char *from, const char *to,
+                         const char *attrs, const char *inside)
+{
+    char text[4096];
+    struct err e = {0};
+    if (w->n == w->cap) {
+        w->cap = w->cap ? 2 * w->cap : 64;
+        w->lines = realloc(w->lines, w->cap * sizeof *w->lines);
+        assert_non_null(w->lines);
+    }
+    struct line *line = &w->lines[w->n];
+    snprintf(text, sizeof text, "<message xmlns='jabber:client' type='chat'%s>%s</message>", attrs,
+             inside);
+    line->stanza = xml_parse_element(text, strlen(text), &e);
+    if (!line->stanza)
+        fail_msg("%s: %s", text, e.text);
+    line->ev = (struct event){.kind = kind,
+                              .from = from,
+                              .from_resource = "r",
+                              .to = to,
+                              .to_resource = "",
+                              .from_local = strstr(from, "@here") != NULL,
+                              .to_local = strstr(to, "@here") != NULL,
+                              .id = stanza_get(line->stanza, "id"),
+                              .received_us = w->now_us,
+                              .place = {0, 100 * w->n, 100 * w->n + 100},
+                              .stanza = line->stanza};
+    w->now_us += 1000;
+    w->n++;
+    return &line->ev;
+}
+
+static struct event *message(struct world *w, const char *from, const char *to, const char *id)
+{
+    char attrs[128], inside[128];
+    snprintf(attrs, sizeof attrs, " id='%s'", id);
+    snprintf(inside, sizeof inside, "<body>text %s</body>", id);
+    return add(w, EVENT_MESSAGE, from, to, attrs, inside);
+}
+
+static struct event *meaning(struct world *w, enum event_kind kind, const char *from,
+                             const char *to, const char *ref)
+{
+    struct event *ev = add(w, kind, from, to, "", "");
+    ev->ref = ref;
+    return ev;
+}
+
+static struct event *retraction(struct world *w, const char *from, const char *to, const char *id,
+                                const char *ref)
+{
+    char attrs[128], inside[128];
+    snprintf(attrs, sizeof attrs, " id='%s'", id);
+    snprintf(inside, sizeof inside, "<retract xmlns='urn:xmpp:message-retract:1' id='%s'/>", ref);
+    return add(w, EVENT_MESSAGE, from, to, attrs, inside);
+}
+
+static void offer_up_to(struct world *w, size_t end)
+{
+    while (w->cursor < end) {
+        const struct event *ev = &w->lines[w->cursor].ev;
+        if (ingest_event(w->ing, ev) == INGEST_FULL)
+            return;
+        ingest_passed(w->ing, 0, ev->place.end);
+        w->cursor++;
+    }
+}
+
+static bool all_committed(void *ctx)
+{
+    struct world *w = ctx;
+    offer_up_to(w, w->n);
+    return ingest_ready(w->ing) && ingest_committed(w->ing, 0) == 100 * w->n;
+}
+
+static void settle(struct world *w)
+{
+    db_loop(w->base, all_committed, w);
+}
+
+/* Each line as a batch of its own. */
+static void settle_one_by_one(struct world *w)
+{
+    size_t n = w->n;
+    while (w->cursor < n) {
+        w->n = w->cursor + 1;
+        settle(w);
+    }
+}
+
+static void restart(struct world *w)
+{
+    ingest_free(&w->ing);
+    start(w);
+    db_loop(w->base, is_ready, w);
+    w->cursor = ingest_start_position(w->ing, 0) / 100;
+}
+
+/* --- what the database must agree with ---------------------------------------------------- */
+
+static void assert_counts_are_right(void)
+{
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.conversation c WHERE unread <> (SELECT count(*)"
+               " FROM xs.message m WHERE m.owner = c.owner AND m.peer = c.peer"
+               " AND m.id > c.read_id AND m.flags & 1 = 1)"),
+        0);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.account a WHERE (unread, unread_conversations) <>"
+               " (SELECT coalesce(sum(unread), 0), count(*) FILTER (WHERE unread > 0)"
+               "  FROM xs.conversation c WHERE c.owner = a.owner)"),
+        0);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.message m WHERE NOT EXISTS (SELECT FROM xs.conversation c"
+               " WHERE c.owner = m.owner AND c.peer = m.peer AND m.id BETWEEN c.first_id"
+               " AND c.last_id) OR NOT EXISTS (SELECT FROM xs.account a WHERE a.owner = m.owner"
+               " AND a.first_id <= m.id)"),
+        0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.conversation c WHERE last_id <>"
+                            " (SELECT coalesce(max(id), 0) FROM xs.message m"
+                            "  WHERE m.owner = c.owner AND m.peer = c.peer)"),
+                     0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.lane WHERE last_id <"
+                            " (SELECT coalesce(max(id), 0) FROM xs.message"
+                            "  WHERE get_byte(uuid_send(owner), 0) & 7 = lane)"),
+                     0);
+}
+
+static int unread_of(const char *owner, const char *peer)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "SELECT c.unread FROM xs.conversation c JOIN xs.account a USING (owner)"
+             " WHERE a.jid = '%s' AND c.jid = '%s'",
+             owner, peer);
+    return (int)db_int(sql);
+}
+
+static int total_of(const char *owner)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql, "SELECT unread FROM xs.account WHERE jid = '%s'", owner);
+    return (int)db_int(sql);
+}
+
+static int rows(void)
+{
+    return (int)db_int("SELECT count(*) FROM xs.message");
+}
+
+static void assert_unread(struct world *w, const char *owner, const char *peer, int unread)
+{
+    settle(w);
+    assert_counts_are_right();
+    assert_int_equal(unread_of(owner, peer), unread);
+}
+
+/* --- scenarios ---------------------------------------------------------------------------- */
+
+static void a_message_is_a_row_for_each_local_side_and_counts_where_it_comes_in(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "li@here", "mei@here", "2");
+    message(&w, "far@there", "mei@here", "3");
+    message(&w, "mei@here", "far@there", "4");
+    settle(&w);
+    assert_counts_are_right();
+    assert_int_equal(rows(), 6);
+    assert_int_equal(unread_of("mei@here", "li@here"), 2);
+    assert_int_equal(unread_of("li@here", "mei@here"), 0);
+    assert_int_equal(unread_of("mei@here", "far@there"), 0); /* her answer read it */
+    assert_int_equal(total_of("mei@here"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account WHERE proven"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body LIKE 'text %'"
+                            " AND convert_from(stanza, 'UTF8') LIKE '<message%'"),
+                     6);
+    struct ingest_stats st;
+    ingest_get_stats(w.ing, &st);
+    assert_int_equal(st.rows, 6);
+    assert_int_equal(st.queue_rows, 0);
+    assert_int_equal(st.queue_bytes, 0);
+    assert_true(st.up);
+    end(&w);
+}
+
+static void copies_are_stored_once_in_one_batch_or_in_two(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin(&w);
+        for (int i = 0; i < 3; i++)
+            message(&w, "li@here", "mei@here", "1");
+        w.now_us += 59 * MINUTE;
+        message(&w, "li@here", "mei@here", "1");
+        if (way)
+            settle_one_by_one(&w);
+        assert_unread(&w, "mei@here", "li@here", 1);
+        assert_int_equal(rows(), 2);
+        struct ingest_stats st;
+        ingest_get_stats(w.ing, &st);
+        assert_int_equal(st.duplicates, 6);
+        /* More than an hour later it is another message with a used id. */
+        w.now_us += HOUR + SECOND;
+        message(&w, "li@here", "mei@here", "1");
+        assert_unread(&w, "mei@here", "li@here", 2);
+        /* The same id with other content is always another one. */
+        add(&w, EVENT_MESSAGE, "li@here", "mei@here", " id='1'", "<body>other</body>");
+        assert_unread(&w, "mei@here", "li@here", 3);
+        end(&w);
+    }
+}
+
+static void without_ids_three_seconds_tell_copies_from_repeats(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin(&w);
+        add(&w, EVENT_MESSAGE, "li@here", "mei@here", "", "<body>ok</body>");
+        add(&w, EVENT_MESSAGE, "li@here", "mei@here", "", "<body>ok</body>");
+        w.now_us += 5 * SECOND;
+        add(&w, EVENT_MESSAGE, "li@here", "mei@here", "", "<body>ok</body>");
+        if (way)
+            settle_one_by_one(&w);
+        assert_unread(&w, "mei@here", "li@here", 2);
+        /* Late deliveries of both, and of one that we never saw, twice. */
+        int64_t first = w.lines[0].ev.received_us, third = w.lines[2].ev.received_us;
+        w.now_us += 2 * DAY;
+        int64_t stamps[] = {first, third, third + DAY, third + DAY};
+        for (int i = 0; i < 4; i++)
+            add(&w, EVENT_MESSAGE, "li@here", "mei@here", "", "<body>ok</body>")->delayed_us =
+                stamps[i];
+        if (way)
+            settle_one_by_one(&w);
+        assert_unread(&w, "mei@here", "li@here", 3);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 64 = 64"
+                                " AND sent_at IS NOT NULL"),
+                         2);
+        end(&w);
+    }
+}
+
+static void a_late_delivery_of_what_was_archived_is_no_second_row(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    settle(&w);
+    int64_t sent = w.lines[0].ev.received_us;
+    w.now_us += 10 * DAY;
+    message(&w, "li@here", "mei@here", "1")->delayed_us = sent;
+    /* From far away only the late copy is ever seen: it counts, at the time it came. */
+    message(&w, "far@there", "mei@here", "2")->delayed_us = sent;
+    message(&w, "far@there", "mei@here", "2")->delayed_us = sent;
+    settle(&w);
+    assert_counts_are_right();
+    assert_int_equal(rows(), 3);
+    assert_int_equal(unread_of("mei@here", "far@there"), 1);
+    assert_int_equal(unread_of("mei@here", "li@here"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message m WHERE flags & 64 = 64 AND"
+                            " id >= xs.id_from_time(sent_at + interval '9 days')"),
+                     1);
+    end(&w);
+}
+
+static void a_marker_reads_up_to_its_message_and_never_back(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin(&w);
+        message(&w, "li@here", "mei@here", "1");
+        message(&w, "li@here", "mei@here", "2");
+        message(&w, "li@here", "mei@here", "3");
+        if (way)
+            settle_one_by_one(&w);
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "2");
+        assert_unread(&w, "mei@here", "li@here", 1);
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "1");
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "unknown");
+        meaning(&w, EVENT_MARKER, "li@here", "mei@here", "3"); /* not the owner's */
+        assert_unread(&w, "mei@here", "li@here", 1);
+        assert_int_equal(unread_of("li@here", "mei@here"), 0);
+        message(&w, "li@here", "mei@here", "4");
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "3");
+        assert_unread(&w, "mei@here", "li@here", 1);
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "4");
+        assert_unread(&w, "mei@here", "li@here", 0);
+        assert_true(w.lowered);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.conversation WHERE peer_read_id > 0"), 1);
+        end(&w);
+    }
+}
+
+static void a_marker_before_its_message_waits_seven_days(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    meaning(&w, EVENT_MARKER, "mei@here", "li@here", "2");
+    settle(&w);
+    message(&w, "li@here", "mei@here", "1");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    w.now_us += 6 * DAY;
+    message(&w, "li@here", "mei@here", "2");
+    message(&w, "li@here", "mei@here", "3");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    meaning(&w, EVENT_MARKER, "mei@here", "li@here", "4");
+    settle(&w);
+    w.now_us += 8 * DAY;
+    message(&w, "li@here", "mei@here", "4");
+    assert_unread(&w, "mei@here", "li@here", 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.conversation WHERE pending_ref IS NOT NULL"),
+                     0);
+    end(&w);
+}
+
+static void bounces_and_retractions_take_a_message_off_once(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin(&w);
+        message(&w, "li@here", "mei@here", "1");
+        message(&w, "li@here", "mei@here", "2");
+        message(&w, "li@here", "mei@here", "3");
+        if (way)
+            settle_one_by_one(&w);
+        meaning(&w, EVENT_BOUNCE, "mei@here", "li@here", "1");
+        meaning(&w, EVENT_BOUNCE, "mei@here", "li@here", "1");
+        retraction(&w, "li@here", "mei@here", "r2", "2");
+        retraction(&w, "mei@here", "li@here", "r3", "3"); /* not hers to take back */
+        if (way == 1)
+            settle_one_by_one(&w);
+        assert_unread(&w, "mei@here", "li@here", 1);
+        retraction(&w, "li@here", "mei@here", "r1", "1");
+        assert_unread(&w, "mei@here", "li@here", 1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 32 = 32"), 1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 4 = 4"), 4);
+        assert_int_equal(rows(), 12);
+        /* Of a message that was read already nothing is taken off. */
+        meaning(&w, EVENT_MARKER, "mei@here", "li@here", "3");
+        retraction(&w, "li@here", "mei@here", "r3", "3");
+        assert_unread(&w, "mei@here", "li@here", 0);
+        end(&w);
+    }
+}
+
+static void what_is_not_for_reading_does_not_count(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    add(&w, EVENT_MESSAGE, "li@here", "mei@here", " id='2'",
+        "<body>b</body><replace xmlns='urn:xmpp:message-correct:0' id='1'/>");
+    add(&w, EVENT_MESSAGE, "li@here", "mei@here", " id='3'",
+        "<reactions xmlns='urn:xmpp:reactions:0' id='1'/><store xmlns='urn:xmpp:hints'/>");
+    message(&w, "mei@here", "mei@here", "4");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(rows(), 7);
+    assert_int_equal(total_of("mei@here"), 1);
+    end(&w);
+}
+
+static void own_messages_read_when_the_setting_says_so(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    settings.own_message_reads = false;
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "mei@here", "li@here", "2");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    settings.own_message_reads = true;
+    message(&w, "mei@here", "li@here", "3");
+    message(&w, "li@here", "mei@here", "4");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(unread_of("li@here", "mei@here"), 0);
+    end(&w);
+}
+
+static void on_wait(void *ctx, bool done)
+{
+    struct world *w = ctx;
+    if (done)
+        w->waits_true++;
+    else
+        w->waits_false++;
+}
+
+static bool waits_over(void *ctx)
+{
+    struct world *w = ctx;
+    return w->waits_true + w->waits_false >= 2;
+}
+
+static void reading_everything_goes_through_the_lane_like_any_write(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "wang@here", "mei@here", "2");
+    settle(&w);
+    message(&w, "far@there", "mei@here", "3");
+    offer_up_to(&w, w.n);
+    ingest_mark_read(w.ing, "mei@here", "li@here", db_now_ms() + 9000, on_wait, &w);
+    ingest_wait(w.ing, "mei@here", db_now_ms() + 9000, on_wait, &w);
+    assert_int_equal(w.waits_true, 0);
+    db_loop(w.base, waits_over, &w);
+    assert_int_equal(w.waits_true, 2);
+    assert_counts_are_right();
+    assert_int_equal(total_of("mei@here"), 2);
+    w.waits_true = 0;
+    message(&w, "far@there", "mei@here", "4");
+    offer_up_to(&w, w.n);
+    ingest_mark_read(w.ing, "mei@here", NULL, db_now_ms() + 9000, on_wait, &w);
+    message(&w, "far@there", "mei@here", "5");
+    offer_up_to(&w, w.n);
+    ingest_wait(w.ing, "nobody@here", db_now_ms() + 9000, on_wait, &w);
+    db_loop(w.base, waits_over, &w);
+    assert_unread(&w, "mei@here", "far@there", 1);
+    assert_int_equal(total_of("mei@here"), 1);
+    assert_int_equal(w.waits_false, 0);
+    end(&w);
+}
+
+static void a_wait_ends_at_its_deadline_while_postgres_is_away(void **state)
+{
+    (void)state;
+    struct world w = {.base = event_base_new(), .url = "postgresql:///x?host=/nonexistent"};
+    start(&w);
+    ingest_wait(w.ing, "mei@here", db_now_ms() + 9000, on_wait, &w);
+    ingest_mark_read(w.ing, "mei@here", NULL, db_now_ms() + 9000, on_wait, &w);
+    db_loop(w.base, waits_over, &w);
+    assert_int_equal(w.waits_false, 2);
+    assert_int_equal(w.down, 1);
+    end(&w);
+
+    begin(&w);
+    db_do("ALTER TABLE xs.lane RENAME TO lane_away");
+    message(&w, "li@here", "mei@here", "1");
+    offer_up_to(&w, 1);
+    ingest_wait(w.ing, "mei@here", db_now_ms() + 100, on_wait, &w);
+    ingest_wait(w.ing, "mei@here", db_now_ms() + 9000, on_wait, &w);
+    int64_t before = db_now_ms();
+    while (db_now_ms() < before + 300)
+        event_base_loop(w.base, EVLOOP_NONBLOCK);
+    assert_int_equal(w.waits_false, 1);
+    assert_int_equal(w.down, 1);
+    db_do("ALTER TABLE xs.lane_away RENAME TO lane");
+    db_loop(w.base, waits_over, &w);
+    assert_int_equal(w.waits_true, 1);
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(w.up, 2);
+    end(&w);
+}
+
+static void a_new_worker_goes_on_where_the_last_one_committed(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    for (int i = 0; i < 50; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "%d", i);
+        message(&w, i % 2 ? "li@here" : "wang@here", "mei@here", id);
+    }
+    settle(&w);
+    restart(&w);
+    assert_true(w.cursor <= 50);
+    settle(&w);
+    assert_int_equal(rows(), 100);
+    struct ingest_stats st;
+    ingest_get_stats(w.ing, &st);
+    assert_int_equal(st.duplicates, 0); /* the place told it, not a look at the rows */
+    end(&w);
+}
+
+static bool places_followed(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT min(pos) FROM xs.spool_position") == 200;
+}
+
+static void idle_lanes_follow_the_reader(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "li@here", "mei@here", "2");
+    settle(&w);
+    db_loop(w.base, places_followed, &w);
+    assert_counts_are_right();
+    end(&w);
+}
+
+static void a_full_queue_takes_nothing_until_there_is_room(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    ingest_free(&w.ing);
+    w.rows_max = 10;
+    start(&w);
+    db_loop(w.base, is_ready, &w);
+    char ids[100][16];
+    for (int i = 0; i < 100; i++) {
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&w, "li@here", "mei@here", ids[i]);
+    }
+    offer_up_to(&w, 100);
+    assert_true(w.cursor >= 4 && w.cursor < 10);
+    assert_unread(&w, "mei@here", "li@here", 100);
+    assert_int_equal(rows(), 200);
+    end(&w);
+}
+
+/* --- what goes wrong ------------------------------------------------------------------------ */
+
+static void a_stanza_that_postgres_refuses_is_put_aside_alone(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    db_do("ALTER TABLE xs.message ADD CONSTRAINT poison CHECK (body NOT LIKE '%poison')");
+    char ids[60][16];
+    for (int i = 0; i < 60; i++) {
+        snprintf(ids[i], sizeof ids[i], i == 23 ? "poison" : "%d", i);
+        message(&w, "li@here", "mei@here", ids[i]);
+    }
+    /* The row of the sender is as bad as that of the recipient: each lane puts its own aside,
+     * but it is the same stanza. */
+    assert_unread(&w, "mei@here", "li@here", 59);
+    assert_int_equal(rows(), 118);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine WHERE pos = 2300"
+                            " AND reason LIKE '23514%' AND length(bytes) > 20"),
+                     1);
+    struct ingest_stats st;
+    ingest_get_stats(w.ing, &st);
+    assert_true(st.quarantined == 1 || st.quarantined == 2);
+    end(&w);
+}
+
+static const struct pg_statement bad_push = {"bad_push", "SELECT 1 / (random() * 0)::int"};
+
+static void break_the_batch(struct world *w, struct pg *conn)
+{
+    if (w->open_counted > 0)
+        pg_send(conn, &bad_push, NULL, NULL, NULL);
+}
+
+static void what_a_hook_breaks_is_archived_without_it(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.in_batch = break_the_batch;
+    char ids[8][16];
+    for (int i = 0; i < 8; i++) {
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&w, "li@here", "mei@here", ids[i]);
+    }
+    assert_unread(&w, "mei@here", "li@here", 8);
+    assert_int_equal(w.committed, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 0);
+    end(&w);
+}
+
+static void a_missing_partition_is_made(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.now_us -= 400 * DAY;
+    message(&w, "li@here", "mei@here", "1");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 0);
+    end(&w);
+}
+
+static void a_clock_that_is_ahead_does_not_run_away_with_the_ids(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.now_us += 60 * DAY;
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "li@here", "mei@here", "2");
+    assert_unread(&w, "mei@here", "li@here", 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message"
+                            " WHERE id > xs.id_from_time(now() + interval '3 s')"),
+                     0);
+    end(&w);
+}
+
+static void another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing(void **state)
+{
+    (void)state;
+    struct world a, b;
+    begin(&a);
+    b = a;
+    b.lines = NULL;
+    b.cap = b.n = 0;
+    b.base = event_base_new();
+    b.now_us = a.now_us;
+    start(&b);
+    db_loop(b.base, is_ready, &b);
+    static char ids[40][16];
+    for (int i = 0; i < 40; i++) {
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&a, "li@here", "mei@here", ids[i]);
+        message(&b, "li@here", "mei@here", ids[i]);
+    }
+    offer_up_to(&a, 20);
+    settle(&b);
+    settle(&a);
+    assert_counts_are_right();
+    assert_int_equal(rows(), 80);
+    assert_int_equal(unread_of("mei@here", "li@here"), 40);
+    a.batches = a.ended; /* only b's and a's own ends are compared below */
+    end(&b);
+    end(&a);
+}
+
+static void end_all_sessions(struct world *w, struct pg *conn)
+{
+    (void)conn;
+    w->in_batch = NULL;
+    db_end_sessions();
+}
+
+static void a_session_that_ends_inside_a_batch_is_as_if_it_never_was(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.in_batch = end_all_sessions;
+    message(&w, "li@here", "mei@here", "1");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(rows(), 2);
+    assert_int_equal(w.committed, 1);
+    assert_true(w.batches >= 2);
+    end(&w);
+}
+
+/* --- a wire that loses the answer to COMMIT -------------------------------------------------- */
+
+struct wire {
+    struct event_base *base;
+    struct evconnlistener *listener;
+    char folder[64];
+    char server[256];
+    int lose; /* so many more COMMITs */
+    int lost;
+};
+
+struct link {
+    struct wire *wire;
+    struct bufferevent *client;
+    struct bufferevent *server;
+    bool losing;
+};
+
+static void link_free(struct link *l)
+{
+    bufferevent_free(l->client);
+    bufferevent_free(l->server);
+    free(l);
+}
+
+static void from_client(struct bufferevent *b, void *ctx)
+{
+    struct link *l = ctx;
+    struct evbuffer *in = bufferevent_get_input(b);
+    if (l->wire->lose > 0 && evbuffer_search(in, "COMMIT", 6, NULL).pos >= 0) {
+        l->wire->lose--;
+        l->losing = true;
+    }
+    evbuffer_add_buffer(bufferevent_get_output(l->server), in);
+}
+
+/* The server has answered, so it has committed; the client never hears of it. */
+static void from_server(struct bufferevent *b, void *ctx)
+{
+    struct link *l = ctx;
+    struct evbuffer *in = bufferevent_get_input(b);
+    if (l->losing && evbuffer_search(in, "COMMIT", 6, NULL).pos >= 0) {
+        l->wire->lost++;
+        link_free(l);
+        return;
+    }
+    if (l->losing)
+        return; /* let it add up */
+    evbuffer_add_buffer(bufferevent_get_output(l->client), in);
+}
+
+static void on_link_event(struct bufferevent *b, short what, void *ctx)
+{
+    (void)b;
+    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR))
+        link_free(ctx);
+}
+
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *sa,
+                      int len, void *ctx)
+{
+    (void)listener, (void)sa, (void)len;
+    struct wire *wire = ctx;
+    struct link *l = calloc(1, sizeof *l);
+    struct sockaddr_un to = {.sun_family = AF_UNIX};
+    assert_non_null(l);
+    memcpy(to.sun_path, wire->server, strlen(wire->server) + 1);
+    l->wire = wire;
+    l->client = bufferevent_socket_new(wire->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    l->server = bufferevent_socket_new(wire->base, -1, BEV_OPT_CLOSE_ON_FREE);
+    bufferevent_setcb(l->client, from_client, NULL, on_link_event, l);
+    bufferevent_setcb(l->server, from_server, NULL, on_link_event, l);
+    bufferevent_enable(l->client, EV_READ | EV_WRITE);
+    bufferevent_enable(l->server, EV_READ | EV_WRITE);
+    bufferevent_socket_connect(l->server, (struct sockaddr *)&to, sizeof to);
+}
+
+static void wire_begin(struct wire *wire, struct event_base *base)
+{
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    memset(wire, 0, sizeof *wire);
+    wire->base = base;
+    strcpy(wire->folder, "/tmp/test-ingest-XXXXXX");
+    assert_non_null(mkdtemp(wire->folder));
+    const char *port = PQport(db);
+    snprintf(wire->server, sizeof wire->server, "%s/.s.PGSQL.%s", PQhost(db), port);
+    snprintf(at.sun_path, sizeof at.sun_path, "%s/.s.PGSQL.%s", wire->folder, port);
+    wire->listener = evconnlistener_new_bind(base, on_accept, wire, LEV_OPT_CLOSE_ON_FREE, 16,
+                                             (struct sockaddr *)&at, sizeof at);
+    assert_non_null(wire->listener);
+}
+
+static void wire_end(struct wire *wire)
+{
+    char path[128];
+    evconnlistener_free(wire->listener);
+    snprintf(path, sizeof path, "%s/.s.PGSQL.%s", wire->folder, PQport(db));
+    unlink(path);
+    rmdir(wire->folder);
+}
+
+static void an_answer_to_commit_that_is_lost_is_looked_up_in_the_positions(void **state)
+{
+    (void)state;
+    struct world w = {0};
+    struct wire wire;
+    char url[256];
+    if (PQhost(db)[0] != '/')
+        skip();
+    db_fresh();
+    w.base = event_base_new();
+    wire_begin(&wire, w.base);
+    snprintf(url, sizeof url, "postgresql:///%s?host=%s&port=%s&user=%s&sslmode=disable&gssencmode=disable",
+             PQdb(db), wire.folder, PQport(db), PQuser(db));
+    w.url = url;
+    w.now_us = (int64_t)time(NULL) * SECOND - 20 * DAY;
+    start(&w);
+    db_loop(w.base, is_ready, &w);
+    for (int i = 0; i < 4; i++) {
+        static char ids[4][16];
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&w, "far@there", "mei@here", ids[i]);
+        wire.lose = 1;
+        settle(&w);
+    }
+    assert_int_equal(wire.lost, 4);
+    wire.lose = 0;
+    assert_unread(&w, "mei@here", "far@there", 4);
+    assert_int_equal(rows(), 4);
+    assert_int_equal(w.committed, 4);
+    assert_int_equal(w.batches, 4); /* none was sent again */
+    assert_int_equal(w.counted, 4);
+    struct ingest_stats st;
+    ingest_get_stats(w.ing, &st);
+    assert_int_equal(st.duplicates, 0);
+    /* Reading has no place to look up; doing it twice is harmless. */
+    wire.lose = 1;
+    ingest_mark_read(w.ing, "mei@here", NULL, db_now_ms() + 9000, on_wait, &w);
+    ingest_wait(w.ing, "mei@here", db_now_ms() + 9000, on_wait, &w);
+    db_loop(w.base, waits_over, &w);
+    assert_int_equal(w.waits_true, 2);
+    assert_unread(&w, "mei@here", "far@there", 0);
+    ingest_free(&w.ing);
+    event_base_loop(w.base, EVLOOP_NONBLOCK);
+    event_base_loop(w.base, EVLOOP_NONBLOCK);
+    wire_end(&wire);
+    end(&w);
+}
+
+/* --- anything, in any order ------------------------------------------------------------------ */
+
+#define USERS 6
+#define MESSAGES 400
+
+static const char *const users[USERS] = {"a@here", "b@here",  "c@here",
+                                         "d@here", "e@there", "f@there"};
+
+struct sent {
+    int from;
+    int to;
+    char id[16];
+    size_t line;    /* of its first copy */
+    bool late;      /* that copy was a late one */
+    bool gone[2];   /* for sender, recipient: not counted any more */
+};
+
+static uint32_t seed;
+
+static unsigned dice(unsigned n)
+{
+    seed = seed * 1103515245u + 12345u;
+    return (seed >> 16) % n;
+}
+
+/* What is unread by the definition: incoming, not taken back, behind the furthest position. */
+static int expected_unread(const struct world *w, const struct sent *sent, int n, int owner,
+                           int peer, const size_t *marks)
+{
+    size_t read = marks[owner * USERS + peer];
+    int unread = 0;
+    (void)w;
+    for (int i = 0; i < n; i++)
+        if (sent[i].from == owner && sent[i].to == peer && !sent[i].late &&
+            sent[i].line + 1 > read)
+            read = sent[i].line + 1;
+    for (int i = 0; i < n; i++)
+        if (sent[i].from == peer && sent[i].to == owner && !sent[i].gone[1] &&
+            sent[i].line + 1 > read)
+            unread++;
+    return unread;
+}
+
+/* Marks hold the line of the message that was read, plus one. */
+static void write_the_story(struct world *w, struct sent *sent, int *n_out, size_t *marks)
+{
+    int n = 0;
+    while (n < MESSAGES) {
+        unsigned what = dice(10);
+        struct sent *old = n ? &sent[n - 1 - (int)dice(n < 20 ? (unsigned)n : 20u)] : NULL;
+        if (what < 4 || !old) {
+            struct sent *s = &sent[n++];
+            s->from = (int)dice(USERS);
+            do
+                s->to = (int)dice(USERS);
+            while (s->to == s->from);
+            snprintf(s->id, sizeof s->id, "m%d", n);
+            s->line = w->n;
+            s->late = dice(8) == 0;
+            s->gone[0] = s->gone[1] = false;
+            struct event *ev = message(w, users[s->from], users[s->to], s->id);
+            if (s->late)
+                ev->delayed_us = ev->received_us - MINUTE;
+        } else if (what < 6) { /* one more copy */
+            struct event *ev = message(w, users[old->from], users[old->to], old->id);
+            if (dice(3) == 0)
+                ev->delayed_us = w->lines[old->line].ev.received_us;
+        } else if (what < 8) { /* the recipient has read it */
+            meaning(w, EVENT_MARKER, users[old->to], users[old->from], old->id);
+            size_t *mark = &marks[old->to * USERS + old->from];
+            if (old->line + 1 > *mark)
+                *mark = old->line + 1;
+        } else if (what == 8) {
+            meaning(w, EVENT_BOUNCE, users[old->to], users[old->from], old->id);
+            old->gone[1] = true;
+        } else {
+            add(w, EVENT_MESSAGE, users[old->from], users[old->to], "",
+                "<retract xmlns='urn:xmpp:message-retract:1' id='x'/>");
+            /* The id is patched in below: the story's ids live as long as the story. */
+            struct line *line = &w->lines[w->n - 1];
+            struct stanza *r = stanza_child(line->stanza, "retract", NULL);
+            stanza_set(r, "id", old->id);
+            old->gone[1] = true;
+        }
+    }
+    *n_out = n;
+}
+
+static void play(struct world *w, unsigned troubles)
+{
+    while (!all_committed(w)) {
+        if (dice(3) == 0) {
+            size_t end = w->cursor + dice(40);
+            offer_up_to(w, end < w->n ? end : w->n);
+        }
+        event_base_loop(w->base, EVLOOP_NONBLOCK);
+        if (troubles && dice(200) == 0) {
+            troubles--;
+            if (dice(2))
+                db_end_sessions();
+            else
+                restart(w);
+        }
+        usleep(200);
+    }
+}
+
+static void whatever_happens_every_message_is_there_once_and_counts_are_right(void **state)
+{
+    (void)state;
+    for (unsigned round = 0; round < 6; round++) {
+        struct world w;
+        static struct sent sent[MESSAGES];
+        size_t marks[USERS * USERS] = {0};
+        int n;
+        seed = 1000 + round;
+        begin(&w);
+        write_the_story(&w, sent, &n, marks);
+        play(&w, round * 3);
+        assert_counts_are_right();
+        for (int owner = 0; owner < 4; owner++)
+            for (int peer = 0; peer < USERS; peer++) {
+                if (owner == peer)
+                    continue;
+                int want = expected_unread(&w, sent, n, owner, peer, marks);
+                int got = unread_of(users[owner], users[peer]);
+                if (want != got)
+                    fail_msg("round %u: %s of %s: %d unread, should be %d", round, users[owner],
+                             users[peer], got, want);
+            }
+        int want_rows = 0;
+        for (int i = 0; i < n; i++)
+            want_rows += (sent[i].from < 4) + (sent[i].to < 4);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body IS NOT NULL"),
+                         want_rows);
+        assert_int_equal(db_int("SELECT count(*) FROM (SELECT FROM xs.message"
+                                " WHERE body IS NOT NULL"
+                                " GROUP BY owner, ref_id, ref_body HAVING count(*) > 1) d"),
+                         0);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 0);
+        end(&w);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_message_is_a_row_for_each_local_side_and_counts_where_it_comes_in),
+        cmocka_unit_test(copies_are_stored_once_in_one_batch_or_in_two),
+        cmocka_unit_test(without_ids_three_seconds_tell_copies_from_repeats),
+        cmocka_unit_test(a_late_delivery_of_what_was_archived_is_no_second_row),
+        cmocka_unit_test(a_marker_reads_up_to_its_message_and_never_back),
+        cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
+        cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
+        cmocka_unit_test(what_is_not_for_reading_does_not_count),
+        cmocka_unit_test(own_messages_read_when_the_setting_says_so),
+        cmocka_unit_test(reading_everything_goes_through_the_lane_like_any_write),
+        cmocka_unit_test(a_wait_ends_at_its_deadline_while_postgres_is_away),
+        cmocka_unit_test(a_new_worker_goes_on_where_the_last_one_committed),
+        cmocka_unit_test(idle_lanes_follow_the_reader),
+        cmocka_unit_test(a_full_queue_takes_nothing_until_there_is_room),
+        cmocka_unit_test(a_stanza_that_postgres_refuses_is_put_aside_alone),
+        cmocka_unit_test(what_a_hook_breaks_is_archived_without_it),
+        cmocka_unit_test(a_missing_partition_is_made),
+        cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),
+        cmocka_unit_test(another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing),
+        cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),
+        cmocka_unit_test(an_answer_to_commit_that_is_lost_is_looked_up_in_the_positions),
+        cmocka_unit_test(whatever_happens_every_message_is_there_once_and_counts_are_right),
+    };
+    return cmocka_run_group_tests(tests, db_open, db_close);
+}

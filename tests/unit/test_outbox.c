@@ -1,0 +1,1115 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/outbox.h"
+
+#include "database.h"
+
+#include "apns/gateway.h"
+#include "apns/opts.h"
+#include "apns/outbox_int.h"
+#include "base/clock.h"
+#include "store/pg.h"
+
+#define OWNERS 3
+#define PEERS 3
+#define DEVICES 4
+#define FLYING_MAX 64
+#define TOKEN_BYTES 65
+
+/* A gateway that takes what it has room for and answers when it is told to. */
+struct flying {
+    bool used;
+    void *ctx;
+    int device;
+    bool alert;
+    int badge;
+    int priority;
+    int64_t expiration_s;
+    uint8_t apns_id[16];
+    char collapse_id[65];
+    int step;
+    char payload[4097];
+};
+
+struct gateway {
+    size_t room;
+    struct flying flying[FLYING_MAX];
+    size_t n;
+};
+
+struct phone {
+    int badge; /* what its icon shows */
+    int accepted;
+    int alerts;
+    uint8_t last_id[16];
+    char last_collapse[65];
+    char last_payload[4097];
+};
+
+struct world {
+    struct event_base *base;
+    struct pg_pool *pool;
+    struct pg *lane;
+    struct outbox *outbox;
+    struct gateway gateway;
+    struct phone phones[DEVICES];
+    enum outbox_answer answer;
+    int64_t again_ms;
+    unsigned asked;
+    unsigned alarms;
+    bool committed;
+    bool commit_ok;
+    uint8_t owners[OWNERS][16];
+    int64_t mono_ms;
+    int64_t real_us;
+    int64_t last_id;
+    int step;
+    unsigned crashes;
+    /* For the property: steps of the last message, and of the last look at it. */
+    int message_at[OWNERS][PEERS];
+    int settled_at[OWNERS][PEERS][DEVICES];
+};
+
+static struct apns_app_opts apps[] = {{.id = "chat", .sound = "default"}};
+static struct push_opts push = {.content = PUSH_CONTENT_BODY,
+                                .settle_ms = 500,
+                                .confirm_after_ms = 20000,
+                                .max_age_ms = 12 * 3600 * 1000,
+                                .history_ms = 14 * 24 * 3600 * INT64_C(1000),
+                                .devices_per_account = 20,
+                                .apps = apps,
+                                .apps_n = 1};
+
+static const uint8_t key[32] = {1, 2, 3};
+
+/* The gateway. */
+
+static int device_of_token(const char *token)
+{
+    return token[0] - '0';
+}
+
+static int badge_in(const uint8_t *payload, size_t len)
+{
+    char text[4097];
+    memcpy(text, payload, len);
+    text[len] = '\0';
+    const char *at = strstr(text, "\"badge\":");
+    assert_non_null(at);
+    return atoi(at + 8);
+}
+
+static size_t gw_room(const struct gateway *g)
+{
+    return g->room > g->n ? g->room - g->n : 0;
+}
+
+static bool gw_submit(struct gateway *g, const struct push_request *r)
+{
+    if (gw_room(g) == 0)
+        return false;
+    struct entry *e = r->ctx;
+    assert_int_equal(e->state, ENTRY_FETCHING);
+    struct flying *slot = NULL;
+    for (size_t i = 0; i < FLYING_MAX; i++) {
+        if (!g->flying[i].used)
+            slot = &g->flying[i];
+        else /* never two to one phone: their badges could pass each other */
+            assert_int_not_equal(g->flying[i].device, device_of_token(r->token));
+    }
+    assert_true(r->payload_len <= 4096);
+    *slot = (struct flying){.used = true,
+                            .ctx = r->ctx,
+                            .device = device_of_token(r->token),
+                            .alert = r->priority == 10,
+                            .badge = badge_in(r->payload, r->payload_len),
+                            .priority = r->priority,
+                            .expiration_s = r->expiration_s};
+    memcpy(slot->apns_id, r->apns_id, 16);
+    snprintf(slot->collapse_id, sizeof slot->collapse_id, "%s", r->collapse_id);
+    memcpy(slot->payload, r->payload, r->payload_len);
+    g->n++;
+    return true;
+}
+
+/* One that counts steps, so that the property knows what the push had seen. */
+static struct world *stepping;
+
+static bool gw_submit_step(struct gateway *g, const struct push_request *r)
+{
+    if (!gw_submit(g, r))
+        return false;
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (g->flying[i].used && g->flying[i].ctx == r->ctx)
+            g->flying[i].step = stepping->step;
+    return true;
+}
+
+static int owner_index(const struct world *w, const uint8_t *owner)
+{
+    for (int i = 0; i < OWNERS; i++)
+        if (memcmp(w->owners[i], owner, 16) == 0)
+            return i;
+    fail();
+    return 0;
+}
+
+static void answer_with(struct world *w, struct flying *f, const struct push_verdict *v)
+{
+    struct phone *p = &w->phones[f->device];
+    struct entry *e = f->ctx;
+    if (v->reaction == PUSH_DONE) {
+        p->badge = f->badge;
+        p->accepted++;
+        p->alerts += f->alert;
+        if (memcmp(p->last_id, f->apns_id, 16) == 0)
+            assert_true(w->crashes > 0);
+        memcpy(p->last_id, f->apns_id, 16);
+        memcpy(p->last_collapse, f->collapse_id, sizeof p->last_collapse);
+        memcpy(p->last_payload, f->payload, sizeof p->last_payload);
+        if (f->alert)
+            w->settled_at[owner_index(w, e->account->owner)][e->peer - 1][f->device] = f->step;
+    }
+    f->used = false;
+    w->gateway.n--;
+    outbox_verdict(w->outbox, f->ctx, v);
+    outbox_room(w->outbox, &w->gateway);
+}
+
+static const struct push_verdict done = {.reaction = PUSH_DONE, .status = 200};
+
+static struct flying *any_flying(struct world *w)
+{
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (w->gateway.flying[i].used)
+            return &w->gateway.flying[i];
+    return NULL;
+}
+
+/* The hooks. */
+
+static struct outbox_decision decide(void *ctx, const struct outbox_candidate *c)
+{
+    struct world *w = ctx;
+    w->asked++;
+    assert_string_equal(c->app, "chat");
+    assert_non_null(strchr(c->account, '@'));
+    assert_string_equal(c->resource, "phone");
+    struct outbox_decision d = {w->answer, w->again_ms, "as told"};
+    if (d.answer == OUTBOX_SKIP && c->peer && c->newest_us <= c->counted_us)
+        w->settled_at[owner_index(w, c->owner)][c->peer - 1][c->device[0]] = w->step;
+    return d;
+}
+
+static void alarmed(void *ctx, const char *app, const char *text)
+{
+    (void)app, (void)text;
+    ((struct world *)ctx)->alarms++;
+}
+
+/* The world. */
+
+static bool all_up(void *ctx)
+{
+    struct world *w = ctx;
+    return pg_pool_is_up(w->pool) && pg_is_up(w->lane);
+}
+
+static bool all_down(void *ctx)
+{
+    struct world *w = ctx;
+    return !pg_pool_is_up(w->pool) && !pg_is_up(w->lane);
+}
+
+static void set_clock(struct world *w)
+{
+    clock_fake(w->mono_ms, w->real_us);
+}
+
+static void open_outbox(struct world *w)
+{
+    struct outbox_opts opts = {.push = &push,
+                               .pool = w->pool,
+                               .key = key,
+                               .hooks = {decide, alarmed, w},
+                               .gateways = {gw_room, gw_submit_step},
+                               .memory_max = 100};
+    opts.worker[0] = (uint8_t)(w->crashes + 1);
+    w->outbox = outbox_new(w->base, &opts);
+    outbox_set_gateway(w->outbox, 0, &w->gateway);
+    outbox_start(w->outbox);
+    outbox_pause(w->outbox, false);
+}
+
+static bool busy(struct world *w)
+{
+    struct outbox *o = w->outbox;
+    struct entry *e = outbox_set_next(o->set);
+    return !LIST_EMPTY(&o->jobs) || (o->outcomes_n > 0) || !LIST_EMPTY(&o->txns) ||
+           (!o->paused && e && e->due_ms <= w->mono_ms) ||
+           (!o->paused && gw_room(&w->gateway) > 0 &&
+            !TAILQ_EMPTY(&outbox_set_app(o->set, "chat")->ready)) ||
+           (o->started && o->upkeep_ms <= w->mono_ms);
+}
+
+static bool quiet(void *ctx)
+{
+    struct world *w = ctx;
+    if (w->outbox->sql_again_ms > w->mono_ms && pg_pool_is_up(w->pool)) {
+        w->mono_ms = w->outbox->sql_again_ms;
+        w->real_us += 1000000;
+        set_clock(w);
+    }
+    if (busy(w))
+        outbox_run(w->outbox);
+    return !busy(w);
+}
+
+/* Time passes, and all that follows from it happens. */
+static void pass(struct world *w, int64_t ms)
+{
+    w->mono_ms += ms;
+    w->real_us += ms * 1000;
+    set_clock(w);
+    outbox_run(w->outbox);
+    db_loop(w->base, quiet, w);
+}
+
+static int start(void **state)
+{
+    db_fresh();
+    struct world *w = calloc(1, sizeof *w);
+    stepping = w;
+    w->base = event_base_new();
+    w->mono_ms = 1000000;
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    w->real_us = (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+    set_clock(w);
+    struct pg_opts opts = {.url = db_url(), .name = "outbox", .statement_timeout_ms = 10000};
+    w->pool = pg_pool_new(w->base, &opts, 2);
+    opts.force_generic_plan = true;
+    opts.name = "lane";
+    w->lane = pg_new(w->base, &opts);
+    w->gateway.room = 10;
+    w->answer = OUTBOX_NOW;
+    w->last_id = 1000;
+    db_loop(w->base, all_up, w);
+    char sql[512];
+    for (int i = 0; i < OWNERS; i++) {
+        w->owners[i][0] = (uint8_t)(i + 1);
+        snprintf(
+            sql, sizeof sql,
+            "INSERT INTO xs.account (owner, jid) VALUES ('%02x%030d', 'user%d@a.example')",
+            i + 1, 0, i);
+        db_do(sql);
+    }
+    open_outbox(w);
+    pass(w, 0);
+    *state = w;
+    return 0;
+}
+
+static int stop(void **state)
+{
+    struct world *w = *state;
+    outbox_free(&w->outbox);
+    pg_free(&w->lane);
+    pg_pool_free(&w->pool);
+    event_base_free(w->base);
+    free(w);
+    clock_fake_off();
+    return 0;
+}
+
+static void enroll(int owner, int device)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.device (device, app, token) VALUES ('%02x%030d', 'chat',"
+             " '%d%063d') ON CONFLICT DO NOTHING",
+             device, 0, device, 0);
+    db_do(sql);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.registration (owner, device, dialect, node, resource,"
+             " registered_at) VALUES ('%02x%030d', '%02x%030d', 1, 'n', 'phone',"
+             " now() - interval '1 hour')",
+             owner + 1, 0, device, 0);
+    db_do(sql);
+}
+
+/* One batch of one owner, as ingest would commit it. */
+
+static void on_commit(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    (void)e;
+    struct world *w = ctx;
+    w->committed = true;
+    w->commit_ok = r != NULL;
+}
+
+static bool is_committed(void *ctx)
+{
+    return ((struct world *)ctx)->committed;
+}
+
+enum fate { COMMIT, ROLLBACK, ANSWER_LOST };
+
+static void batch(struct world *w, int owner, int peer, int raise, int lower, enum fate fate)
+{
+    char sql[1024];
+    struct unread_change c = {.peer = (uint64_t)peer + 1,
+                              .counted = (unsigned)raise,
+                              .lowered = lower > 0,
+                              .received_us = w->real_us};
+    memcpy(c.owner, w->owners[owner], 16);
+    if (raise > 0)
+        c.newest_id = ++w->last_id;
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    snprintf(sql, sizeof sql,
+             "UPDATE xs.account SET unread = unread + %d WHERE owner = '%02x%030d'",
+             raise - lower, owner + 1, 0);
+    pg_send_plain(w->lane, sql, NULL, NULL);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)"
+             " VALUES ('%02x%030d', %d, 'peer%d@b.example', 1, 1, %d)"
+             " ON CONFLICT (owner, peer) DO UPDATE SET unread = conversation.unread + %d",
+             owner + 1, 0, peer + 1, peer, raise, raise - lower);
+    pg_send_plain(w->lane, sql, NULL, NULL);
+    outbox_batch(w->outbox, w->lane, &c, 1);
+    w->committed = false;
+    pg_send_plain(w->lane, fate == ROLLBACK ? "ROLLBACK" : "COMMIT", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    if (fate == ANSWER_LOST) { /* the connection died after COMMIT: the rows were not seen */
+        struct outbox_txn *t = LIST_FIRST(&w->outbox->txns);
+        while (!STAILQ_EMPTY(&t->pending)) {
+            struct outbox_pending *p = STAILQ_FIRST(&t->pending);
+            STAILQ_REMOVE_HEAD(&t->pending, next);
+            free(p);
+        }
+        w->outbox->pending_n -= t->n;
+        t->n = 0;
+        t->lost = true;
+    }
+    outbox_committed(w->outbox, w->lane, w->commit_ok && fate != ROLLBACK);
+    if (fate != ROLLBACK && raise > 0)
+        w->message_at[owner][peer] = ++w->step;
+}
+
+static void message(struct world *w, int owner, int peer)
+{
+    batch(w, owner, peer, 1, 0, COMMIT);
+}
+
+static int unread(int owner, int peer)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "SELECT unread FROM xs.conversation WHERE owner = '%02x%030d' AND peer = %d",
+             owner + 1, 0, peer + 1);
+    return (int)db_int(sql);
+}
+
+static void read_all(struct world *w, int owner, int peer)
+{
+    int n = unread(owner, peer);
+    if (n > 0)
+        batch(w, owner, peer, 0, n, COMMIT);
+}
+
+static void accept_all(struct world *w)
+{
+    for (struct flying *f = any_flying(w); f; f = any_flying(w)) {
+        answer_with(w, f, &done);
+        pass(w, 0);
+    }
+}
+
+static long long entries(void)
+{
+    return db_int("SELECT count(*) FROM xs.outbox");
+}
+
+/* Cases. */
+
+static void a_message_becomes_one_push_with_the_badge_of_that_moment(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    message(w, 0, 0);
+    message(w, 0, 0);
+    pass(w, 400);
+    assert_int_equal(w->gateway.n, 0); /* settle has not passed */
+    pass(w, 200);
+    assert_int_equal(w->gateway.n, 1);
+    struct flying *f = any_flying(w);
+    assert_int_equal(f->badge, 3);
+    assert_int_equal(f->priority, 10);
+    assert_true(f->expiration_s > w->real_us / 1000000);
+    assert_int_equal(strlen(f->collapse_id), 32);
+    assert_non_null(strstr(f->payload, "peer0"));
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), 3);
+    assert_int_equal(db_int("SELECT status FROM xs.push_log"), 200);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+}
+
+static void nobody_registered_means_no_entry(void **state)
+{
+    struct world *w = *state;
+    message(w, 0, 0);
+    pass(w, 1000);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->asked, 0);
+}
+
+static void a_transaction_that_is_rolled_back_pushes_nothing(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    batch(w, 0, 0, 1, 0, ROLLBACK);
+    pass(w, 1000);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->asked, 0);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+}
+
+static void what_is_read_within_settle_is_not_pushed(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    read_all(w, 0, 0);
+    pass(w, 600);
+    pass(w, 3000);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(entries(), 0);
+    assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "nothing unread");
+}
+
+static void muted_conversations_are_neither_pushed_nor_counted(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    db_do("INSERT INTO xs.mute SELECT owner, 1, NULL, 1 FROM xs.account");
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 0);
+    assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "muted");
+    message(w, 0, 1);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 1);
+    accept_all(w);
+}
+
+static void a_read_sends_one_silent_badge_two_seconds_later(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    message(w, 0, 1);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 2);
+    read_all(w, 0, 0);
+    pass(w, 1900);
+    assert_int_equal(w->gateway.n, 0);
+    pass(w, 200);
+    struct flying *f = any_flying(w);
+    assert_int_equal(f->badge, 1);
+    assert_int_equal(f->priority, 5);
+    assert_int_equal(f->expiration_s, 0); /* a stored one would throw an alert away */
+    accept_all(w);
+    read_all(w, 0, 1);
+    pass(w, 2100);
+    f = any_flying(w);
+    assert_int_equal(f->badge, 0);
+    assert_true(f->expiration_s > w->real_us / 1000000);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_message_during_the_flight_is_pushed_after_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    message(w, 0, 0);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 1);
+    assert_int_equal(entries(), 1);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 2);
+    assert_int_equal(w->phones[0].badge, 2);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_read_during_the_flight_corrects_the_badge_after_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 1);
+    /* The total falls back to what the phone showed before: still it must be told again. */
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    accept_all(w);
+    pass(w, 2100);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 0);
+    assert_int_equal(w->phones[0].alerts, 1);
+    assert_int_equal(entries(), 0);
+}
+
+static void two_accounts_on_one_phone_are_summed_and_never_in_flight_together(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 0);
+    message(w, 0, 0);
+    message(w, 1, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 1);
+    assert_int_equal(any_flying(w)->badge, 2);
+    answer_with(w, any_flying(w), &done);
+    pass(w, 0);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 2);
+    assert_int_equal(w->phones[0].badge, 2);
+}
+
+static void a_device_that_was_there_is_skipped_but_not_for_what_came_later(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->answer = OUTBOX_WAIT;
+    w->again_ms = 5000;
+    message(w, 0, 0);
+    pass(w, 600);
+    pass(w, 3000);
+    message(w, 0, 0);
+    w->answer = OUTBOX_SKIP;
+    pass(w, 2500); /* decided again: skipped for the first, looked at for the second */
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+    assert_int_equal(w->asked, 3);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), -1);
+    assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "as told");
+    /* Its icon is its own affair, until somebody else changes it. */
+    w->answer = OUTBOX_NOW;
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_int_equal(any_flying(w)->badge, 0);
+    accept_all(w);
+}
+
+static void a_retry_backs_off_keeps_its_id_and_survives_in_the_database(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    uint8_t id[16];
+    memcpy(id, any_flying(w)->apns_id, 16);
+    struct push_verdict v = {PUSH_RETRY, 503, "ServiceUnavailable", 0, 30000};
+    answer_with(w, any_flying(w), &v);
+    pass(w, 0);
+    assert_int_equal(db_int("SELECT attempts FROM xs.outbox"), 1);
+    assert_string_equal(db_ask("SELECT reason FROM xs.outbox"), "ServiceUnavailable");
+    pass(w, 29000);
+    assert_int_equal(w->gateway.n, 0);
+    pass(w, 2000);
+    assert_memory_equal(any_flying(w)->apns_id, id, 16);
+    v.retry_after_ms = 0;
+    int64_t least_ms = 0;
+    for (int i = 0; i < 12; i++) { /* from the fourth on it waits in the database */
+        answer_with(w, any_flying(w), &v);
+        pass(w, 0);
+        db_do("UPDATE xs.outbox SET due = now()");
+        while (w->gateway.n == 0) {
+            pass(w, 10000);
+            least_ms += 10000;
+        }
+        assert_memory_equal(any_flying(w)->apns_id, id, 16);
+    }
+    assert_true(least_ms >= 12 * 10000);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), 14);
+}
+
+static void a_message_that_got_too_old_changes_the_badge_only(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    outbox_pause(w->outbox, true);
+    message(w, 0, 0);
+    pass(w, 13 * 3600 * 1000);
+    assert_int_equal(w->gateway.n, 0);
+    outbox_pause(w->outbox, false);
+    pass(w, 0);
+    assert_int_equal(any_flying(w)->priority, 5);
+    assert_int_equal(any_flying(w)->badge, 1);
+    accept_all(w);
+    assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "too old");
+    assert_int_equal(w->phones[0].alerts, 0);
+}
+
+static void a_parked_push_says_why_and_a_new_message_wakes_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    struct push_verdict v = {.reaction = PUSH_PARK, .status = 413};
+    memcpy(v.reason, "Payload\x01TooLarge", 17);
+    answer_with(w, any_flying(w), &v);
+    pass(w, 600000);
+    assert_int_equal(w->gateway.n, 0);
+    assert_string_equal(db_ask("SELECT reason FROM xs.outbox WHERE state = 3"),
+                        "Payload?TooLarge");
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_gone_device_goes_and_one_registered_since_stays(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(0, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 2);
+    struct push_verdict v = {PUSH_DROP_DEVICE, 410, "Unregistered", 0, 0};
+    v.timestamp_ms = w->real_us / 1000 - 7200 * 1000; /* older than the registrations */
+    answer_with(w, any_flying(w), &v);
+    v.timestamp_ms = w->real_us / 1000;
+    answer_with(w, any_flying(w), &v);
+    pass(w, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 1);
+    assert_int_equal(entries(), 1);
+    pass(w, 21000);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_wave_of_rejections_never_deletes_the_fleet(void **state)
+{
+    struct world *w = *state;
+    char sql[512];
+    for (int i = 0; i < 40; i++) {
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO xs.device (device, app, token) VALUES ('%02x%030d', 'chat',"
+                 " '%c%063d')",
+                 0x40 + i, 0, '0' + i, 0);
+        db_do(sql);
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO xs.registration (owner, device, dialect, node, resource,"
+                 " registered_at) VALUES ('01%030d', '%02x%030d', 1, 'n', 'phone',"
+                 " now() - interval '1 hour')",
+                 0, 0x40 + i, 0);
+        db_do(sql);
+    }
+    w->gateway.room = 5;
+    message(w, 0, 0);
+    pass(w, 600);
+    struct push_verdict v = {PUSH_SUSPECT, 400, "BadDeviceToken", 0, 0};
+    for (struct flying *f = any_flying(w); f; f = any_flying(w)) {
+        f->used = false;
+        w->gateway.n--;
+        outbox_verdict(w->outbox, f->ctx, &v);
+        outbox_room(w->outbox, &w->gateway);
+        pass(w, 0);
+    }
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 20);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 20);
+    assert_int_equal(w->alarms, 1);
+    struct outbox_app_status s;
+    outbox_get_app_status(w->outbox, 0, &s);
+    assert_true(s.brake);
+}
+
+static void a_held_device_gets_nothing_until_its_time(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    struct push_verdict v = {PUSH_HOLD_DEVICE, 429, "TooManyRequests", 0, 60000};
+    answer_with(w, any_flying(w), &v);
+    message(w, 0, 1);
+    pass(w, 55000);
+    assert_int_equal(w->gateway.n, 0);
+    pass(w, 6000);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 2);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_stopped_app_waits_and_goes_on_when_there_is_room_again(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    struct push_verdict v = {PUSH_APP_STOPPED, 403, "InvalidProviderToken", 0, 0};
+    struct flying *f = any_flying(w);
+    f->used = false;
+    w->gateway.n = 0;
+    w->gateway.room = 0;
+    outbox_verdict(w->outbox, f->ctx, &v);
+    pass(w, 5000);
+    assert_int_equal(db_int("SELECT state FROM xs.outbox"), 2);
+    w->gateway.room = 10;
+    outbox_room(w->outbox, &w->gateway);
+    db_loop(w->base, quiet, w);
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_worker_that_died_is_succeeded_at_once_with_the_same_ids(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(0, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    uint8_t ids[DEVICES][16];
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (w->gateway.flying[i].used)
+            memcpy(ids[w->gateway.flying[i].device], w->gateway.flying[i].apns_id, 16);
+    message(w, 1, 0);
+    w->crashes++;
+    outbox_free(&w->outbox);
+    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
+    w->gateway.n = 0;
+    open_outbox(w);
+    pass(w, 0);
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 2);
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (w->gateway.flying[i].used)
+            assert_memory_equal(ids[w->gateway.flying[i].device], w->gateway.flying[i].apns_id,
+                                16);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void an_entry_whose_answer_was_lost_is_found_again(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    batch(w, 0, 0, 1, 0, ANSWER_LOST);
+    pass(w, 600);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+    pass(w, 1000);
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void an_outcome_that_comes_before_its_answers_is_heard(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    struct unread_change c = {.peer = 1, .newest_id = 1, .counted = 1, .lowered = true};
+    memcpy(c.owner, w->owners[0], 16);
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    outbox_batch(w->outbox, w->lane, &c, 1);
+    outbox_committed(w->outbox, w->lane, false);
+    w->committed = false;
+    pg_send_plain(w->lane, "ROLLBACK", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    pass(w, 1000);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+}
+
+static void lost_connections_delay_pushes_but_lose_none(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 1);
+    db_end_sessions();
+    answer_with(w, any_flying(w), &done); /* its settling meets a dead connection */
+    db_loop(w->base, all_down, w);
+    db_loop(w->base, all_up, w);
+    pass(w, 2000);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->phones[0].accepted, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 2);
+}
+
+static void more_entries_than_memory_wait_in_the_database(void **state)
+{
+    struct world *w = *state;
+    char sql[512];
+    enroll(0, 0);
+    w->outbox->memory_max = 8;
+    snprintf(sql, sizeof sql, "UPDATE xs.account SET unread = 30 WHERE owner = '01%030d'", 0);
+    db_do(sql);
+    outbox_pause(w->outbox, true);
+    for (int i = 0; i < 30; i++)
+        batch(w, 0, i % PEERS, 1, 0, COMMIT);
+    for (int i = 3; i < 30; i++) {
+        struct unread_change c = {
+            .peer = (uint64_t)i + 1, .counted = 1, .newest_id = 5, .received_us = w->real_us};
+        memcpy(c.owner, w->owners[0], 16);
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)"
+                 " VALUES ('01%030d', %d, 'x@y', 1, 1, 1)",
+                 0, i + 1);
+        db_do(sql);
+        pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+        outbox_batch(w->outbox, w->lane, &c, 1);
+        w->committed = false;
+        pg_send_plain(w->lane, "COMMIT", on_commit, w);
+        pg_sync(w->lane);
+        db_loop(w->base, is_committed, w);
+        outbox_committed(w->outbox, w->lane, true);
+    }
+    assert_int_equal(outbox_set_count(w->outbox->set), 8);
+    assert_int_equal(entries(), 30);
+    outbox_pause(w->outbox, false);
+    for (int i = 0; i < 60 && entries() > 0; i++) {
+        pass(w, 1000);
+        for (struct flying *f = any_flying(w); f; f = any_flying(w)) {
+            f->used = false;
+            w->gateway.n--;
+            w->phones[0].accepted++;
+            outbox_verdict(w->outbox, f->ctx, &done);
+            pass(w, 0);
+        }
+    }
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->phones[0].accepted, 30);
+}
+
+static void old_lines_of_the_log_are_forgotten(void **state)
+{
+    struct world *w = *state;
+    db_do("INSERT INTO xs.push_log SELECT owner, owner, 1, 1, 1, now() - interval '15 days',"
+          " NULL, 200, NULL FROM xs.account");
+    db_do("INSERT INTO xs.push_log SELECT owner, owner, 1, 1, 1, now() - interval '13 days',"
+          " NULL, 200, NULL FROM xs.account");
+    pass(w, 31000);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), OWNERS);
+}
+
+static void a_sign_of_trouble_asks_again_at_once(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->answer = OUTBOX_WAIT;
+    w->again_ms = 20000;
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->asked, 1);
+    w->answer = OUTBOX_NOW;
+    outbox_reconsider(w->outbox, w->owners[1]);
+    pass(w, 0);
+    assert_int_equal(w->asked, 1);
+    outbox_reconsider(w->outbox, w->owners[0]);
+    pass(w, 0);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+}
+
+/* Everything at once, at random: in the end nothing is left, every icon shows the truth, and
+ * every message was pushed after it came, or read, or skipped. */
+
+static unsigned rnd(uint64_t *seed, unsigned n)
+{
+    *seed = *seed * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (unsigned)(*seed >> 33) % n;
+}
+
+static void random_verdict(struct world *w, uint64_t *seed)
+{
+    struct flying *f = any_flying(w);
+    if (!f)
+        return;
+    static const struct push_verdict verdicts[] = {
+        {PUSH_DONE, 200, "", 0, 0},
+        {PUSH_DONE, 200, "", 0, 0},
+        {PUSH_DONE, 200, "", 0, 0},
+        {PUSH_RETRY, 0, "connection lost", 0, 0},
+        {PUSH_RETRY, 503, "ServiceUnavailable", 0, 1000},
+        {PUSH_HOLD_DEVICE, 429, "TooManyRequests", 0, 5000},
+    };
+    answer_with(w, f, &verdicts[rnd(seed, 6)]);
+}
+
+static void crash(struct world *w)
+{
+    w->crashes++;
+    outbox_free(&w->outbox);
+    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
+    w->gateway.n = 0;
+    open_outbox(w);
+}
+
+static void random_step(struct world *w, uint64_t *seed)
+{
+    int owner = (int)rnd(seed, OWNERS);
+    int peer = (int)rnd(seed, PEERS);
+    w->step++;
+    switch (rnd(seed, 16)) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+        batch(w, owner, peer, 1 + (int)rnd(seed, 3), 0,
+              (enum fate)(rnd(seed, 8) == 0 ? 1 + rnd(seed, 2) : 0));
+        break;
+    case 5:
+    case 6:
+        read_all(w, owner, peer);
+        break;
+    case 7:
+        if (unread(owner, peer) > 0)
+            batch(w, owner, peer, 0, 1, COMMIT);
+        break;
+    case 8:
+    case 9:
+    case 10:
+    case 11:
+        random_verdict(w, seed);
+        break;
+    case 12:
+        w->answer = (enum outbox_answer[]){OUTBOX_NOW, OUTBOX_WAIT, OUTBOX_SKIP}[rnd(seed, 3)];
+        w->again_ms = 1000;
+        break;
+    case 13:
+        if (rnd(seed, 4) == 0) {
+            crash(w);
+        } else if (rnd(seed, 8) == 0) {
+            db_end_sessions();
+            db_loop(w->base, all_down, w);
+            db_loop(w->base, all_up, w);
+        }
+        break;
+    default:
+        pass(w, rnd(seed, 3000));
+        break;
+    }
+    if (rnd(seed, 3) != 0)
+        pass(w, 0);
+}
+
+static void check_end(struct world *w, uint64_t seed)
+{
+    char sql[256];
+    if (entries() != 0)
+        fail_msg("seed %llu: %lld entries left", (unsigned long long)seed, entries());
+    for (int d = 0; d < DEVICES; d++) {
+        snprintf(sql, sizeof sql, "SELECT badge FROM xs.device_badge('%02x%030d')", d, 0);
+        int total = (int)db_int(sql);
+        snprintf(sql, sizeof sql,
+                 "SELECT badge_sent FROM xs.device WHERE device = '%02x%030d'", d, 0);
+        int sent = (int)db_int(sql);
+        if (sent != -1 && (sent != total || w->phones[d].badge != total))
+            fail_msg("seed %llu device %d: unread %d, badge %d, phone %d",
+                     (unsigned long long)seed, d, total, sent, w->phones[d].badge);
+    }
+    for (int o = 0; o < OWNERS; o++)
+        for (int p = 0; p < PEERS; p++)
+            for (int d = 0; d < DEVICES; d++) {
+                snprintf(sql, sizeof sql,
+                         "SELECT count(*) FROM xs.registration WHERE owner = '%02x%030d'"
+                         " AND device = '%02x%030d'",
+                         o + 1, 0, d, 0);
+                if (db_int(sql) && unread(o, p) > 0 &&
+                    w->settled_at[o][p][d] < w->message_at[o][p])
+                    fail_msg("seed %llu: a message of owner %d, peer %d never reached %d",
+                             (unsigned long long)seed, o, p, d);
+            }
+}
+
+static void run_property(struct world *w, uint64_t seed)
+{
+    uint64_t state = seed;
+    enroll(0, 0);
+    enroll(0, 1);
+    enroll(1, 1);
+    enroll(1, 2);
+    enroll(2, 3);
+    enroll(2, 1);
+    for (int i = 0; i < 150; i++)
+        random_step(w, &state);
+    w->answer = OUTBOX_NOW;
+    for (int i = 0; i < 100 && (entries() > 0 || w->gateway.n > 0); i++) {
+        pass(w, 31000);
+        accept_all(w);
+        db_do("UPDATE xs.outbox SET due = now() WHERE state = 2");
+    }
+    check_end(w, seed);
+}
+
+static void whatever_happens_every_due_push_is_answered_and_every_icon_is_right(void **state)
+{
+    const char *from = getenv("SIDECAR_TEST_SEED");
+    uint64_t seed = from ? strtoull(from, NULL, 10) : 1;
+    const char *many = getenv("SIDECAR_TEST_ROUNDS");
+    for (int n = many ? atoi(many) : 3; n > 0; n--, seed++) {
+        run_property(*state, seed);
+        if (n > 1) {
+            stop(state);
+            start(state);
+        }
+    }
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(a_message_becomes_one_push_with_the_badge_of_that_moment),
+        CASE(nobody_registered_means_no_entry),
+        CASE(a_transaction_that_is_rolled_back_pushes_nothing),
+        CASE(what_is_read_within_settle_is_not_pushed),
+        CASE(muted_conversations_are_neither_pushed_nor_counted),
+        CASE(a_read_sends_one_silent_badge_two_seconds_later),
+        CASE(a_message_during_the_flight_is_pushed_after_it),
+        CASE(a_read_during_the_flight_corrects_the_badge_after_it),
+        CASE(two_accounts_on_one_phone_are_summed_and_never_in_flight_together),
+        CASE(a_device_that_was_there_is_skipped_but_not_for_what_came_later),
+        CASE(a_retry_backs_off_keeps_its_id_and_survives_in_the_database),
+        CASE(a_message_that_got_too_old_changes_the_badge_only),
+        CASE(a_parked_push_says_why_and_a_new_message_wakes_it),
+        CASE(a_gone_device_goes_and_one_registered_since_stays),
+        CASE(a_wave_of_rejections_never_deletes_the_fleet),
+        CASE(a_held_device_gets_nothing_until_its_time),
+        CASE(a_stopped_app_waits_and_goes_on_when_there_is_room_again),
+        CASE(a_worker_that_died_is_succeeded_at_once_with_the_same_ids),
+        CASE(an_entry_whose_answer_was_lost_is_found_again),
+        CASE(an_outcome_that_comes_before_its_answers_is_heard),
+        CASE(lost_connections_delay_pushes_but_lose_none),
+        CASE(more_entries_than_memory_wait_in_the_database),
+        CASE(old_lines_of_the_log_are_forgotten),
+        CASE(a_sign_of_trouble_asks_again_at_once),
+        CASE(whatever_happens_every_due_push_is_answered_and_every_icon_is_right),
+    };
+    return cmocka_run_group_tests(tests, db_open, db_close);
+}

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/payload.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/utf8.h"
+
+static cJSON *built;
+
+/* Builds, checks what holds for every payload, and parses it back. */
+static const cJSON *build(const struct payload_alert_opts *o, size_t *len_out)
+{
+    struct buf b;
+    buf_init(&b, PAYLOAD_MAX);
+    payload_alert(&b, o);
+    assert_false(buf_failed(&b));
+    assert_true(buf_len(&b) <= PAYLOAD_MAX);
+    assert_false(payload_is_badge(buf_data(&b), buf_len(&b)));
+    for (size_t i = 0; i < buf_len(&b);) {
+        size_t n = utf8_char((const char *)buf_data(&b) + i, buf_len(&b) - i);
+        assert_true(n > 0);
+        assert_true(buf_data(&b)[i] >= 0x20);
+        i += n;
+    }
+    cJSON_Delete(built);
+    built = cJSON_ParseWithLength((const char *)buf_data(&b), buf_len(&b));
+    assert_non_null(built);
+    if (len_out)
+        *len_out = buf_len(&b);
+    buf_deinit(&b);
+    return cJSON_GetObjectItem(built, "aps");
+}
+
+static const char *text_of(const cJSON *object, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItem(object, name);
+    return cJSON_IsString(item) ? item->valuestring : NULL;
+}
+
+static int forget(void **state)
+{
+    (void)state;
+    cJSON_Delete(built);
+    built = NULL;
+    return 0;
+}
+
+static const struct payload_alert_opts full = {
+    .content = PUSH_CONTENT_BODY,
+    .sender = "romeo@example.org",
+    .body = "Art thou not Romeo?",
+    .badge = 7,
+    .sound = "default",
+    .thread = "9f86d081884c7d65",
+};
+
+static void an_alert_has_all_its_keys(void **state)
+{
+    (void)state;
+    const cJSON *aps = build(&full, NULL);
+    const cJSON *alert = cJSON_GetObjectItem(aps, "alert");
+    assert_string_equal(text_of(alert, "title"), "romeo@example.org");
+    assert_string_equal(text_of(alert, "body"), "Art thou not Romeo?");
+    assert_int_equal(cJSON_GetObjectItem(aps, "badge")->valueint, 7);
+    assert_string_equal(text_of(aps, "sound"), "default");
+    assert_string_equal(text_of(aps, "thread-id"), "9f86d081884c7d65");
+    assert_int_equal(cJSON_GetObjectItem(aps, "mutable-content")->valueint, 1);
+    assert_string_equal(text_of(built, "conversation"), "9f86d081884c7d65");
+    assert_int_equal(cJSON_GetArraySize(aps), 5);
+    assert_int_equal(cJSON_GetArraySize(built), 2);
+}
+
+static void content_decides_what_is_shown(void **state)
+{
+    (void)state;
+    static const struct {
+        enum push_content content;
+        bool encrypted;
+        const char *body;
+        unsigned badge;
+        const char *title, *shown;
+    } cases[] = {
+        {PUSH_CONTENT_NONE, false, "secret", 3, NULL, "New message"},
+        {PUSH_CONTENT_NONE, true, "secret", 3, NULL, "New message"},
+        {PUSH_CONTENT_COUNT, false, "secret", 3, NULL, "3 unread messages"},
+        {PUSH_CONTENT_COUNT, false, "secret", 1, NULL, "1 unread message"},
+        {PUSH_CONTENT_SENDER, false, "secret", 3, "romeo@example.org", "New message"},
+        {PUSH_CONTENT_BODY, false, "hello", 3, "romeo@example.org", "hello"},
+        {PUSH_CONTENT_BODY, true, "hello", 3, "romeo@example.org", "Encrypted message"},
+        {PUSH_CONTENT_BODY, false, NULL, 3, "romeo@example.org", "New message"},
+        {PUSH_CONTENT_BODY, false, "", 3, "romeo@example.org", "New message"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct payload_alert_opts o = full;
+        o.content = cases[i].content;
+        o.encrypted = cases[i].encrypted;
+        o.body = cases[i].body;
+        o.badge = cases[i].badge;
+        const cJSON *alert = cJSON_GetObjectItem(build(&o, NULL), "alert");
+        assert_string_equal(text_of(alert, "body"), cases[i].shown);
+        if (cases[i].title)
+            assert_string_equal(text_of(alert, "title"), cases[i].title);
+        else
+            assert_null(cJSON_GetObjectItem(alert, "title"));
+    }
+}
+
+static void what_is_missing_is_left_out(void **state)
+{
+    (void)state;
+    struct payload_alert_opts o = {.content = PUSH_CONTENT_BODY, .body = "x", .sound = ""};
+    const cJSON *aps = build(&o, NULL);
+    assert_null(cJSON_GetObjectItem(aps, "sound"));
+    assert_null(cJSON_GetObjectItem(aps, "thread-id"));
+    assert_null(cJSON_GetObjectItem(built, "conversation"));
+    assert_null(cJSON_GetObjectItem(cJSON_GetObjectItem(aps, "alert"), "title"));
+    assert_int_equal(cJSON_GetObjectItem(aps, "badge")->valueint, 0);
+}
+
+static void every_byte_below_128_comes_back_as_it_was(void **state)
+{
+    (void)state;
+    char all[128];
+    for (int i = 1; i < 128; i++)
+        all[i - 1] = (char)i;
+    all[127] = '\0';
+    struct payload_alert_opts o = full;
+    o.body = o.sender = o.sound = o.thread = all;
+    const cJSON *aps = build(&o, NULL);
+    const cJSON *alert = cJSON_GetObjectItem(aps, "alert");
+    assert_string_equal(text_of(alert, "body"), all);
+    assert_string_equal(text_of(alert, "title"), all);
+}
+
+static void broken_utf8_becomes_a_replacement_character(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *in, *out;
+    } cases[] = {
+        {"a\xFFz", "a\xEF\xBF\xBDz"},
+        {"\xC3", "\xEF\xBF\xBD"},
+        {"\xE2\x82", "\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"},
+        {"gr\xC3\xBC\xC3\x9F \xF0\x9F\x98\x80", "gr\xC3\xBC\xC3\x9F \xF0\x9F\x98\x80"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct payload_alert_opts o = full;
+        o.body = cases[i].in;
+        const cJSON *aps = build(&o, NULL);
+        assert_string_equal(text_of(cJSON_GetObjectItem(aps, "alert"), "body"), cases[i].out);
+    }
+}
+
+/* Texts of one repeated piece around the limit: each must fit, use the room it has, and end
+ * with the ellipsis after whole pieces when it was cut. */
+static void check_truncation(const char *piece)
+{
+    size_t piece_len = strlen(piece);
+    char *text = calloc(6000 + piece_len, 1);
+    assert_non_null(text);
+    for (size_t n = 0; n * piece_len < 6000; n++) {
+        memcpy(text + n * piece_len, piece, piece_len);
+        if (n * piece_len < 300 || (n * piece_len > 900 && n * piece_len < 3700 && n % 97 != 0))
+            continue;
+        struct payload_alert_opts o = full;
+        size_t len;
+        o.body = text;
+        const char *body = text_of(cJSON_GetObjectItem(build(&o, &len), "alert"), "body");
+        size_t body_len = strlen(body);
+        if (strcmp(body, text) == 0)
+            continue;
+        assert_true(len > PAYLOAD_MAX - 12);
+        assert_true(body_len > 3);
+        assert_string_equal(body + body_len - 3, "\xE2\x80\xA6");
+        assert_int_equal((body_len - 3) % piece_len, 0);
+        assert_memory_equal(body, text, body_len - 3);
+    }
+    free(text);
+}
+
+static void a_long_text_is_cut_between_characters(void **state)
+{
+    (void)state;
+    check_truncation("x");
+    check_truncation("\xC3\xBC");
+    check_truncation("\xE2\x82\xAC");
+    check_truncation("\xF0\x9F\x98\x80");
+    check_truncation("\"");
+    check_truncation("\x01");
+}
+
+static void a_text_that_just_fits_is_not_cut(void **state)
+{
+    (void)state;
+    char *text = calloc(PAYLOAD_MAX + 1, 1);
+    assert_non_null(text);
+    struct payload_alert_opts o = full;
+    o.body = text;
+    text[0] = 'x';
+    size_t len;
+    (void)build(&o, &len);
+    size_t room = PAYLOAD_MAX - len + 1;
+    memset(text, 'x', room);
+    const char *body = text_of(cJSON_GetObjectItem(build(&o, &len), "alert"), "body");
+    assert_int_equal(len, PAYLOAD_MAX);
+    assert_string_equal(body, text);
+    text[room] = 'x';
+    body = text_of(cJSON_GetObjectItem(build(&o, &len), "alert"), "body");
+    assert_int_equal(strlen(body), room);
+    assert_string_equal(body + room - 3, "\xE2\x80\xA6");
+    free(text);
+}
+
+static void everything_too_long_at_once_still_fits(void **state)
+{
+    (void)state;
+    char *text = malloc(20001);
+    assert_non_null(text);
+    memset(text, 1, 20000);
+    text[20000] = '\0';
+    struct payload_alert_opts o = {.content = PUSH_CONTENT_BODY,
+                                   .sender = text,
+                                   .body = text,
+                                   .badge = 4294967295u,
+                                   .sound = text,
+                                   .thread = text};
+    size_t len;
+    const cJSON *aps = build(&o, &len);
+    assert_true(strlen(text_of(cJSON_GetObjectItem(aps, "alert"), "body")) > 400);
+    free(text);
+}
+
+static void a_badge_is_all_there_is(void **state)
+{
+    (void)state;
+    static const unsigned badges[] = {0, 1, 99, 4294967295u};
+    static const char *const texts[] = {"{\"aps\":{\"badge\":0}}", "{\"aps\":{\"badge\":1}}",
+                                        "{\"aps\":{\"badge\":99}}",
+                                        "{\"aps\":{\"badge\":4294967295}}"};
+    for (size_t i = 0; i < 4; i++) {
+        struct buf b;
+        buf_init(&b, PAYLOAD_MAX);
+        payload_badge(&b, badges[i]);
+        assert_string_equal(buf_cstr(&b), texts[i]);
+        assert_true(payload_is_badge(buf_data(&b), buf_len(&b)));
+        buf_deinit(&b);
+    }
+}
+
+static void only_a_badge_is_taken_for_one(void **state)
+{
+    (void)state;
+    static const char *const others[] = {
+        "", "{}", "{\"aps\":{\"badge\":", "{\"aps\":{\"badge\":}", "{\"aps\":{\"badge\":1}",
+        "{\"aps\":{\"badge\":1,\"sound\":\"x\"}}", "{\"aps\":{\"badge\":1}} "};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        assert_false(payload_is_badge((const uint8_t *)others[i], strlen(others[i])));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(an_alert_has_all_its_keys, forget),
+        cmocka_unit_test_teardown(content_decides_what_is_shown, forget),
+        cmocka_unit_test_teardown(what_is_missing_is_left_out, forget),
+        cmocka_unit_test_teardown(every_byte_below_128_comes_back_as_it_was, forget),
+        cmocka_unit_test_teardown(broken_utf8_becomes_a_replacement_character, forget),
+        cmocka_unit_test_teardown(a_long_text_is_cut_between_characters, forget),
+        cmocka_unit_test_teardown(a_text_that_just_fits_is_not_cut, forget),
+        cmocka_unit_test_teardown(everything_too_long_at_once_still_fits, forget),
+        cmocka_unit_test(a_badge_is_all_there_is),
+        cmocka_unit_test(only_a_badge_is_taken_for_one),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

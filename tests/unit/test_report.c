@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "sidecar/report.h"
+
+#define NOW (INT64_C(1800000000) * 1000000)
+
+static struct report report;
+
+static struct report *healthy(void)
+{
+    report = (struct report){.component = "sidecar.example.org",
+                             .now_us = NOW,
+                             .worker_pid = 42,
+                             .worker_starts = 3,
+                             .worker_answers = true,
+                             .links_n = 1,
+                             .apps_n = 1};
+    report.links[0] = (struct report_link){.host = "127.0.0.1",
+                                           .port = 5347,
+                                           .state = "up",
+                                           .since_us = NOW - 65 * INT64_C(1000000),
+                                           .behind_bytes = 17,
+                                           .spool_bytes = 3 << 20,
+                                           .spool_max = UINT64_C(4) << 30,
+                                           .known = true,
+                                           .messages_granted = true};
+    report.relay = (struct relay_status){.database_up = true,
+                                         .schema = SCHEMA_GOOD,
+                                         .advice = "",
+                                         .archive_ready = true,
+                                         .outbox_ready = true};
+    report.relay.ingest.up = true;
+    report.relay.ingest.rows = 1000;
+    report.relay.outbox.stored = 5;
+    report.relay.outbox.oldest_us = NOW - 9 * INT64_C(1000000);
+    report.apps[0].id = "org.example.chat";
+    report.apps[0].gateway.state = GATEWAY_UP;
+    report.apps[0].gateway.accepted = 77;
+    return &report;
+}
+
+static void a_service_is_ready_when_messages_flow(void **state)
+{
+    (void)state;
+    const char *why;
+    assert_true(report_ready(healthy(), &why));
+    assert_string_equal(why, "");
+    struct report *r = healthy();
+    r->links[0].state = "backoff";
+    assert_false(report_ready(r, &why));
+    assert_string_equal(why, "a link to the XMPP server is not up");
+    r = healthy();
+    r->relay.ingest.up = false;
+    assert_false(report_ready(r, &why));
+    r = healthy();
+    r->relay.ingest.up = false;
+    r->relay.advice = "run migrate";
+    assert_false(report_ready(r, &why));
+    assert_string_equal(why, "run migrate");
+    r = healthy();
+    r->worker_answers = false;
+    assert_false(report_ready(r, NULL));
+}
+
+static double number_at(const cJSON *o, const char *a, const char *b)
+{
+    const cJSON *inner = cJSON_GetObjectItem(o, a);
+    if (cJSON_IsArray(inner))
+        inner = cJSON_GetArrayItem(inner, 0);
+    const cJSON *n = cJSON_GetObjectItem(inner, b);
+    assert_true(cJSON_IsNumber(n));
+    return n->valuedouble;
+}
+
+static void json_has_every_part(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    report_json(healthy(), &b);
+    cJSON *o = cJSON_Parse(buf_cstr(&b));
+    assert_non_null(o);
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(o, "ready")));
+    assert_true(number_at(o, "links", "up_s") == 65);
+    assert_true(number_at(o, "spools", "behind_bytes") == 17);
+    assert_true(number_at(o, "worker", "starts") == 3);
+    assert_true(number_at(o, "archive", "rows") == 1000);
+    assert_true(number_at(o, "outbox", "depth") == 5);
+    assert_true(number_at(o, "outbox", "oldest_s") == 9);
+    assert_true(number_at(o, "apps", "accepted") == 77);
+    cJSON_Delete(o);
+    buf_deinit(&b);
+}
+
+static void without_a_worker_the_link_is_still_told(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    struct report *r = healthy();
+    r->worker_answers = false;
+    r->links[0].known = false;
+    report_text(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "127.0.0.1:5347  up for 65 s"));
+    assert_non_null(strstr(buf_cstr(&b), "DOES NOT ANSWER"));
+    assert_null(strstr(buf_cstr(&b), "outbox"));
+    buf_reset(&b);
+    report_json(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "\"answers\":false"));
+    assert_null(strstr(buf_cstr(&b), "outbox"));
+    buf_deinit(&b);
+}
+
+static void text_names_what_a_person_looks_for(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"17 bytes behind", "3 of 4096 MiB", "database   up",
+                                        "1000 rows stored", "depth 5, oldest 9 s",
+                                        "org.example.chat", "77 accepted"};
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    report_text(healthy(), &b);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (!strstr(buf_cstr(&b), words[i]))
+            fail_msg("no \"%s\" in:\n%s", words[i], buf_cstr(&b));
+    }
+    buf_deinit(&b);
+}
+
+static void every_metric_has_help_and_type(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    report_metrics(healthy(), &b);
+    unsigned values = 0;
+    char *save, *text = (char *)(uintptr_t)buf_cstr(&b);
+    char declared[128] = "";
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        char name[128];
+        if (sscanf(line, "# TYPE %127s", name) == 1) {
+            strcpy(declared, name);
+        } else if (line[0] != '#') {
+            size_t len = strcspn(line, " {");
+            assert_true(len == strlen(declared) && strncmp(line, declared, len) == 0);
+            values++;
+        }
+    }
+    assert_true(values >= 15);
+    buf_deinit(&b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_service_is_ready_when_messages_flow),
+        cmocka_unit_test(json_has_every_part),
+        cmocka_unit_test(without_a_worker_the_link_is_still_told),
+        cmocka_unit_test(text_names_what_a_person_looks_for),
+        cmocka_unit_test(every_metric_has_help_and_type),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/rows.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "archive/ident.h"
+#include "archive/opts.h"
+#include "base/xml_parse.h"
+
+#define NOW INT64_C(1772586123000000)
+
+static struct ident *ident;
+static struct rows *rows;
+static struct archive_opts opts = {.own_message_reads = true, .search = true};
+
+static int make(void **state)
+{
+    (void)state;
+    struct ident_keys keys = {.owner = {1}, .hash = {2}, .archive = {3}, .lanes = 8};
+    ident = ident_new(&keys);
+    rows = rows_new(ident, &opts);
+    return 0;
+}
+
+static int destroy(void **state)
+{
+    (void)state;
+    rows_free(&rows);
+    ident_free(&ident);
+    return 0;
+}
+
+static struct stanza *parse(const char *inside, const char *attrs)
+{
+    char text[8192];
+    struct err e = {0};
+    snprintf(text, sizeof text, "<message xmlns='jabber:client'%s>%s</message>", attrs, inside);
+    struct stanza *s = xml_parse_element(text, strlen(text), &e);
+    if (!s)
+        fail_msg("%s: %s", text, e.text);
+    return s;
+}
+
+static struct event event_of(const struct stanza *s)
+{
+    return (struct event){.kind = EVENT_MESSAGE,
+                          .from = "li@chat.example",
+                          .from_resource = "phone",
+                          .to = "mei@chat.example",
+                          .to_resource = "",
+                          .from_local = true,
+                          .to_local = true,
+                          .id = stanza_get(s, "id"),
+                          .received_us = NOW,
+                          .stanza = s};
+}
+
+struct rule {
+    const char *attrs;
+    const char *inside;
+    bool store;
+    bool counts;
+};
+
+#define BODY "<body>hello</body>"
+#define STORE "<store xmlns='urn:xmpp:hints'/>"
+#define NO_STORE "<no-store xmlns='urn:xmpp:hints'/>"
+#define OMEMO "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/>"
+
+static void what_is_archived_and_what_counts(void **state)
+{
+    (void)state;
+    static const struct rule rules[] = {
+        {" type='chat'", BODY, true, true},
+        {"", BODY, true, true},
+        {" type='normal'", BODY, true, true},
+        {" type='strange'", BODY, true, true},
+        {" type='headline'", BODY, false, false},
+        {" type='headline'", BODY STORE, true, false},
+        {" type='error'", BODY STORE, false, false},
+        {" type='groupchat'", BODY STORE, false, false},
+        {" type='chat'", "<body/>", true, false},
+        {" type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>", false, false},
+        {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>", false, false},
+        {" type='chat'", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", false, false},
+        {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>" STORE, true, false},
+        {" type='chat'", BODY "<received xmlns='urn:xmpp:receipts' id='1'/>", true, true},
+        {" type='chat'", BODY NO_STORE, false, false},
+        {" type='chat'", BODY "<no-permanent-store xmlns='urn:xmpp:hints'/>", false, false},
+        {" type='chat'", BODY NO_STORE STORE, false, false},
+        {" type='chat'", BODY "<no-copy xmlns='urn:xmpp:hints'/>", true, true},
+        {" type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", true, false},
+        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>" STORE, true, false},
+        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", false, false},
+        {" type='chat'", "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>", true, false},
+        {" type='chat'", BODY "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>" NO_STORE,
+         true, false},
+        {" type='chat'",
+         "<apply-to xmlns='urn:xmpp:fasten:0' id='1'>"
+         "<retract xmlns='urn:xmpp:message-retract:0'/></apply-to>",
+         true, false},
+        {" type='chat'", OMEMO "<payload>x</payload></encrypted>" STORE, true, true},
+        {" type='chat'", OMEMO "<payload>x</payload></encrypted>", true, true},
+        {" type='chat'", OMEMO "</encrypted>" STORE, true, false},
+        {" type='chat'", OMEMO "</encrypted>", false, false},
+        {" type='chat'", "<encrypted xmlns='urn:xmpp:omemo:2'><payload/></encrypted>", true, true},
+        {" type='chat'", "<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>", true, true},
+        {" type='chat'", "<x xmlns='jabber:x:encrypted'>x</x>", true, true},
+        {" type='chat'", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" STORE, true, false},
+        /* What a sender can write takes nothing away. */
+        {" type='chat'", BODY "<result xmlns='urn:xmpp:mam:2'/>", true, true},
+        {" type='chat'", BODY "<delay xmlns='urn:xmpp:delay' stamp='x'/>", true, true},
+        {" type='chat'", BODY "<received xmlns='urn:xmpp:carbons:2'/>", true, true},
+        {" type='chat'", BODY "<event xmlns='http://jabber.org/protocol/pubsub#event'/>", true,
+         true},
+        {" type='chat'", "<subject>only</subject>", false, false},
+    };
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        struct stanza *s = parse(rules[i].inside, rules[i].attrs);
+        struct content c;
+        rows_classify(s, &c);
+        if (c.store != rules[i].store || c.counts != rules[i].counts)
+            fail_msg("%s %s: store %d counts %d", rules[i].attrs, rules[i].inside, c.store,
+                     c.counts);
+        stanza_free(&s);
+    }
+}
+
+static void a_message_between_two_of_us_is_a_row_for_each(void **state)
+{
+    (void)state;
+    struct stanza *s = parse(BODY, " type='chat' id='a1' from='li@chat.example/phone'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    assert_int_equal(rows_from_event(rows, &ev, w), 2);
+    assert_string_equal(w[0].owner_jid, "li@chat.example");
+    assert_string_equal(w[0].peer_jid, "mei@chat.example");
+    assert_int_equal(w[0].flags, ROW_OUTGOING);
+    assert_true(w[0].reads);
+    assert_true(w[0].own);
+    assert_string_equal(w[1].owner_jid, "mei@chat.example");
+    assert_int_equal(w[1].flags, ROW_COUNTED);
+    assert_false(w[1].reads);
+    assert_false(w[1].own);
+    assert_true(w[0].content == w[1].content);
+    assert_string_equal(w[1].body, "hello");
+    assert_int_equal(w[1].low, ident_id_from_us(NOW - 3600000000));
+    static const char want[] = "<message xmlns=\"jabber:client\" type=\"chat\" id=\"a1\" "
+                               "from=\"li@chat.example/phone\"><body>hello</body></message>";
+    assert_int_equal(w[1].stanza_len, sizeof want - 1);
+    assert_memory_equal(w[1].stanza, want, sizeof want - 1);
+    ev.to_local = false;
+    assert_int_equal(rows_from_event(rows, &ev, w), 1);
+    ev.from_local = false;
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    ev.to_local = true;
+    ev.to = "chat.example"; /* the server itself owns nothing */
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    stanza_free(&s);
+}
+
+static void a_note_to_self_is_one_row_that_does_not_count(void **state)
+{
+    (void)state;
+    struct stanza *s = parse(BODY, " type='chat' id='a1'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    ev.to = ev.from;
+    assert_int_equal(rows_from_event(rows, &ev, w), 1);
+    assert_int_equal(w[0].flags, ROW_OUTGOING);
+    assert_false(w[0].reads);
+    stanza_free(&s);
+}
+
+static void content_of(const char *inside, const char *attrs, struct write *out)
+{
+    struct stanza *s = parse(inside, attrs);
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    assert_int_equal(rows_from_event(rows, &ev, w), 2);
+    *out = w[1];
+    stanza_free(&s);
+}
+
+static void identity_ignores_what_servers_add_and_nothing_else(void **state)
+{
+    (void)state;
+    struct write plain, other;
+    content_of(BODY, " type='chat' id='a1'", &plain);
+    content_of("<archived xmlns='urn:xmpp:mam:tmp' by='x' id='1'/>" BODY
+               "<stanza-id xmlns='urn:xmpp:sid:0' by='x' id='1'/>"
+               "<delay xmlns='urn:xmpp:delay' stamp='x'/><x xmlns='jabber:x:delay'/>",
+               " type='chat' id='a1' xml:lang='en'", &other);
+    assert_true(plain.content == other.content && plain.ref == other.ref);
+    content_of("<body>hello </body>", " type='chat' id='a1'", &other);
+    assert_true(plain.content != other.content && plain.ref == other.ref);
+    content_of(BODY "<origin-id xmlns='urn:xmpp:sid:0' id='1'/>", " type='chat' id='a1'", &other);
+    assert_true(plain.content != other.content);
+    content_of(BODY, " id='a1'", &other);
+    assert_true(plain.content != other.content);
+    content_of(BODY, " type='chat' id='a2'", &other);
+    assert_true(plain.content == other.content && plain.ref != other.ref);
+}
+
+static void without_an_id_the_content_stands_for_it(void **state)
+{
+    (void)state;
+    struct write a, b;
+    content_of(BODY, " type='chat'", &a);
+    content_of(BODY, " type='chat'", &b);
+    assert_true(a.ref == b.ref);
+    assert_int_equal(a.low, ident_id_from_us(NOW - 3000000));
+    content_of("<body>other</body>", " type='chat'", &b);
+    assert_true(a.ref != b.ref);
+    content_of(BODY, " type='chat' id=''", &b);
+    assert_true(a.ref == b.ref);
+}
+
+static void a_delayed_copy_looks_back_to_its_stamp(void **state)
+{
+    (void)state;
+    struct stanza *s = parse(BODY, " type='chat' id='a1'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    int64_t day = 86400000000;
+    ev.delayed_us = NOW - 2 * day;
+    assert_int_equal(rows_from_event(rows, &ev, w), 2);
+    assert_int_equal(w[1].low, ident_id_from_us(NOW - 2 * day - 600000000));
+    assert_int_equal(w[1].high, INT64_MAX);
+    assert_true(w[1].flags & ROW_LATE);
+    assert_false(w[0].reads);
+    ev.delayed_us = NOW - 60 * day;
+    rows_from_event(rows, &ev, w);
+    assert_int_equal(w[1].low, ident_id_from_us(NOW - 30 * day));
+    ev.delayed_us = NOW + day; /* a clock that is ahead of ours */
+    rows_from_event(rows, &ev, w);
+    assert_int_equal(w[1].low, ident_id_from_us(NOW - 3600000000));
+    stanza_free(&s);
+    s = parse(BODY, " type='chat'");
+    ev = event_of(s);
+    ev.delayed_us = NOW - day;
+    rows_from_event(rows, &ev, w);
+    assert_int_equal(w[1].low, ident_id_from_us(NOW - day - 3000000));
+    assert_int_equal(w[1].high, ident_id_from_us(NOW - day + 3000000));
+    stanza_free(&s);
+}
+
+static void a_forged_stanza_id_of_the_owner_is_gone_and_others_stay(void **state)
+{
+    (void)state;
+    struct stanza *s = parse("<stanza-id xmlns='urn:xmpp:sid:0' by='MEI@chat.example/x' id='f1'/>" BODY
+                             "<stanza-id xmlns='urn:xmpp:sid:0' by='room.example' id='o1'/>"
+                             "<stanza-id xmlns='urn:xmpp:sid:0' by='li@chat.example' id='f2'/>",
+                             " type='chat' id='a1'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    assert_int_equal(rows_from_event(rows, &ev, w), 2);
+    for (int i = 0; i < 2; i++) {
+        char text[2048];
+        snprintf(text, sizeof text, "%.*s", (int)w[i].stanza_len, (const char *)w[i].stanza);
+        assert_non_null(strstr(text, "o1"));
+        assert_true((strstr(text, "f1") != NULL) == (i == 0));
+        assert_true((strstr(text, "f2") != NULL) == (i == 1));
+        assert_non_null(strstr(text, "<body>hello</body>"));
+    }
+    stanza_free(&s);
+}
+
+static void a_retraction_is_kept_and_means_the_same_senders_row(void **state)
+{
+    (void)state;
+    struct write original;
+    content_of(BODY, " type='chat' id='a1'", &original);
+    struct stanza *s = parse("<retract xmlns='urn:xmpp:message-retract:1' id='a1'/>",
+                             " type='chat' id='a2'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    assert_int_equal(rows_from_event(rows, &ev, w), 4);
+    assert_int_equal(w[0].kind, WRITE_ROW);
+    assert_int_equal(w[1].kind, WRITE_RETRACT);
+    assert_int_equal(w[3].kind, WRITE_RETRACT);
+    assert_true(w[3].ref == original.ref);
+    assert_memory_equal(w[3].owner, original.owner, OWNER_BYTES);
+    /* The other side cannot take it back. */
+    ev.from = "mei@chat.example";
+    ev.to = "li@chat.example";
+    assert_int_equal(rows_from_event(rows, &ev, w), 4);
+    assert_true(w[1].ref != original.ref);
+    stanza_free(&s);
+}
+
+static void markers_and_bounces_mean_incoming_rows(void **state)
+{
+    (void)state;
+    struct write original;
+    content_of(BODY, " type='chat' id='a1'", &original);
+    struct stanza *s = parse("", "");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    ev.kind = EVENT_MARKER;
+    ev.ref = "a1";
+    ev.from = "mei@chat.example";
+    ev.to = "li@chat.example";
+    assert_int_equal(rows_from_event(rows, &ev, w), 2);
+    assert_int_equal(w[0].kind, WRITE_MARK);
+    assert_true(w[0].ref == original.ref && w[0].peer == original.peer);
+    assert_int_equal(w[1].kind, WRITE_PEER_MARK);
+    ev.kind = EVENT_BOUNCE;
+    assert_int_equal(rows_from_event(rows, &ev, w), 1);
+    assert_int_equal(w[0].kind, WRITE_BOUNCE);
+    assert_true(w[0].ref == original.ref);
+    assert_memory_equal(w[0].owner, original.owner, OWNER_BYTES);
+    ev.ref = NULL;
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    stanza_free(&s);
+}
+
+static void own_messages_read_only_when_the_setting_says_so(void **state)
+{
+    (void)state;
+    struct stanza *s = parse(BODY, " type='chat' id='a1'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    opts.own_message_reads = false;
+    rows_from_event(rows, &ev, w);
+    assert_false(w[0].reads);
+    opts.own_message_reads = true;
+    stanza_free(&s);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_is_archived_and_what_counts),
+        cmocka_unit_test(a_message_between_two_of_us_is_a_row_for_each),
+        cmocka_unit_test(a_note_to_self_is_one_row_that_does_not_count),
+        cmocka_unit_test(identity_ignores_what_servers_add_and_nothing_else),
+        cmocka_unit_test(without_an_id_the_content_stands_for_it),
+        cmocka_unit_test(a_delayed_copy_looks_back_to_its_stamp),
+        cmocka_unit_test(a_forged_stanza_id_of_the_owner_is_gone_and_others_stay),
+        cmocka_unit_test(a_retraction_is_kept_and_means_the_same_senders_row),
+        cmocka_unit_test(markers_and_bounces_mean_incoming_rows),
+        cmocka_unit_test(own_messages_read_only_when_the_setting_says_so),
+    };
+    return cmocka_run_group_tests(tests, make, destroy);
+}

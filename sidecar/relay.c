@@ -36,7 +36,7 @@ struct relay {
     struct mam *mam;
     struct devices *devices;
     struct outbox *outbox;
-    struct partitions *partitions;
+    struct partition *partition;
     struct commands *commands;
     struct gateway **gateways; /* of push.apps */
     bool behind;
@@ -101,12 +101,6 @@ static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate
     return policy_decide(push, c, &p, now_us);
 }
 
-static void on_alarm(void *ctx, const char *app, const char *text)
-{
-    (void)ctx;
-    log_error("push", "app=%s %s", app, text);
-}
-
 /* What the archive tells. */
 
 static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
@@ -129,7 +123,7 @@ static void become_ready(struct relay *r)
     const struct config *c = r->opts.config;
     start_push(r);
     r->mam = mam_new(&c->archive, r->pool, r->ingest);
-    r->partitions = partitions_new(r->base, r->pool);
+    r->partition = partition_new(r->base, r->pool);
     struct commands_opts commands = {
         .push = &c->push,
         .component = c->component.component,
@@ -187,7 +181,7 @@ static void start_push(struct relay *r)
         .push = push,
         .pool = r->pool,
         .key = key,
-        .hooks = {.decide = on_decide, .alarm = on_alarm, .ctx = r},
+        .hooks = {.decide = on_decide, .ctx = r},
     };
     uuid_random(opts.worker);
     r->outbox = outbox_new(r->base, &opts);
@@ -291,8 +285,8 @@ void relay_free(struct relay **rp)
     schema_gate_free(&r->gate);
     ingest_free(&r->ingest);
     devices_free(&r->devices);
-    partitions_free(&r->partitions);
     pg_pool_free(&r->pool);
+    partition_free(&r->partition);
     outbox_free(&r->outbox);
     mam_free(&r->mam);
     service_free(&r->service);

@@ -34,7 +34,6 @@ enum op_kind { OP_STATEMENT, OP_PREPARE, OP_SYNC, OP_SETUP };
 struct op {
     struct op *next;
     enum op_kind kind;
-    bool answered;    /* its result came, the NULL that ends it did not yet */
     bool after_parse; /* the op before is the PREPARE of this statement */
     const char *name; /* OP_PREPARE: of the statement */
     pg_result_fn cb;
@@ -183,7 +182,7 @@ static void drop_connection(struct pg *pg)
     map_free(&pg->prepared);
     pg->prepared = map_new();
     for (struct op *op; (op = list_pop(&pg->sent));) {
-        if (op->kind == OP_STATEMENT && !op->answered)
+        if (op->kind == OP_STATEMENT)
             list_push(&pg->lost, op);
         else
             free(op);
@@ -396,26 +395,22 @@ static void take_prepare(struct pg *pg, struct op *op, const struct pg_error *e)
         pg->parse_error = *e;
 }
 
-/* The answer of the statement at the head, or what stands for it.  False when the connection
- * went with it. */
-static bool take_result(struct pg *pg, struct op *op, const PGresult *r)
+/* Gives the answer of the statement at the head.  It leaves the list before anybody is called:
+ * a callback sends more. */
+static void take_result(struct pg *pg, const PGresult *r)
 {
     struct pg_error e;
     error_of(pg, r, &e);
-    if (e.failure == PG_LOST) {
+    if (e.failure == PG_LOST || (e.failure != PG_OK && pg->sent.first->kind == OP_SETUP)) {
         lose(pg, e.text);
-        return false;
+        return;
     }
-    op->answered = true;
+    struct op *op = list_pop(&pg->sent);
     switch (op->kind) {
     case OP_PREPARE:
         take_prepare(pg, op, &e);
         break;
     case OP_SETUP:
-        if (e.failure != PG_OK) {
-            lose(pg, e.text);
-            return false;
-        }
         set_up_done(pg);
         break;
     case OP_STATEMENT:
@@ -428,35 +423,35 @@ static bool take_result(struct pg *pg, struct op *op, const PGresult *r)
     case OP_SYNC:
         break;
     }
-    return true;
+    free(op);
 }
 
+static void take_sync(struct pg *pg)
+{
+    assert(pg->sent.first->kind == OP_SYNC);
+    pg->unit_error.failure = PG_OK;
+    free(list_pop(&pg->sent));
+}
+
+/* Each statement gives one result and a NULL behind it, a sync only its mark.  The NULL is
+ * fetched at once (it never waits): libpq leaves it out when something is sent before. */
 static void read_results(struct pg *pg)
 {
     while (pg->state >= CONN_SETTING_UP && !pg->broken && pg->sent.first) {
         if (PQisBusy(pg->conn))
             return;
-        struct op *op = pg->sent.first;
         PGresult *r = PQgetResult(pg->conn);
-        if (!r && !op->answered) {
+        if (!r) {
             lose(pg, "the server answers out of order");
             return;
         }
-        if (!r) {
-            free(list_pop(&pg->sent));
-            continue;
-        }
         if (PQresultStatus(r) == PGRES_PIPELINE_SYNC) {
-            assert(op->kind == OP_SYNC);
-            pg->unit_error.failure = PG_OK;
-            free(list_pop(&pg->sent));
-            PQclear(r);
-            continue;
+            take_sync(pg);
+        } else {
+            PQclear(PQgetResult(pg->conn));
+            take_result(pg, r);
         }
-        bool alive = take_result(pg, op, r);
         PQclear(r);
-        if (!alive)
-            return;
     }
 }
 

@@ -2,8 +2,9 @@
 /*
  * How many pushes per second one gateway object makes: every push has an id of its own and a
  * payload built for it, and its answer is read before its place is given to the next.
- * push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES
- * Devices are the numbers 0 ... DEVICES-1 in 64 hex digits.  Prints one JSON object.
+ *
+ * push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES prints one JSON object; the devices
+ * are the numbers 0 ... DEVICES-1 in 64 hex digits.  push_rate payload prints one payload.
  */
 #include <event2/event.h>
 #include <signal.h>
@@ -42,7 +43,7 @@ static uint64_t next_random(struct run *r)
     return z ^ (z >> 31);
 }
 
-static void submit_one(struct run *r)
+static void build_payload(struct run *r)
 {
     const struct payload_alert_opts alert = {
         .content = PUSH_CONTENT_SENDER,
@@ -53,6 +54,11 @@ static void submit_one(struct run *r)
     };
     buf_reset(&r->payload);
     payload_alert(&r->payload, &alert);
+}
+
+static void submit_one(struct run *r)
+{
+    build_payload(r);
     struct push_request push = {
         .token = r->tokens + (size_t)65 * (r->submitted % r->devices),
         .type = PUSH_ALERT,
@@ -119,26 +125,48 @@ static void print_result(const struct run *r)
            r->cpu_end.ru_maxrss, r->refused);
 }
 
-int main(int argc, char **argv)
+static void init(struct run *r)
 {
-    if (argc != 7) {
-        fprintf(stderr, "push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES\n");
-        return 64;
-    }
-    struct run r = {.pushes = strtoul(argv[4], NULL, 10),
-                    .devices = (unsigned)strtoul(argv[6], NULL, 10),
-                    .seed = crypt_random_u64()};
-    unsigned long in_flight = strtoul(argv[5], NULL, 10);
-    r.warm_up = r.pushes / 10;
     const struct log_opts log = {.level = LOG_WARN, .format = LOG_TEXT};
     signal(SIGPIPE, SIG_IGN);
     log_init(&log, "bench");
-    buf_init(&r.payload, PAYLOAD_MAX);
-    r.tokens = malloc((size_t)r.devices * 65);
-    if (r.devices == 0 || in_flight == 0 || r.pushes == 0 || !r.tokens)
+    buf_init(&r->payload, PAYLOAD_MAX);
+    r->seed = crypt_random_u64();
+}
+
+static int print_payload(void)
+{
+    struct run r = {.submitted = 41};
+    init(&r);
+    build_payload(&r);
+    fwrite(buf_data(&r.payload), 1, buf_len(&r.payload), stdout);
+    buf_deinit(&r.payload);
+    return 0;
+}
+
+static void make_tokens(struct run *r)
+{
+    r->tokens = malloc((size_t)r->devices * 65);
+    if (!r->tokens)
+        exit(1);
+    for (unsigned i = 0; i < r->devices; i++)
+        snprintf(r->tokens + (size_t)65 * i, 65, "%064x", i);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 2 && strcmp(argv[1], "payload") == 0)
+        return print_payload();
+    struct run r = {.pushes = argc == 7 ? strtoul(argv[4], NULL, 10) : 0};
+    unsigned long in_flight = argc == 7 ? strtoul(argv[5], NULL, 10) : 0;
+    r.devices = argc == 7 ? (unsigned)strtoul(argv[6], NULL, 10) : 0;
+    r.warm_up = r.pushes / 10;
+    if (r.devices == 0 || in_flight == 0 || r.warm_up == 0) {
+        fprintf(stderr, "push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES\n");
         return 64;
-    for (unsigned i = 0; i < r.devices; i++)
-        snprintf(r.tokens + (size_t)65 * i, 65, "%064x", i);
+    }
+    init(&r);
+    make_tokens(&r);
     char *ca_pem = read_file(argv[2]), *key_pem = read_file(argv[3]);
     const struct apns_app_opts app = {.id = "bench",
                                       .topic = "org.example.chat",

@@ -1,0 +1,317 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * How many archive rows per second one worker commits, with all counters and the outbox: two
+ * rows per message between local users (Zipf, s = 1, offset 5), stanzas of 350 to 550 bytes,
+ * half of the owners have a device.  From the parsed stanza on.
+ * archive_rows URL SECONDS OWNERS BURST   (an empty database; BURST messages per conversation)
+ * Prints one JSON object.
+ */
+#include <event2/event.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include <libpq-fe.h>
+
+#include "apns/opts.h"
+#include "apns/outbox.h"
+#include "archive/ident.h"
+#include "archive/ingest.h"
+#include "archive/opts.h"
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/crypt.h"
+#include "base/log.h"
+#include "base/stanza.h"
+#include "store/migrate.h"
+#include "store/pg.h"
+
+#define FEED_STANZAS 200 /* between two looks at the sockets */
+#define TEXT_MAX 256
+
+struct run {
+    struct event_base *base;
+    struct event *feed;
+    struct ingest *ing;
+    struct outbox *outbox;
+    const char *url;
+    double *weights; /* cumulative */
+    unsigned owners;
+    unsigned burst;
+    unsigned left; /* of the burst */
+    unsigned from, to;
+    uint64_t messages;
+    uint64_t place;
+    uint64_t seed;
+    int64_t start_us, stop_us, end_us;
+    struct rusage cpu;
+    bool offered; /* the last event was not taken yet */
+    char body[TEXT_MAX + 1];
+};
+
+static uint64_t next_random(struct run *r)
+{
+    uint64_t z = (r->seed += UINT64_C(0x9E3779B97F4A7C15));
+    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+    return z ^ (z >> 31);
+}
+
+static void make_weights(struct run *r)
+{
+    double sum = 0;
+    r->weights = calloc(r->owners, sizeof *r->weights);
+    if (!r->weights)
+        abort();
+    for (unsigned i = 0; i < r->owners; i++)
+        r->weights[i] = sum += 1.0 / (i + 1 + 5);
+    for (unsigned i = 0; i < r->owners; i++)
+        r->weights[i] /= sum;
+}
+
+static unsigned pick(struct run *r)
+{
+    double x = (double)(next_random(r) >> 11) / 9007199254740992.0;
+    unsigned low = 0, high = r->owners - 1;
+    while (low < high) {
+        unsigned mid = (low + high) / 2;
+        if (r->weights[mid] < x)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static void name_of(unsigned n, char out[64])
+{
+    snprintf(out, 64, "user%06u@chat.example.org", n);
+}
+
+/* Half of the owners have one device each. */
+static void register_devices(struct run *r)
+{
+    PGconn *c = PQconnectdb(r->url);
+    PGresult *res = PQexec(c, "BEGIN; COPY xs.device (device, app, token) FROM STDIN");
+    if (PQresultStatus(res) != PGRES_COPY_IN) {
+        fprintf(stderr, "%s", PQerrorMessage(c));
+        exit(1);
+    }
+    PQclear(res);
+    for (int pass = 0; pass < 2; pass++) {
+        for (unsigned i = 0; i < r->owners; i += 2) {
+            uint8_t owner[16], device[16];
+            char jid[64], a[UUID_TEXT_BYTES], b[UUID_TEXT_BYTES], line[256];
+            name_of(i, jid);
+            ident_owner(ingest_ident(r->ing), jid, owner);
+            memcpy(device, owner, sizeof device);
+            device[0] ^= 0xff;
+            uuid_format(owner, a);
+            uuid_format(device, b);
+            if (pass == 0)
+                snprintf(line, sizeof line, "%s\tbench\t%064x\n", b, i);
+            else
+                snprintf(line, sizeof line, "%s\t%s\t1\tn%u\tphone\tnow\n", a, b, i);
+            PQputCopyData(c, line, (int)strlen(line));
+        }
+        PQputCopyEnd(c, NULL);
+        while ((res = PQgetResult(c)))
+            PQclear(res);
+        if (pass == 0)
+            PQclear(PQexec(c, "COPY xs.registration (owner, device, dialect, node, resource,"
+                              " registered_at) FROM STDIN"));
+    }
+    res = PQexec(c, "COMMIT; ANALYZE xs.device; ANALYZE xs.registration; CHECKPOINT");
+    if (PQresultStatus(res) != PGRES_COMMAND_OK)
+        fprintf(stderr, "%s", PQerrorMessage(c));
+    PQclear(res);
+    PQfinish(c);
+}
+
+/* --- feeding -------------------------------------------------------------------------------- */
+
+static bool offer(struct run *r)
+{
+    char from[64], to[64], id[40];
+    if (!r->offered) {
+        if (r->left == 0) {
+            r->left = r->burst;
+            r->from = pick(r);
+            do
+                r->to = pick(r);
+            while (r->to == r->from);
+        }
+        r->left--;
+        r->messages++;
+    }
+    name_of(r->from, from);
+    name_of(r->to, to);
+    snprintf(id, sizeof id, "%016llx-%08llx", (unsigned long long)r->seed,
+             (unsigned long long)r->messages);
+    struct arena *arena = arena_new(1 << 20);
+    struct stanza *m = stanza_new(arena, "message", "jabber:client");
+    stanza_set(m, "type", "chat");
+    stanza_set(m, "id", id);
+    stanza_set(m, "from", from);
+    stanza_set(m, "to", to);
+    struct stanza *body = stanza_add(m, "body", "jabber:client");
+    stanza_add_text(body, r->body, 30 + (size_t)(r->messages * 2654435761u % 200));
+    struct stanza *origin = stanza_add(m, "origin-id", "urn:xmpp:sid:0");
+    stanza_set(origin, "id", id);
+    stanza_add(m, "markable", "urn:xmpp:chat-markers:0");
+    struct event ev = {.kind = EVENT_MESSAGE,
+                       .from = from,
+                       .from_resource = "phone",
+                       .to = to,
+                       .to_resource = "",
+                       .from_local = true,
+                       .to_local = true,
+                       .id = id,
+                       .received_us = clock_real_us(),
+                       .place = {0, r->place, r->place + 500},
+                       .stanza = m};
+    bool taken = ingest_event(r->ing, &ev) == INGEST_TAKEN;
+    r->offered = !taken;
+    if (taken) {
+        r->place += 500;
+        ingest_passed(r->ing, 0, r->place);
+    }
+    arena_free(&arena);
+    return taken;
+}
+
+static void on_feed(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd, (void)what;
+    struct run *r = arg;
+    if (clock_real_us() >= r->stop_us && !r->offered)
+        return;
+    for (int i = 0; i < FEED_STANZAS; i++)
+        if (!offer(r))
+            return;
+    event_add(r->feed, &(struct timeval){0, 0});
+}
+
+static void start_run(struct run *r, double seconds)
+{
+    getrusage(RUSAGE_SELF, &r->cpu);
+    r->start_us = clock_real_us();
+    r->stop_us = r->start_us + (int64_t)(seconds * 1e6);
+    event_add(r->feed, &(struct timeval){0, 0});
+}
+
+static double seconds_arg;
+
+static void on_progress(void *ctx)
+{
+    struct run *r = ctx;
+    if (!r->start_us) {
+        register_devices(r);
+        start_run(r, seconds_arg);
+        return;
+    }
+    if (clock_real_us() >= r->stop_us && !r->offered &&
+        ingest_committed(r->ing, 0) == r->place && !event_pending(r->feed, EV_TIMEOUT, NULL)) {
+        r->end_us = clock_real_us();
+        event_base_loopbreak(r->base);
+        return;
+    }
+    event_add(r->feed, &(struct timeval){0, 0});
+}
+
+static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
+{
+    outbox_batch(((struct run *)ctx)->outbox, conn, changes, n);
+}
+
+static void on_committed(void *ctx, struct pg *conn, bool ok)
+{
+    outbox_committed(((struct run *)ctx)->outbox, conn, ok);
+}
+
+static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candidate *c)
+{
+    (void)ctx, (void)c;
+    return (struct outbox_decision){.answer = OUTBOX_WAIT, .again_ms = 3600000};
+}
+
+static double cpu_seconds(const struct rusage *a, const struct rusage *b)
+{
+    return (double)(b->ru_utime.tv_sec - a->ru_utime.tv_sec + b->ru_stime.tv_sec -
+                    a->ru_stime.tv_sec) +
+           (double)(b->ru_utime.tv_usec - a->ru_utime.tv_usec + b->ru_stime.tv_usec -
+                    a->ru_stime.tv_usec) /
+               1e6;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 5) {
+        fprintf(stderr, "usage: archive_rows URL SECONDS OWNERS BURST\n");
+        return 64;
+    }
+    struct run r = {.url = argv[1],
+                    .owners = (unsigned)strtoul(argv[3], NULL, 10),
+                    .burst = (unsigned)strtoul(argv[4], NULL, 10),
+                    .seed = 42};
+    seconds_arg = strtod(argv[2], NULL);
+    struct err e = {0};
+    signal(SIGPIPE, SIG_IGN);
+    log_init(&(struct log_opts){.level = LOG_WARN}, "bench");
+    if (migrate_run(r.url, NULL, NULL, &e) != ERR_NONE) {
+        fprintf(stderr, "%s\n", e.text);
+        return 1;
+    }
+    memset(r.body, 'x', TEXT_MAX);
+    make_weights(&r);
+    r.base = event_base_new();
+    r.feed = evtimer_new(r.base, on_feed, &r);
+    static const uint8_t spool[1][16] = {{1}};
+    static const uint8_t key[32] = {1};
+    struct archive_opts archive = {.own_message_reads = true, .search = true};
+    struct apns_app_opts app = {.id = "bench", .sound = "default"};
+    struct push_opts push = {.settle_ms = 3600000,
+                             .max_age_ms = 43200000,
+                             .history_ms = 86400000,
+                             .devices_per_account = 20,
+                             .apps = &app,
+                             .apps_n = 1};
+    struct pg_opts pool_opts = {.url = r.url, .name = "read", .statement_timeout_ms = 30000};
+    struct pg_pool *pool = pg_pool_new(r.base, &pool_opts, 1);
+    struct outbox_opts outbox = {
+        .push = &push, .pool = pool, .key = key, .hooks = {.decide = wait_for_ever, .ctx = &r}};
+    crypt_random(outbox.worker, sizeof outbox.worker);
+    r.outbox = outbox_new(r.base, &outbox);
+    struct ingest_opts opts = {.url = r.url,
+                               .archive = &archive,
+                               .spools = 1,
+                               .spool_ids = spool,
+                               .queue_bytes_max = (size_t)64 << 20,
+                               .queue_rows_max = 20000,
+                               .hooks = {.batch = on_batch,
+                                         .committed = on_committed,
+                                         .progress = on_progress,
+                                         .ctx = &r}};
+    r.ing = ingest_new(r.base, &opts);
+    event_base_dispatch(r.base);
+    struct ingest_stats st;
+    struct rusage cpu;
+    ingest_get_stats(r.ing, &st);
+    getrusage(RUSAGE_SELF, &cpu);
+    double wall = (double)(r.end_us - r.start_us) / 1e6;
+    printf("{\"rows\": %llu, \"seconds\": %.3f, \"rows_per_second\": %.0f, \"batches\": %llu,"
+           " \"rows_per_batch\": %.0f, \"duplicates\": %llu, \"cpu_us_per_row\": %.2f}\n",
+           (unsigned long long)st.rows, wall, (double)st.rows / wall,
+           (unsigned long long)st.batches, (double)st.rows / (double)st.batches,
+           (unsigned long long)st.duplicates,
+           1e6 * cpu_seconds(&r.cpu, &cpu) / (double)st.rows);
+    ingest_free(&r.ing);
+    pg_pool_free(&pool);
+    outbox_free(&r.outbox);
+    event_free(r.feed);
+    event_base_free(r.base);
+    free(r.weights);
+    return 0;
+}

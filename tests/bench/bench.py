@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks as ratios against a reference measured in the same run.
+
+    bench.py [NAME ...]        without names: all
+
+Each function in BENCHMARKS measures one number and returns its row; the rows go to
+build/bench.json, a list of {"name", "ours", "reference", "ratio", "unit", "against"}.
+SIDECAR_BUILD names the directory of the release build.
+"""
+
+import json
+import os
+import pathlib
+import random
+import re
+import shutil
+import socket
+import string
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("SIDECAR_BUILD", ROOT / "build" / "release"))
+RESULTS = ROOT / "build" / "bench.json"
+
+
+def row(name, ours, reference, unit, against):
+    return {
+        "name": name,
+        "ours": round(ours, 3),
+        "reference": round(reference, 3),
+        "ratio": round(ours / reference, 3),
+        "unit": unit,
+        "against": against,
+    }
+
+
+def median_pair(pairs):
+    """The (ours, reference) whose ratio is the median: two runs next to each other, so that
+    what else the machine does hits both alike."""
+    pairs = sorted(pairs, key=lambda p: p[0] / p[1])
+    return pairs[len(pairs) // 2]
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+def on_core(core, command):
+    """Pins a command to one core, where there are two."""
+    return ["taskset", "-c", str(core)] + command if os.cpu_count() > 1 else command
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for_port(port, process, seconds=10):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"{process.args[0]} ended with {process.returncode}")
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise RuntimeError(f"nothing listens on port {port}")
+
+
+# --- push_rate: pushes per second on one connection, 100 in flight, against h2load ---
+
+PUSHES = 200_000
+IN_FLIGHT = 100
+DEVICES = 100
+ROUNDS = 7
+
+
+def make_push_files(folder, port):
+    """A certificate, a provider key, a payload of ours, and a page for each device."""
+    new_key = ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    quiet = {"check": True, "cwd": folder, "stderr": subprocess.DEVNULL}
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", *new_key, "-nodes", "-days", "2",
+                    "-keyout", "key.pem", "-out", "crt.pem", "-subj", "/CN=bench",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], **quiet)
+    subprocess.run(["openssl", "genpkey", "-algorithm", "EC", *new_key, "-out", "auth.p8"],
+                   **quiet)
+    payload = subprocess.run([BUILD / "bench" / "push_rate", "payload"], check=True,
+                             capture_output=True).stdout
+    (folder / "payload").write_bytes(payload)
+    pages = folder / "htdocs" / "3" / "device"
+    pages.mkdir(parents=True)
+    with open(folder / "uris", "w") as uris:
+        for i in range(DEVICES):
+            (pages / f"{i:064x}").touch()
+            uris.write(f"https://127.0.0.1:{port}/3/device/{i:064x}\n")
+
+
+def run_h2load(folder):
+    """The same header fields; all but :path and authorization are the same each time."""
+    letters = string.ascii_letters + string.digits + "-_"
+    jwt = "".join(random.choices(letters, k=185))
+    fields = [f"authorization: bearer {jwt}", "apns-topic: org.example.chat",
+              "apns-push-type: alert", "apns-priority: 10",
+              "apns-id: 7d444840-9dc0-41d1-b245-5ffdce74fad2", "apns-expiration: 1900000000",
+              "apns-collapse-id: 0123456789abcdef"]
+    command = ["h2load", "-n", str(PUSHES), "-c", "1", "-m", str(IN_FLIGHT), "-d", "payload",
+               "-i", "uris"] + [part for f in fields for part in ("-H", f)]
+    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
+                         text=True).stdout
+    if not re.search(rf"status codes: {PUSHES} 2xx", out):
+        raise RuntimeError("h2load: not every request was answered 200\n" + out)
+    return float(re.search(r"finished in .*?, ([0-9.]+) req/s", out).group(1))
+
+
+def run_push_rate(folder, port):
+    command = [str(BUILD / "bench" / "push_rate"), str(port), "crt.pem", "auth.p8", str(PUSHES),
+               str(IN_FLIGHT), str(DEVICES)]
+    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
+                         text=True).stdout
+    return json.loads(out)
+
+
+def push_rate():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="push-rate-"))
+    port = free_port()
+    server = None
+    try:
+        make_push_files(folder, port)
+        server = subprocess.Popen(
+            on_core(0, ["nghttpd", "-n1", "-m1000", "-d", "htdocs", str(port), "key.pem",
+                        "crt.pem"]),
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(port, server)
+        pairs = []
+        for i in range(ROUNDS):
+            result = run_push_rate(folder, port)
+            pairs.append((result["rate"], run_h2load(folder)))
+            say(f"push_rate {i + 1}/{ROUNDS}: ours {pairs[-1][0]:.0f}/s "
+                f"({result['cpu_us']:.2f} us CPU, {result['rss_kb']} KiB), "
+                f"h2load {pairs[-1][1]:.0f}/s")
+        ours, reference = median_pair(pairs)
+        return row("push_rate", ours, reference, "pushes/s",
+                   "h2load, same server, payload, header fields and in flight")
+    finally:
+        if server:
+            server.terminate()
+            server.wait()
+        shutil.rmtree(folder)
+
+
+BENCHMARKS = {"push_rate": push_rate}
+
+
+def save(result):
+    """Replaces the row of that name, keeps the others."""
+    rows = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    rows = [r for r in rows if r["name"] != result["name"]] + [result]
+    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+    RESULTS.write_text(json.dumps(rows, indent=2) + "\n")
+
+
+def main(names):
+    unknown = [n for n in names if n not in BENCHMARKS]
+    if unknown:
+        sys.exit(f"unknown: {', '.join(unknown)}; there are: {', '.join(BENCHMARKS)}")
+    for name in names or BENCHMARKS:
+        result = BENCHMARKS[name]()
+        save(result)
+        print(f"{name}: {result['ours']:.0f} {result['unit']}, {result['ratio']:.2f} of "
+              f"{result['reference']:.0f} ({result['against']})", flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

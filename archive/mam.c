@@ -29,8 +29,8 @@
     " AND flags & 32 = 0" /* failed: the recipient's server refused it */
 
 /* Each of these is one index scan: (owner, id), or (owner, peer, id). */
-static const struct pg_statement page_up = {
-    "mam_page_up", "SELECT id, stanza" FROM_MESSAGES " ORDER BY id LIMIT $4::int"};
+static const struct pg_statement page_up = {"mam_page_up", "SELECT id, stanza" FROM_MESSAGES
+                                                           " ORDER BY id LIMIT $4::int"};
 static const struct pg_statement page_down = {
     "mam_page_down", "SELECT id, stanza" FROM_MESSAGES " ORDER BY id DESC LIMIT $4::int"};
 static const struct pg_statement peer_up = {
@@ -41,10 +41,9 @@ static const struct pg_statement peer_down = {
     "SELECT id, stanza" FROM_MESSAGES " AND peer = $5::bigint ORDER BY id DESC LIMIT $4::int"};
 static const struct pg_statement count_all = {
     "mam_count", "SELECT count(*) FROM (SELECT 1" FROM_MESSAGES " LIMIT $4::int) AS few"};
-static const struct pg_statement count_peer = {
-    "mam_count_peer",
-    "SELECT count(*) FROM (SELECT 1" FROM_MESSAGES
-    " AND peer = $5::bigint LIMIT $4::int) AS few"};
+static const struct pg_statement count_peer = {"mam_count_peer",
+                                               "SELECT count(*) FROM (SELECT 1" FROM_MESSAGES
+                                               " AND peer = $5::bigint LIMIT $4::int) AS few"};
 
 struct row {
     int64_t id;
@@ -150,8 +149,8 @@ static bool send_results(struct page *p)
         const struct row *row = &p->rows[p->backward ? p->rows_n - 1 - i : i];
         buf_reset(&xml);
         write_result(p, row, &xml);
-        sending = !buf_failed(&xml) && p->answer.result(p->answer.ctx, buf_data(&xml),
-                                                        buf_len(&xml));
+        sending = !buf_failed(&xml) &&
+                  p->answer.result(p->answer.ctx, buf_data(&xml), buf_len(&xml));
     }
     buf_deinit(&xml);
     return sending;
@@ -204,8 +203,9 @@ static bool resource_matches(const struct page *p, const uint8_t *xml, size_t le
     if (!s)
         return false;
     struct jid from, to;
-    bool match = (jid_parse(&from, stanza_get(s, "from")) && jid_same(&from, &p->query.with)) ||
-                 (jid_parse(&to, stanza_get(s, "to")) && jid_same(&to, &p->query.with));
+    bool match =
+        (jid_parse(&from, stanza_get(s, "from")) && jid_same(&from, &p->query.with)) ||
+        (jid_parse(&to, stanza_get(s, "to")) && jid_same(&to, &p->query.with));
     stanza_free(&s);
     return match;
 }
@@ -256,7 +256,8 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
         /* Rarely matching resource: what was found so far is a page that was cut.  An empty
          * cut page would leave the client without an anchor, so that one is refused. */
         if (p->rows_n == 0) {
-            page_refuse(p, "wait", "resource-constraint", "too few matches; ask without resource");
+            page_refuse(p, "wait", "resource-constraint",
+                        "too few matches; ask without resource");
             return;
         }
         p->more = ended = true;

@@ -61,8 +61,7 @@ static bool read_form(struct mam_query *q, const struct stanza *x, struct mam_re
     return true;
 }
 
-bool mam_query_read(struct mam_query *out, const struct stanza *query,
-                    struct mam_refusal *why)
+bool mam_query_read(struct mam_query *out, const struct stanza *query, struct mam_refusal *why)
 {
     out->queryid = stanza_get(query, "queryid");
     out->has_with = false;

@@ -130,8 +130,7 @@ static const char *read_file(struct reader *r, const struct yaml_item *it, int64
 
 static void take_list_element(struct reader *r, struct value *v, const struct yaml_item *it)
 {
-    const char **grown =
-        must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *grown));
+    const char **grown = must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *grown));
     if (v->list_n)
         memcpy(grown, v->list, v->list_n * sizeof *grown);
     grown[v->list_n++] = it->value;
@@ -453,8 +452,8 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
             known |= r->config->component.domains[k] &&
                      strcmp(name, r->config->component.domains[k]) == 0;
         if (name && !known)
-            complain_key(r, KEY_APP_DOMAINS, i, "push.apps[].domains: %s is not in xmpp.domains",
-                         name);
+            complain_key(r, KEY_APP_DOMAINS, i,
+                         "push.apps[].domains: %s is not in xmpp.domains", name);
         if (name)
             v[KEY_APP_DOMAINS].list[d] = name;
     }

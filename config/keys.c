@@ -123,8 +123,10 @@ static enum err_kind read_word(const struct key_info *info, const char *text, in
     }
     char choices[128];
     snprintf(choices, sizeof choices, "%s", info->words);
-    for (char *p = choices; *p; p++)
-        *p = *p == ' ' ? '|' : *p;
+    for (char *p = choices; *p; p++) {
+        if (*p == ' ')
+            *p = '|';
+    }
     const char *near = key_nearest_word(info->words, text, word);
     return err_set(e, ERR_CONFIG, "expected one of %s%s%s%s", choices,
                    near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
@@ -146,10 +148,10 @@ struct unit {
     int64_t factor;
 };
 
-static const struct unit sizes[] = {
-    {"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0}};
-static const struct unit times[] = {
-    {"ms", 1}, {"s", 1000}, {"m", 60000}, {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
+static const struct unit sizes[] = {{"", 1},          {"B", 1},         {"KiB", 1 << 10},
+                                    {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0}};
+static const struct unit times[] = {{"ms", 1},      {"s", 1000},     {"m", 60000},
+                                    {"h", 3600000}, {"d", 86400000}, {NULL, 0}};
 static const struct unit plain[] = {{"", 1}, {NULL, 0}};
 
 static enum err_kind read_number(const struct key_info *info, const struct unit *units,
@@ -190,7 +192,8 @@ static enum err_kind read_time(const struct key_info *info, const char *text, in
         *out = 0;
         return ERR_NONE;
     }
-    return read_number(info, times, "a time such as 500ms, 20s, 15m, 12h or 14d", text, out, e);
+    return read_number(info, times, "a time such as 500ms, 20s, 15m, 12h or 14d", text, out,
+                       e);
 }
 
 enum err_kind key_read(const struct key_info *info, const char *text, bool quoted,

@@ -59,7 +59,8 @@ static enum err_kind path_of_value(struct loader *l, yaml_mark_t at, size_t *len
     if (top->sequence)
         wrote = snprintf(l->path + len, sizeof l->path - len, "[]");
     else
-        wrote = snprintf(l->path + len, sizeof l->path - len, "%s%s", len ? "." : "", top->key);
+        wrote =
+            snprintf(l->path + len, sizeof l->path - len, "%s%s", len ? "." : "", top->key);
     if (wrote < 0 || (size_t)wrote >= sizeof l->path - len)
         return complain(l, at, "the name is too long");
     *len_out = len + (size_t)wrote;
@@ -131,7 +132,8 @@ static enum err_kind open_level(struct loader *l, bool sequence, yaml_mark_t at)
     if (l->depth > 0) {
         if (sequence && l->levels[l->depth - 1].sequence)
             return complain(l, at, "a list inside a list has no meaning here");
-        enum err_kind k = add_item(l, sequence ? YAML_SEQUENCE : YAML_MAPPING, NULL, false, at);
+        enum err_kind k =
+            add_item(l, sequence ? YAML_SEQUENCE : YAML_MAPPING, NULL, false, at);
         if (k)
             return k;
         if ((k = path_of_value(l, at, &path_len)))
@@ -146,7 +148,8 @@ static enum err_kind open_level(struct loader *l, bool sequence, yaml_mark_t at)
 }
 
 /* "${NAME}" and nothing else: a lone "$" stays what it is. */
-static enum err_kind expand(struct loader *l, const char *text, yaml_mark_t at, struct buf *out)
+static enum err_kind expand(struct loader *l, const char *text, yaml_mark_t at,
+                            struct buf *out)
 {
     for (const char *p = text; *p;) {
         if (p[0] != '$' || p[1] != '{') {

@@ -13,8 +13,8 @@ struct cli {
     char **argv;
 };
 
-int cli_run(const struct cli *c);     /* the service: links, spool, and a worker as child */
-int cli_worker(const struct cli *c);  /* started by run, never by hand */
+int cli_run(const struct cli *c);    /* the service: links, spool, and a worker as child */
+int cli_worker(const struct cli *c); /* started by run, never by hand */
 int cli_check(const struct cli *c);
 int cli_migrate(const struct cli *c);
 int cli_status(const struct cli *c);

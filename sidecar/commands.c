@@ -46,7 +46,8 @@ static struct pending *pending_new(struct commands *c, struct adhoc_call *call,
     return p;
 }
 
-static void on_registered(void *ctx, const struct device_registered *r, const struct pg_error *e)
+static void on_registered(void *ctx, const struct device_registered *r,
+                          const struct pg_error *e)
 {
     struct pending p = *(struct pending *)ctx;
     free(ctx);

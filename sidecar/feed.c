@@ -13,7 +13,8 @@
 #include "component/adapter.h"
 #include "component/cursor.h"
 
-#define PUMP_BYTES (1 << 20) /* per call and cursor: requests of other links get their turn */
+#define PUMP_BYTES (1 << 20) /* per call and cursor: requests of other links get their turn   \
+                              */
 
 enum archive_state {
     ARCHIVE_CLOSED,  /* it does not take events yet -> READING */
@@ -31,10 +32,10 @@ struct feed {
     bool live_announced;
     enum archive_state state;
     struct ingest *ingest;
-    struct cursor *archive;   /* while READING */
-    uint64_t archive_from;    /* where it goes on, while FULL */
-    uint64_t archive_passed;  /* what ingest was told */
-    int64_t archive_seen_us;  /* receive time of the last stanza its cursor gave */
+    struct cursor *archive;  /* while READING */
+    uint64_t archive_from;   /* where it goes on, while FULL */
+    uint64_t archive_passed; /* what ingest was told */
+    int64_t archive_seen_us; /* receive time of the last stanza its cursor gave */
 };
 
 static void set_state(struct feed *f, enum archive_state to)
@@ -221,11 +222,15 @@ static void on_archive_broken(void *ctx, uint64_t epoch, const char *why)
 static void pump_archive(struct feed *f)
 {
     if (!f->archive) {
-        const struct cursor_events events = {on_archive_stanza,  on_archive_opened,
-                                             on_archive_closed,  on_archive_skipped,
-                                             on_archive_lost,    on_archive_broken, f};
-        f->archive = cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits,
-                                &events);
+        const struct cursor_events events = {on_archive_stanza,
+                                             on_archive_opened,
+                                             on_archive_closed,
+                                             on_archive_skipped,
+                                             on_archive_lost,
+                                             on_archive_broken,
+                                             f};
+        f->archive =
+            cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits, &events);
     }
     (void)cursor_pump(f->archive, cursor_read_position(f->live), PUMP_BYTES);
     if (f->state == ARCHIVE_READING) {
@@ -253,8 +258,12 @@ struct feed *feed_new(const struct feed_opts *opts)
     f->limits = xml_parse_defaults;
     f->limits.stanza_bytes_max = opts->stanza_bytes_max;
     snprintf(f->prefix, sizeof f->prefix, "feed link=%u", opts->link);
-    const struct cursor_events events = {on_live_stanza, on_live_opened, on_live_closed,
-                                         on_live_skipped, on_live_lost,  on_live_broken,
+    const struct cursor_events events = {on_live_stanza,
+                                         on_live_opened,
+                                         on_live_closed,
+                                         on_live_skipped,
+                                         on_live_lost,
+                                         on_live_broken,
                                          f};
     f->live = cursor_new(opts->directory, opts->link, opts->live_from, &f->limits, &events);
     if (opts->live_from >= opts->replay_until) {

@@ -20,9 +20,9 @@ struct ingest;
 
 struct feed_opts {
     unsigned link;
-    const char *directory;   /* of this link's spool; copied */
-    uint64_t live_from;      /* where the live cursor starts */
-    uint64_t replay_until;   /* what the worker before us had passed: no answers below it */
+    const char *directory; /* of this link's spool; copied */
+    uint64_t live_from;    /* where the live cursor starts */
+    uint64_t replay_until; /* what the worker before us had passed: no answers below it */
     size_t stanza_bytes_max;
     struct service *service; /* borrowed until feed_free */
     /* The live cursor has passed this place: the next worker need not. */

@@ -25,11 +25,10 @@ static const struct command commands[] = {
 
 static void usage(FILE *out)
 {
-    (void)fprintf(out,
-                  "usage: xmpp-sidecar [-c FILE] COMMAND\n\n"
-                  "  -c FILE     settings, default " CONFIG_DEFAULT_FILE "\n"
-                  "  --version   of the program and its libraries\n"
-                  "  --help      this text\n\ncommands:\n");
+    (void)fprintf(out, "usage: xmpp-sidecar [-c FILE] COMMAND\n\n"
+                       "  -c FILE     settings, default " CONFIG_DEFAULT_FILE "\n"
+                       "  --version   of the program and its libraries\n"
+                       "  --help      this text\n\ncommands:\n");
     for (size_t i = 0; i < COMMANDS_N; i++) {
         if (commands[i].help)
             (void)fprintf(out, "  %-10s  %s\n", commands[i].name, commands[i].help);
@@ -60,7 +59,8 @@ int main(int argc, char **argv)
             usage(stdout);
             return EX_OK;
         } else {
-            (void)fprintf(stderr, "xmpp-sidecar: unknown option \"%s\"; see --help\n", argv[i]);
+            (void)fprintf(stderr, "xmpp-sidecar: unknown option \"%s\"; see --help\n",
+                          argv[i]);
             return EX_USAGE;
         }
     }

@@ -17,7 +17,8 @@ static struct outbox_decision now(const char *reason)
 static struct outbox_decision wait_until(int64_t due_us, int64_t now_us, const char *reason)
 {
     int64_t ms = (due_us - now_us) / US_PER_MS + 1;
-    return (struct outbox_decision){OUTBOX_WAIT, ms < AGAIN_MIN_MS ? AGAIN_MIN_MS : ms, reason};
+    return (struct outbox_decision){OUTBOX_WAIT, ms < AGAIN_MIN_MS ? AGAIN_MIN_MS : ms,
+                                    reason};
 }
 
 /* The badge fell because something was read: every device but the reader's is told. */
@@ -39,7 +40,8 @@ struct outbox_decision policy_decide(const struct push_opts *opts,
         return now("offline");
     int64_t confirm_us = c->counted_us + opts->confirm_after_ms * US_PER_MS;
     if (now_us < confirm_us)
-        return wait_until(confirm_us, now_us, p->state == SESSION_ONLINE ? "online" : "unknown");
+        return wait_until(confirm_us, now_us,
+                          p->state == SESSION_ONLINE ? "online" : "unknown");
     if (p->own_seen_us > c->counted_us)
         return (struct outbox_decision){OUTBOX_SKIP, 0, "device active"};
     if (p->others_seen_us <= now_us - POLICY_ACTIVE_US)

@@ -73,8 +73,8 @@ static void on_mam(void *ctx, struct iq_request *r)
     }
 }
 
-/* The server's own push publish (XEP-0357).  On hosts whose messages we see it makes no push of
- * its own; it is accepted, because most servers delete a registration that is refused. */
+/* The server's own push publish (XEP-0357).  On hosts whose messages we see it makes no push
+ * of its own; it is accepted, because most servers delete a registration that is refused. */
 static void on_publish(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
@@ -206,8 +206,8 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     /* Copies of what we sent are known by an id that is made with this key.  The secret we
      * share with the server is there before any database and stays over restarts. */
     uint8_t key[SHA256_BYTES];
-    crypt_hmac_sha256((const uint8_t *)c->component.secret, strlen(c->component.secret), "echo",
-                      4, key);
+    crypt_hmac_sha256((const uint8_t *)c->component.secret, strlen(c->component.secret),
+                      "echo", 4, key);
     enum err_kind k = service_new(&c->component, key, &r->opts.events, &r->service, e);
     if (k)
         return k;
@@ -259,9 +259,8 @@ enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
         relay_free(&r);
         return k;
     }
-    struct pg_opts reader = {.url = c->store.url,
-                             .name = "reader",
-                             .statement_timeout_ms = READ_TIMEOUT_MS};
+    struct pg_opts reader = {
+        .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
     r->pool = pg_pool_new(base, &reader, c->store.connections - LANE_CONNECTIONS);
     struct schema_gate_opts gate = {.pool = r->pool,
                                     .migrate = c->store.migrate,

@@ -46,7 +46,8 @@ bool report_ready(const struct report *r, const char **why_out)
     return !why;
 }
 
-/* JSON.  Numbers above 2^53 do not occur: bytes on a disk, microseconds in ages are seconds. */
+/* JSON.  Numbers above 2^53 do not occur: bytes on a disk, microseconds in ages are seconds.
+ */
 
 static void num(cJSON *o, const char *name, double v)
 {
@@ -86,6 +87,7 @@ static cJSON *spool_json(const struct report_link *l)
 static cJSON *archive_json(const struct report *r)
 {
     const struct ingest_stats *s = &r->relay.ingest;
+    int64_t lag_s = r->behind_us == INT64_MAX ? -1 : r->behind_us / 1000000;
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddBoolToObject(o, "ready", r->relay.archive_ready);
     num(o, "rows", (double)s->rows);
@@ -96,7 +98,7 @@ static cJSON *archive_json(const struct report *r)
     num(o, "queue_rows", (double)s->queue_rows);
     num(o, "queue_bytes", (double)s->queue_bytes);
     num(o, "oldest_queued_s", (double)age_s(r->now_us, s->oldest_queued_us));
-    num(o, "lag_s", r->behind_us == INT64_MAX ? -1 : (double)(r->behind_us / 1000000));
+    num(o, "lag_s", (double)lag_s);
     (void)cJSON_AddStringToObject(o, "last_error", s->last_error);
     return o;
 }
@@ -181,7 +183,8 @@ static void link_text(const struct report *r, const struct report_link *l, struc
         buf_addf(out, " for %" PRId64 " s", age_s(r->now_us, l->since_us));
     if (l->why[0])
         buf_addf(out, "  (%s)", l->why);
-    buf_addf(out, "\n           %" PRIu64 " connects, %" PRIu64 " gaps\n", l->connects, l->gaps);
+    buf_addf(out, "\n           %" PRIu64 " connects, %" PRIu64 " gaps\n", l->connects,
+             l->gaps);
     if (l->known)
         buf_addf(out,
                  "           results as user: %s, presence: %s, namespaces delegated: %u, "
@@ -219,7 +222,8 @@ void report_text(const struct report *r, struct buf *out)
     for (size_t i = 0; i < r->links_n; i++)
         link_text(r, &r->links[i], out);
     if (!r->worker_answers) {
-        buf_addf(out, "worker     DOES NOT ANSWER, pid %" PRId64 ", started %" PRIu64 " times\n",
+        buf_addf(out,
+                 "worker     DOES NOT ANSWER, pid %" PRId64 ", started %" PRIu64 " times\n",
                  r->worker_pid, r->worker_starts);
         return;
     }
@@ -305,9 +309,13 @@ static void app_metrics(const struct report *r, struct buf *out)
     metric(out, "push_answers_total", "counter", "Answers of the gateway.");
     for (size_t i = 0; i < r->apps_n; i++) {
         const struct gateway_status *g = &r->apps[i].gateway;
-        buf_addf(out, "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"accepted\"} %" PRIu64 "\n",
+        buf_addf(out,
+                 "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"accepted\"} %" PRIu64
+                 "\n",
                  r->apps[i].id, g->accepted);
-        buf_addf(out, "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"rejected\"} %" PRIu64 "\n",
+        buf_addf(out,
+                 "xmpp_sidecar_push_answers_total{app=\"%s\",answer=\"rejected\"} %" PRIu64
+                 "\n",
                  r->apps[i].id, g->rejected);
     }
 }
@@ -322,8 +330,8 @@ void report_metrics(const struct report *r, struct buf *out)
     plain_metric(out, "database_up", "gauge", "1 while PostgreSQL takes rows.", s->up);
     plain_metric(out, "archive_rows_total", "counter", "Rows stored by this worker.",
                  (double)s->rows);
-    plain_metric(out, "archive_duplicates_total", "counter", "Copies that were stored already.",
-                 (double)s->duplicates);
+    plain_metric(out, "archive_duplicates_total", "counter",
+                 "Copies that were stored already.", (double)s->duplicates);
     plain_metric(out, "archive_quarantined_total", "counter", "Stanzas put aside.",
                  (double)s->quarantined);
     plain_metric(out, "archive_retries_total", "counter", "Batches tried again.",

@@ -22,13 +22,13 @@ struct buf;
 struct report_link {
     const char *host;
     uint16_t port;
-    const char *state;  /* "up", "backoff", ... */
-    char why[160];      /* last error, "" when up */
+    const char *state; /* "up", "backoff", ... */
+    char why[160];     /* last error, "" when up */
     uint64_t epoch;
-    int64_t since_us;   /* up since; 0 when it is not */
+    int64_t since_us; /* up since; 0 when it is not */
     uint64_t connects;
     uint64_t gaps;
-    uint64_t spool_bytes;  /* on disk */
+    uint64_t spool_bytes; /* on disk */
     uint64_t spool_max;
     uint64_t behind_bytes; /* received and not yet committed */
     bool known;            /* the worker has told what follows */
@@ -62,7 +62,8 @@ struct report {
 void report_json(const struct report *r, struct buf *out);
 void report_text(const struct report *r, struct buf *out);
 void report_metrics(const struct report *r, struct buf *out);
-/* Messages flow from every link to the database; why_out (may be NULL) says what is missing. */
+/* Messages flow from every link to the database; why_out (may be NULL) says what is missing.
+ */
 bool report_ready(const struct report *r, const char **why_out);
 
 #endif

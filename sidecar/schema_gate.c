@@ -16,8 +16,8 @@
 #include "store/migrate.h"
 #include "store/pg.h"
 
-#define ASK_AGAIN_MS 500     /* while PostgreSQL is away: it is cheap to ask */
-#define REFUSED_AGAIN_S 10   /* after a person had to be told */
+#define ASK_AGAIN_MS 500   /* while PostgreSQL is away: it is cheap to ask */
+#define REFUSED_AGAIN_S 10 /* after a person had to be told */
 #define PREFIX "database"
 
 extern char **environ;
@@ -133,7 +133,8 @@ static void on_again(evutil_socket_t fd, short what, void *ctx)
     ask(ctx);
 }
 
-struct schema_gate *schema_gate_new(struct event_base *base, const struct schema_gate_opts *opts)
+struct schema_gate *schema_gate_new(struct event_base *base,
+                                    const struct schema_gate_opts *opts)
 {
     struct schema_gate *g = calloc(1, sizeof *g);
     if (!g)

@@ -49,8 +49,8 @@ static bool read_all(int fd, void *data, size_t len)
     return true;
 }
 
-enum err_kind snapshot_write(const char *path, const struct snapshot *s, const struct buf *state,
-                             struct err *e)
+enum err_kind snapshot_write(const char *path, const struct snapshot *s,
+                             const struct buf *state, struct err *e)
 {
     char fresh[1024];
     snprintf(fresh, sizeof fresh, "%s.new", path);

@@ -184,7 +184,8 @@ static void on_channel_closed(void *ctx, const char *why)
 
 /* What is done from time to time. */
 
-/* Asked as soon as the feeds may have changed: the archive's lag, in the worst of the links. */
+/* Asked as soon as the feeds may have changed: the archive's lag, in the worst of the links.
+ */
 static int64_t behind_us(const struct worker *w)
 {
     int64_t now_us = clock_real_us(), worst = 0;
@@ -416,6 +417,13 @@ static void say_last_words(struct worker *w)
         (void)event_base_loop(w->base, EVLOOP_ONCE);
 }
 
+static void event_done(struct event **e)
+{
+    if (*e)
+        event_free(*e);
+    *e = NULL;
+}
+
 static void stop(struct worker *w)
 {
     if (w->relay && w->channel) {
@@ -428,11 +436,9 @@ static void stop(struct worker *w)
         feed_free(&w->feeds[i]);
     relay_free(&w->relay);
     frame_channel_free(&w->channel);
-    struct event *events[] = {w->pump, w->tick, w->terminate};
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
-        if (events[i])
-            event_free(events[i]);
-    }
+    event_done(&w->pump);
+    event_done(&w->tick);
+    event_done(&w->terminate);
     open_iqs_free(&w->iqs);
     page_close(&w->page);
     event_base_free(w->base);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * The worker process: reads the spools, serves requests, writes the archive, sends pushes.  It
- * may die at any moment: what it was doing is in the spool, the shared page and PostgreSQL, and
- * the next one goes on from there.  It owns no connection to the XMPP server.
+ * may die at any moment: what it was doing is in the spool, the shared page and PostgreSQL,
+ * and the next one goes on from there.  It owns no connection to the XMPP server.
  */
 #ifndef SIDECAR_WORKER_H
 #define SIDECAR_WORKER_H

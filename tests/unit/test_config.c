@@ -19,7 +19,7 @@ static char folder[64];
     "xmpp:\n  component: sidecar.example.org\n  secret: s\n  domains: [example.org]\n"
 
 #define APNS                                                                                  \
-    "push:\n  apps:\n    - id: org.example.chat\n      apns:\n        topic: t\n"              \
+    "push:\n  apps:\n    - id: org.example.chat\n      apns:\n        topic: t\n"             \
     "        key_file: key.p8\n        key_id: K\n        team_id: T\n"
 
 static int make_folder(void **state)
@@ -153,10 +153,12 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "  hosts: []\n", "1 to 16 hosts"},
         {MINIMAL "http: {listen: nowhere}\n", ":5:16: http.listen: expected address:port"},
         {MINIMAL "database: {connections: 2}\n", "out of range: 3 to 64"},
-        {MINIMAL "archive: {groupchat: room}\n", ":5:22: archive.groupchat: this value is not"},
+        {MINIMAL "archive: {groupchat: room}\n",
+         ":5:22: archive.groupchat: this value is not"},
         {MINIMAL "  server: prosody\n", "not available in this version"},
         {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
-        {MINIMAL APNS "        url: http://x\n", ":13:14: push.apps[].apns.url: expected https"},
+        {MINIMAL APNS "        url: http://x\n",
+         ":13:14: push.apps[].apns.url: expected https"},
         {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
@@ -182,10 +184,11 @@ static void environment_and_files_fill_values(void **state)
     put("key.p8", "KEY\n");
     setenv("TEST_CONFIG_DOMAIN", "Example.ORG", 1);
     struct config *c;
-    char *text = load("xmpp: {component: \"sidecar.${TEST_CONFIG_DOMAIN}\", secret_file: secret,\n"
-                      "  domains: [\"${TEST_CONFIG_DOMAIN}\"]}\n" APNS
-                      "        url: https://[::1]:2197\n        environment: sandbox\n",
-                      &c);
+    char *text =
+        load("xmpp: {component: \"sidecar.${TEST_CONFIG_DOMAIN}\", secret_file: secret,\n"
+             "  domains: [\"${TEST_CONFIG_DOMAIN}\"]}\n" APNS
+             "        url: https://[::1]:2197\n        environment: sandbox\n",
+             &c);
     assert_string_equal(text, "");
     free(text);
     assert_string_equal(c->component.component, "sidecar.example.org");
@@ -219,7 +222,8 @@ static void a_cluster_names_its_hosts(void **state)
 {
     (void)state;
     struct config *c;
-    char *text = load(MINIMAL "  hosts: [\"127.0.0.1:1\", \"[::1]:2\", localhost]\n  port: 9\n", &c);
+    char *text =
+        load(MINIMAL "  hosts: [\"127.0.0.1:1\", \"[::1]:2\", localhost]\n  port: 9\n", &c);
     assert_string_equal(text, "");
     free(text);
     assert_int_equal(c->component.hosts_n, 3);

@@ -15,8 +15,8 @@
 #include "base/xml_parse.h"
 
 #define FORM(inside)                                                                          \
-    "<query xmlns='urn:xmpp:mam:2' queryid='q\"1'><x xmlns='jabber:x:data' type='submit'>"     \
-    "<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>" inside        \
+    "<query xmlns='urn:xmpp:mam:2' queryid='q\"1'><x xmlns='jabber:x:data' type='submit'>"    \
+    "<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:2</value></field>" inside       \
     "</x></query>"
 #define FIELD(name, value) "<field var='" name "'><value>" value "</value></field>"
 
@@ -108,14 +108,16 @@ static void form_type_needs_neither_presence_nor_the_hidden_type(void **state)
 {
     (void)state;
     struct mam_query q;
-    assert_string_equal(read_query("<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data'>" FIELD(
-                                       "FORM_TYPE", "urn:xmpp:mam:2") "</x></query>",
-                                   &q),
-                        "");
-    assert_string_equal(read_query("<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data'>" FIELD(
-                                       "with", "a@b") "</x></query>",
-                                   &q),
-                        "");
+    assert_string_equal(
+        read_query("<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data'>" FIELD(
+                       "FORM_TYPE", "urn:xmpp:mam:2") "</x></query>",
+                   &q),
+        "");
+    assert_string_equal(
+        read_query("<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data'>" FIELD(
+                       "with", "a@b") "</x></query>",
+                   &q),
+        "");
     assert_true(q.has_with);
 }
 
@@ -144,7 +146,8 @@ int main(void)
         cmocka_unit_test_teardown(fields_become_numbers_and_addresses, forget),
         cmocka_unit_test_teardown(empty_fields_are_as_good_as_none, forget),
         cmocka_unit_test_teardown(what_cannot_be_served_is_refused, forget),
-        cmocka_unit_test_teardown(form_type_needs_neither_presence_nor_the_hidden_type, forget),
+        cmocka_unit_test_teardown(form_type_needs_neither_presence_nor_the_hidden_type,
+                                  forget),
         cmocka_unit_test_teardown(the_form_names_the_supported_fields, forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

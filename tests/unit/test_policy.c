@@ -30,8 +30,11 @@ struct row {
 
 static struct outbox_decision decide(const struct push_opts *o, const struct row *r)
 {
-    struct outbox_candidate c = {.account = "a@b", .resource = "phone", .peer = r->peer,
-                                 .counted_us = T0, .newest_us = T0};
+    struct outbox_candidate c = {.account = "a@b",
+                                 .resource = "phone",
+                                 .peer = r->peer,
+                                 .counted_us = T0,
+                                 .newest_us = T0};
     struct policy_presence p = {
         .state = r->state,
         .own_seen_us = r->own == NEVER ? 0 : T0 + r->own * S,
@@ -48,16 +51,19 @@ static void each_line_of_the_table_has_its_decision(void **state)
         {"somebody online, not yet confirmed", 7, SESSION_ONLINE, NEVER, -5, 1, OUTBOX_WAIT,
          19001},
         {"unknown counts as online", 7, SESSION_UNKNOWN, NEVER, NEVER, 1, OUTBOX_WAIT, 19001},
-        {"unknown is pushed once confirmed", 7, SESSION_UNKNOWN, NEVER, NEVER, 20, OUTBOX_NOW, 0},
-        {"the device's own resource was seen since", 7, SESSION_ONLINE, 3, NEVER, 20, OUTBOX_SKIP,
+        {"unknown is pushed once confirmed", 7, SESSION_UNKNOWN, NEVER, NEVER, 20, OUTBOX_NOW,
          0},
-        {"its last sign is older than the message", 7, SESSION_ONLINE, -3, NEVER, 20, OUTBOX_NOW,
-         0},
+        {"the device's own resource was seen since", 7, SESSION_ONLINE, 3, NEVER, 20,
+         OUTBOX_SKIP, 0},
+        {"its last sign is older than the message", 7, SESSION_ONLINE, -3, NEVER, 20,
+         OUTBOX_NOW, 0},
         {"another resource is in use", 7, SESSION_ONLINE, NEVER, -10, 20, OUTBOX_WAIT, 60001},
-        {"another resource still in use later", 7, SESSION_ONLINE, NEVER, 70, 80, OUTBOX_NOW, 0},
+        {"another resource still in use later", 7, SESSION_ONLINE, NEVER, 70, 80, OUTBOX_NOW,
+         0},
         {"another resource is idle", 7, SESSION_ONLINE, NEVER, -101, 20, OUTBOX_NOW, 0},
         {"read elsewhere", 0, SESSION_ONLINE, NEVER, 0, 2, OUTBOX_NOW, 0},
-        {"read elsewhere while the device is idle", 0, SESSION_ONLINE, -60, 0, 2, OUTBOX_NOW, 0},
+        {"read elsewhere while the device is idle", 0, SESSION_ONLINE, -60, 0, 2, OUTBOX_NOW,
+         0},
         {"read on the device itself", 0, SESSION_ONLINE, -1, NEVER, 2, OUTBOX_SKIP, 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -124,9 +124,9 @@ static void without_a_worker_the_link_is_still_told(void **state)
 static void text_names_what_a_person_looks_for(void **state)
 {
     (void)state;
-    static const char *const words[] = {"17 bytes behind", "3 of 4096 MiB", "database   up",
-                                        "1000 rows stored", "depth 5, oldest 9 s",
-                                        "org.example.chat", "77 accepted"};
+    static const char *const words[] = {
+        "17 bytes behind",     "3 of 4096 MiB",    "database   up", "1000 rows stored",
+        "depth 5, oldest 9 s", "org.example.chat", "77 accepted"};
     struct buf b;
     buf_init(&b, 1 << 20);
     report_text(healthy(), &b);

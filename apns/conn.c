@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/err.h>
@@ -16,12 +17,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "apns/lookup.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crypt.h"
 #include "base/err.h"
+#include "base/resolve.h"
 
 #define MAGIC 0x636f6e6eu
+#define ADDRESSES_MAX 8
 #define ADDRESS_MS 5000      /* for one of several addresses */
 #define OUTPUT_MAX (1 << 20) /* a frame beyond OUTPUT_TARGET is at most 16 KiB */
 #define OUTPUT_TARGET 15000  /* one TLS record holds 16384 */
@@ -36,8 +39,9 @@ struct conn {
     unsigned magic;
     struct conn_opts opts;
     enum conn_state state;
-    struct lookup *lookup; /* while RESOLVING */
-    struct lookup_result addresses;
+    struct resolve *resolve; /* until UP; addresses are its */
+    const struct addrinfo *addresses[ADDRESSES_MAX];
+    size_t addresses_n;
     size_t next_address;
     int fd;
     SSL *ssl;
@@ -48,7 +52,6 @@ struct conn {
     int64_t deadline_ms;         /* to be UP */
     int64_t address_deadline_ms; /* for the present address */
     char error[160];
-    bool in_new;
 };
 
 static bool move_allowed(enum conn_state from, enum conn_state to)
@@ -140,9 +143,8 @@ static void describe_tls_error(const struct conn *c, int ssl_error, char *out, s
     long verify = c->ssl ? SSL_get_verify_result(c->ssl) : X509_V_OK;
     if (verify != X509_V_OK)
         snprintf(out, size, "certificate: %s", X509_verify_cert_error_string(verify));
-    else if (ssl_error == SSL_ERROR_ZERO_RETURN || (code == 0 && errno == 0))
-        snprintf(out, size, "connection closed by the service");
-    else if (code != 0 && ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
+    else if (ssl_error == SSL_ERROR_ZERO_RETURN || (code == 0 && errno == 0) ||
+             ERR_GET_REASON(code) == SSL_R_UNEXPECTED_EOF_WHILE_READING)
         snprintf(out, size, "connection closed by the service");
     else if (code != 0)
         snprintf(out, size, "TLS: %s", ERR_reason_error_string(code));
@@ -196,7 +198,7 @@ static void die(struct conn *c, const char *why)
         return;
     if (c->error[0] == '\0')
         snprintf(c->error, sizeof c->error, "%s", why);
-    lookup_cancel(&c->lookup);
+    resolve_free(&c->resolve);
     close_socket(c);
     h2_lose(c->h2);
     set_state(c, CONN_DEAD);
@@ -209,16 +211,16 @@ static void fail_address(struct conn *c, const char *why, int64_t now_ms)
     try_next_address(c, now_ms);
 }
 
-static bool open_socket(struct conn *c, const struct lookup_address *a)
+static bool open_socket(struct conn *c, const struct addrinfo *a)
 {
     int one = 1, user_timeout = USER_TIMEOUT_MS;
-    c->fd = socket(a->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0)
         return false;
     /* Both only help; a socket without them works. */
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_timeout, sizeof user_timeout);
-    if (connect(c->fd, (const struct sockaddr *)&a->addr, a->len) != 0 && errno != EINPROGRESS)
+    if (connect(c->fd, a->ai_addr, a->ai_addrlen) != 0 && errno != EINPROGRESS)
         return false;
     c->on_read = event_new(c->opts.base, c->fd, EV_READ | EV_PERSIST, on_socket, c);
     c->on_write = event_new(c->opts.base, c->fd, EV_WRITE, on_socket, c);
@@ -229,8 +231,8 @@ static bool open_socket(struct conn *c, const struct lookup_address *a)
 
 static void try_next_address(struct conn *c, int64_t now_ms)
 {
-    while (c->next_address < c->addresses.n) {
-        const struct lookup_address *a = &c->addresses.list[c->next_address++];
+    while (c->next_address < c->addresses_n) {
+        const struct addrinfo *a = c->addresses[c->next_address++];
         if (open_socket(c, a)) {
             set_state(c, CONN_CONNECTING);
             c->address_deadline_ms = now_ms + ADDRESS_MS;
@@ -242,21 +244,32 @@ static void try_next_address(struct conn *c, int64_t now_ms)
     die(c, "no address");
 }
 
-static void resolved(void *ctx, const struct lookup_result *r, const char *error)
+/* In random order: the service wants its load spread over them. */
+static void take_addresses(struct conn *c, const struct addrinfo *first)
+{
+    for (const struct addrinfo *a = first; a && c->addresses_n < ADDRESSES_MAX; a = a->ai_next)
+        c->addresses[c->addresses_n++] = a;
+    for (size_t i = c->addresses_n; i > 1; i--) {
+        size_t j = crypt_random_u64() % i;
+        const struct addrinfo *swap = c->addresses[i - 1];
+        c->addresses[i - 1] = c->addresses[j];
+        c->addresses[j] = swap;
+    }
+}
+
+static void resolved(void *ctx, const struct addrinfo *first, const char *error)
 {
     struct conn *c = ctx;
     assert(c->magic == MAGIC);
-    c->lookup = NULL;
-    if (error) {
+    if (first) {
+        take_addresses(c, first);
+        try_next_address(c, clock_mono_ms());
+    } else {
         char why[128];
         snprintf(why, sizeof why, "name: %s", error);
         die(c, why);
-    } else {
-        c->addresses = *r;
-        try_next_address(c, clock_mono_ms());
     }
-    if (!c->in_new)
-        c->opts.turn(c->opts.ctx);
+    c->opts.turn(c->opts.ctx);
 }
 
 /* --- bytes --- */
@@ -388,8 +401,10 @@ static void on_socket(evutil_socket_t fd, short what, void *ctx)
         handshake(c, now_ms);
     if (c->state == CONN_SETTINGS || c->state == CONN_UP)
         read_all(c, now_ms);
-    if (c->state == CONN_SETTINGS && h2_ready(c->h2))
+    if (c->state == CONN_SETTINGS && h2_ready(c->h2)) {
         set_state(c, CONN_UP);
+        resolve_free(&c->resolve);
+    }
     c->opts.turn(c->opts.ctx);
 }
 
@@ -407,9 +422,7 @@ struct conn *conn_new(const struct conn_opts *opts, int64_t now_ms)
     buf_init(&c->out, OUTPUT_MAX);
     c->deadline_ms = now_ms + opts->connect_timeout_ms;
     c->address_deadline_ms = INT64_MAX;
-    c->in_new = true;
-    lookup_start(opts->base, opts->host, opts->port, resolved, c, &c->lookup);
-    c->in_new = false;
+    c->resolve = resolve_start(opts->base, opts->host, opts->port, resolved, c);
     return c;
 }
 

@@ -20,7 +20,8 @@ struct conn_tls;
 struct event_base;
 
 /* Whom to trust: the certificates in ca_pem, or the system's when NULL.  CONFIG. */
-MUST_CHECK enum err_kind conn_tls_new(const char *ca_pem, struct conn_tls **out, struct err *e);
+MUST_CHECK enum err_kind conn_tls_new(const char *ca_pem, struct conn_tls **out,
+                                      struct err *e);
 void conn_tls_free(struct conn_tls **t);
 
 enum conn_state {

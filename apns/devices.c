@@ -20,6 +20,7 @@ struct call {
         devices_registered_fn registered;
         devices_removed_fn removed;
         devices_list_fn list;
+        devices_owner_fn owner;
     } fn;
     void *ctx;
     void (*lost)(struct call *c, const struct pg_error *e);
@@ -44,6 +45,11 @@ static const struct pg_statement list_st = {
     "SELECT d.app, r.resource, d.device, r.dialect, r.registered_at, d.answered_at,"
     " d.badge_sent FROM xs.registration r JOIN xs.device d USING (device)"
     " WHERE r.owner = $1::uuid ORDER BY r.registered_at, d.device"};
+
+static const struct pg_statement find_st = {
+    "device_find", "SELECT r.owner, a.jid, r.resource FROM xs.registration r"
+                   " JOIN xs.account a USING (owner)"
+                   " WHERE r.node = $1::text AND (r.secret IS NULL OR r.secret = $2::text)"};
 
 struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account)
 {
@@ -265,6 +271,40 @@ void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_l
     c->fn.list = fn;
     c->lost = lost_list;
     pg_pool_send(d->pool, &list_st, &p, on_list, c);
+}
+
+static void lost_find(struct call *c, const struct pg_error *e)
+{
+    c->fn.owner(c->ctx, NULL, e);
+}
+
+static void on_found(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call *c = ctx;
+    if (end_call(c)) {
+        struct device_owner found;
+        bool one = r && pg_rows(r) == 1;
+        if (one) {
+            pg_uuid(r, 0, 0, found.owner);
+            found.account = pg_text(r, 0, 1);
+            found.resource = pg_text(r, 0, 2);
+        }
+        c->fn.owner(c->ctx, one ? &found : NULL, e);
+    }
+    free(c);
+}
+
+void devices_find(struct devices *d, const char *node, const char *secret, devices_owner_fn fn,
+                  void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_text(&p, node);
+    pg_add_text(&p, secret);
+    struct call *c = new_call(d, ctx);
+    c->fn.owner = fn;
+    c->lost = lost_find;
+    pg_pool_send(d->pool, &find_st, &p, on_found, c);
 }
 
 void devices_free(struct devices **d)

@@ -81,6 +81,18 @@ typedef void (*devices_list_fn)(void *ctx, const struct device_row *rows, size_t
 void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_list_fn fn,
                   void *ctx);
 
+/* Whose registration a server's publish names (XEP-0357): NULL when it is none, or the secret
+ * that belongs to it was not given. */
+struct device_owner {
+    uint8_t owner[OWNER_BYTES];
+    const char *account; /* bare JID */
+    const char *resource;
+};
+typedef void (*devices_owner_fn)(void *ctx, const struct device_owner *o,
+                                 const struct pg_error *e);
+void devices_find(struct devices *d, const char *node, const char *secret, devices_owner_fn fn,
+                  void *ctx);
+
 /* The id of (app, token), and of a client's device-id within an account. */
 void devices_id(const struct devices *d, const char *app, const char *token, uint8_t out[16]);
 

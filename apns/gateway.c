@@ -8,17 +8,14 @@
 #include <string.h>
 
 #include "apns/gateway_int.h"
+#include "apns/gateway_item.h"
 #include "apns/jwt.h"
 #include "apns/opts.h"
-#include "apns/payload.h"
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
 
 #define MAGIC 0x67617465u
-#define TOKEN_MAX 512
-#define COLLAPSE_MAX 64
-#define VOIP_PAYLOAD_MAX 5120
 #define HTTPS_PORT 443
 /* A wave of rejected devices is a wrong setting: when so many of the last 64 were. */
 #define WAVE_MIN 48
@@ -46,26 +43,6 @@ const struct gateway_tuning gateway_tuning_default = {
              .proven_ms = 10000},
 };
 
-/* A request and everything it says, in one piece of memory. */
-struct item {
-    struct h2_push push; /* first: the pool gives back its address */
-    struct item *next;   /* in the queue */
-    void *ctx;
-    int64_t queued_ms;
-    unsigned jwt_serial; /* of the provider token it was sent with */
-    unsigned resends;
-    bool idempotent; /* sending it twice shows nothing twice */
-    bool retried_new; /* had its one chance with a new token or connection */
-    bool probe;       /* the one that is tried while the app is stopped */
-    const char *refused; /* never to be sent: our own reason */
-    char text[];
-};
-
-struct queue {
-    struct item *head, *tail;
-    size_t n;
-};
-
 struct gateway {
     unsigned magic;
     const struct apns_app_opts *opts;
@@ -91,9 +68,9 @@ struct gateway {
 
     bool stopped;
     char stopped_reason[96];
-    int64_t probe_at_ms;  /* while stopped */
+    int64_t probe_at_ms;   /* while stopped */
     int64_t hold_until_ms; /* provider token changed too often; 0 = no */
-    uint64_t suspects;    /* one bit for each of the last verdicts */
+    uint64_t suspects;     /* one bit for each of the last verdicts */
     struct gateway_status counted;
 };
 
@@ -102,29 +79,6 @@ static struct gateway *gateway_of(void *ctx)
     struct gateway *g = ctx;
     assert(g->magic == MAGIC);
     return g;
-}
-
-static void queue_add(struct queue *q, struct item *it)
-{
-    it->next = NULL;
-    if (q->tail)
-        q->tail->next = it;
-    else
-        q->head = it;
-    q->tail = it;
-    q->n++;
-}
-
-static struct item *queue_take(struct queue *q)
-{
-    struct item *it = q->head;
-    if (!it)
-        return NULL;
-    q->head = it->next;
-    if (!q->head)
-        q->tail = NULL;
-    q->n--;
-    return it;
 }
 
 static bool is_held(const struct gateway *g, int64_t now_ms)
@@ -302,8 +256,7 @@ static void take_back(struct gateway *g, struct item *it, struct pool_member *fr
         return;
     case H2_RESET:
     case H2_LOST: {
-        const char *reason =
-            it->push.outcome == H2_LOST ? "connection lost" : "stream reset";
+        const char *reason = it->push.outcome == H2_LOST ? "connection lost" : "stream reset";
         /* Whether it was processed nobody knows.  A second alert would be seen, so the
          * outbox decides; a badge, or what replaces itself, just goes again. */
         if (it->idempotent)
@@ -358,8 +311,8 @@ static void clear_queue(struct gateway *g, struct queue *q, int64_t now_ms)
         else if (is_held(g, now_ms))
             finish_unanswered(g, it, "TooManyProviderTokenUpdates", now_ms);
         else if (is_stale(g, it, now_ms))
-            finish_unanswered(g, it, pool_up_count(g->pool) ? "service too slow" : "no connection",
-                              now_ms);
+            finish_unanswered(
+                g, it, pool_up_count(g->pool) ? "service too slow" : "no connection", now_ms);
         else
             queue_add(q, it);
     }
@@ -476,98 +429,6 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 
 /* --- for the outbox --- */
 
-static bool is_hex(const char *token)
-{
-    return token[strspn(token, "0123456789abcdefABCDEF")] == '\0';
-}
-
-/* What the service would refuse for certain is not sent. */
-static const char *find_fault(const struct push_request *r, size_t token_len, size_t collapse_len)
-{
-    size_t payload_max = r->type == PUSH_VOIP ? VOIP_PAYLOAD_MAX : PAYLOAD_MAX;
-    if (token_len == 0 || token_len > TOKEN_MAX || !is_hex(r->token))
-        return "BadDeviceToken";
-    if (collapse_len > COLLAPSE_MAX)
-        return "BadCollapseId";
-    if (r->payload_len == 0)
-        return "PayloadEmpty";
-    if (r->payload_len > payload_max)
-        return "PayloadTooLarge";
-    if (r->expiration_s < 0)
-        return "BadExpirationDate";
-    if (r->priority != 10 && r->priority != 5 && r->priority != 1)
-        return "BadPriority";
-    return NULL;
-}
-
-static struct h2_text add_text(char **at, const char *s, size_t len)
-{
-    struct h2_text t = {*at, len};
-    memcpy(*at, s, len);
-    *at += len;
-    return t;
-}
-
-static struct h2_text add_number(char **at, uint64_t n)
-{
-    char digits[20];
-    size_t i = sizeof digits;
-    do {
-        digits[--i] = (char)('0' + n % 10);
-        n /= 10;
-    } while (n > 0);
-    return add_text(at, digits + i, sizeof digits - i);
-}
-
-static struct h2_text type_text(enum push_type type)
-{
-    switch (type) {
-    case PUSH_ALERT:
-        return (struct h2_text){"alert", 5};
-    case PUSH_BACKGROUND:
-        return (struct h2_text){"background", 10};
-    case PUSH_VOIP:
-        return (struct h2_text){"voip", 4};
-    }
-    return (struct h2_text){NULL, 0};
-}
-
-static struct item *item_new(const struct gateway *g, const struct push_request *r)
-{
-    static const char device[] = "/3/device/";
-    size_t token_len = strlen(r->token);
-    size_t collapse_len = r->collapse_id ? strlen(r->collapse_id) : 0;
-    size_t device_len = sizeof device - 1;
-    const char *topic = r->type == PUSH_VOIP ? g->voip_topic : g->opts->topic;
-    struct item *it = malloc(sizeof *it + device_len + token_len + collapse_len +
-                             UUID_TEXT_BYTES + 2 * 20 + r->payload_len);
-    if (!it)
-        abort();
-    it->refused = find_fault(r, token_len, collapse_len);
-    it->next = NULL;
-    it->ctx = r->ctx;
-    it->resends = 0;
-    it->jwt_serial = 0;
-    it->retried_new = false;
-    it->probe = g->stopped;
-    it->idempotent = collapse_len > 0 || payload_is_badge(r->payload, r->payload_len);
-    char *at = it->text;
-    uuid_format(r->apns_id, at);
-    it->push.apns_id = (struct h2_text){at, UUID_TEXT_BYTES - 1};
-    at += UUID_TEXT_BYTES;
-    it->push.path = add_text(&at, device, device_len);
-    it->push.path.len += add_text(&at, r->token, token_len).len;
-    it->push.collapse_id = add_text(&at, r->collapse_id ? r->collapse_id : "", collapse_len);
-    it->push.expiration = add_number(&at, (uint64_t)r->expiration_s);
-    it->push.priority = add_number(&at, (uint64_t)r->priority);
-    it->push.type = type_text(r->type);
-    it->push.topic = (struct h2_text){topic, strlen(topic)};
-    it->push.payload = (const uint8_t *)at;
-    it->push.payload_len = r->payload_len;
-    memcpy(at, r->payload, r->payload_len);
-    return it;
-}
-
 bool gateway_submit(struct gateway *g, const struct push_request *r)
 {
     int64_t now_ms = clock_mono_ms();
@@ -575,7 +436,9 @@ bool gateway_submit(struct gateway *g, const struct push_request *r)
         g->had_room = false;
         return false;
     }
-    struct item *it = item_new(g, r);
+    const char *topic = r->type == PUSH_VOIP ? g->voip_topic : g->opts->topic;
+    struct item *it = item_new(r, topic);
+    it->probe = g->stopped;
     it->queued_ms = now_ms;
     /* What is refused here needs no connection and waits for none. */
     queue_add(it->refused ? &g->again : &g->queue, it);

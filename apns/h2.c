@@ -24,9 +24,9 @@ struct h2 {
     struct h2_opts opts;
     size_t authority_len;
     nghttp2_session *session;
-    struct list open; /* oldest first: the first one is late first */
-    struct list done; /* have an outcome, not yet given back */
-    size_t unsent;    /* bytes of payload submitted and not yet framed */
+    struct list open;  /* oldest first: the first one is late first */
+    struct list done;  /* have an outcome, not yet given back */
+    size_t unsent;     /* bytes of payload submitted and not yet framed */
     unsigned timeouts; /* in a row */
     uint64_t answered;
     bool ready, ready_told;
@@ -34,8 +34,8 @@ struct h2 {
     char goaway_reason[64];
     bool ping_open;
     int64_t ping_sent_ms;
-    int64_t heard_ms; /* last bytes of the peer */
-    int64_t active_ms; /* last bytes of the peer or push of ours */
+    int64_t heard_ms;                             /* last bytes of the peer */
+    int64_t active_ms;                            /* last bytes of the peer or push of ours */
     bool sent_id, sent_expiration, sent_collapse; /* their names are in the table */
 };
 
@@ -198,7 +198,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
 }
 
 static ssize_t read_payload(nghttp2_session *session, int32_t stream_id, uint8_t *out,
-                            size_t max, uint32_t *flags, nghttp2_data_source *source, void *ctx)
+                            size_t max, uint32_t *flags, nghttp2_data_source *source,
+                            void *ctx)
 {
     (void)session;
     (void)stream_id;
@@ -463,8 +464,7 @@ bool h2_submit(struct h2 *h, struct h2_push *p, int64_t now_ms)
 
 void h2_lose(struct h2 *h)
 {
-    while (h->open.n > 0) {
-        struct h2_push *p = h->open.head;
+    for (struct h2_push *p; (p = h->open.head) != NULL;) {
         if (p->status >= 200)
             settle(h, p, H2_ANSWERED);
         else

@@ -108,8 +108,8 @@ bool h2_ready(const struct h2 *h);
 bool h2_accepting(const struct h2 *h); /* neither side said GOAWAY */
 bool h2_over(const struct h2 *h);      /* nothing more to read or write: close it */
 size_t h2_open_count(const struct h2 *h);
-bool h2_has_done(const struct h2 *h);      /* pushes wait in h2_next_event */
-unsigned h2_limit(const struct h2 *h);     /* streams it would open now */
-uint64_t h2_answered(const struct h2 *h);  /* pushes answered so far */
+bool h2_has_done(const struct h2 *h);     /* pushes wait in h2_next_event */
+unsigned h2_limit(const struct h2 *h);    /* streams it would open now */
+uint64_t h2_answered(const struct h2 *h); /* pushes answered so far */
 
 #endif

@@ -13,7 +13,7 @@
 #include "base/crypt.h"
 
 #define ID_MAX 32
-#define EXPIRED_S (60 * 60)  /* the service refuses a token of this age */
+#define EXPIRED_S (60 * 60)   /* the service refuses a token of this age */
 #define FUTURE_MAX_S (5 * 60) /* a clock that was set back further than this */
 #define RAW_HALF 32
 #define AUTHORIZATION_MAX 512
@@ -41,8 +41,8 @@ struct jwt {
 /* The ids go into JSON unescaped; Apple's have ten letters and digits. */
 static bool id_is_good(const char *id)
 {
-    size_t n = id ? strspn(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-                  : 0;
+    size_t n =
+        id ? strspn(id, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") : 0;
     return n > 0 && n <= ID_MAX && id[n] == '\0';
 }
 
@@ -134,13 +134,12 @@ static void make_token(struct jwt *j, int64_t real_s, int64_t mono_ms)
         next = other;
     struct token *t = &j->tokens[next];
     char header[128], claims[128];
-    int header_len = snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}",
-                              j->key_id);
+    int header_len =
+        snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", j->key_id);
     int claims_len = snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"iat\":%lld}",
                               j->team_id, (long long)real_s);
-    char *at = t->text;
-    memcpy(at, "bearer ", 7);
-    char *signed_part = at += 7;
+    char *at = stpcpy(t->text, "bearer ");
+    const char *signed_part = at;
     crypt_base64url(header, (size_t)header_len, at);
     at += strlen(at);
     *at++ = '.';
@@ -198,7 +197,8 @@ bool jwt_revert(struct jwt *j, int64_t real_s)
 {
     const struct token *t = &j->tokens[j->before];
     int64_t age_s = real_s - t->iat_s;
-    if (t->serial == 0 || j->before == j->now || age_s >= EXPIRED_S - 60 || age_s < -FUTURE_MAX_S)
+    if (t->serial == 0 || j->before == j->now || age_s >= EXPIRED_S - 60 ||
+        age_s < -FUTURE_MAX_S)
         return false;
     j->now = j->before;
     return true;

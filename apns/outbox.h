@@ -116,7 +116,7 @@ struct outbox_app_status {
     size_t in_flight; /* from reading the counts until the answer is stored */
     uint64_t answered;
     uint64_t accepted;
-    bool brake; /* too many rejections: devices are no longer deleted, pushes are parked */
+    bool brake; /* too many rejections: rejected devices are kept, their pushes parked */
 };
 struct outbox_status {
     size_t held; /* in memory, all apps */

@@ -19,11 +19,12 @@
 
 #define PREFIX "outbox"
 #define FETCHES_MAX 2 /* statements at a time and app: one is read while one runs */
-#define RETRY_MIN_MS 10000
+#define RETRY_MIN_MS 2000
 #define RETRY_MAX_MS (15 * 60 * 1000)
 #define MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
 #define STOPPED_MS 60000
-#define BRAKE_PERCENT 20 /* of the last 100 answers */
+#define BRAKE_PERCENT 20 /* of the last answers, */
+#define BRAKE_MIN 5      /* and at least so many */
 
 /* Outcomes. */
 
@@ -334,15 +335,19 @@ static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
     return out;
 }
 
-/* Too many rejections in a row of answers are more likely our mistake (a wrong topic, a wrong
- * environment) than so many phones gone at once: from then on no device is deleted. */
+/* Many rejections among few answers are more likely our mistake (a wrong topic, a wrong
+ * environment) than so many phones gone at once: from then on no device is deleted.  An answer
+ * that the device is gone since then is no rejection: it proves that our settings are right. */
 static void note_rejection(struct outbox *o, struct outbox_app *app, bool rejected)
 {
     uint8_t *at = &app->rejected[app->rejected_at];
     app->rejected_at = (app->rejected_at + 1) % sizeof app->rejected;
     app->rejected_n += (unsigned)rejected - *at;
     *at = rejected;
-    bool brake = app->rejected_n > BRAKE_PERCENT;
+    if (app->judged_n < sizeof app->rejected)
+        app->judged_n++;
+    bool brake = app->rejected_n >= BRAKE_MIN &&
+                 app->rejected_n * 100 > app->judged_n * BRAKE_PERCENT;
     if (brake == app->brake)
         return;
     app->brake = brake;
@@ -350,9 +355,8 @@ static void note_rejection(struct outbox *o, struct outbox_app *app, bool reject
         log_info(PREFIX, "app=%s devices are accepted again", app->id);
         return;
     }
-    static const char text[] = "more than 20 of the last 100 pushes were rejected for their "
-                               "device: devices are kept, their pushes parked; check topic, "
-                               "environment and key";
+    static const char text[] = "many pushes are rejected for their device: devices are kept, "
+                               "their pushes parked; check topic and environment";
     log_error(PREFIX, "app=%s %s", app->id, text);
     if (o->hooks.alarm)
         o->hooks.alarm(o->hooks.ctx, app->id, text);
@@ -406,12 +410,20 @@ static void dropped(struct outbox *o, struct outbox_job *job, const struct pg_re
     retry(o, e, &v, false)->status = OUTBOX_NO_LOG;
 }
 
+/* A device that is rejected goes only while others are accepted: where nobody is, a fleet of
+ * three phones would be lost to a wrong setting before it looked like a wave. */
+static bool is_credible(const struct outbox_app *app, const struct push_verdict *v)
+{
+    return v->reaction == PUSH_DROP_DEVICE ||
+           (!app->brake && app->judged_n > app->rejected_n);
+}
+
 static void drop_device(struct outbox *o, struct entry *e, const struct push_verdict *v)
 {
     const struct outbox_flight *flight = e->flight;
     assert(flight);
-    note_rejection(o, e->app, true);
-    if (e->app->brake) {
+    note_rejection(o, e->app, v->reaction == PUSH_SUSPECT);
+    if (!is_credible(e->app, v)) {
         settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
         return;
     }

@@ -49,7 +49,8 @@ struct outbox_app {
     uint64_t accepted;
     uint8_t rejected[100]; /* of the last answers: 1 for each that rejected the device */
     unsigned rejected_at;
-    unsigned rejected_n;
+    unsigned rejected_n; /* how many of them did */
+    unsigned judged_n;   /* how many answers there are, at most as many as fit */
     bool brake;
     char id[];
 };

@@ -8,14 +8,16 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 
-#define ELLIPSIS "\xE2\x80\xA6"
-#define UNKNOWN "\xEF\xBF\xBD" /* U+FFFD */
+#define ELLIPSIS_BYTES 3
 #define BADGE_START "{\"aps\":{\"badge\":"
 
 /* In bytes of JSON, so that the text of the message is never left without room. */
 #define TITLE_MAX 512
 #define SOUND_MAX 256
 #define THREAD_MAX 256
+
+static const uint8_t ellipsis[ELLIPSIS_BYTES] = {0xE2, 0x80, 0xA6};
+static const uint8_t unknown[3] = {0xEF, 0xBF, 0xBD}; /* U+FFFD */
 
 static bool is_plain(char c)
 {
@@ -28,7 +30,7 @@ static size_t escape_char(const char *text, size_t len, char out[8], size_t *out
     static const char shorts[] = "\"\"\\\\\bb\ff\nn\rr\tt";
     size_t n = utf8_char(text, len);
     if (n == 0) {
-        memcpy(out, UNKNOWN, 3);
+        memcpy(out, unknown, sizeof unknown);
         *out_len = 3;
         return 1;
     }
@@ -52,7 +54,7 @@ static size_t escape_char(const char *text, size_t len, char out[8], size_t *out
 /* A quoted string of at most max bytes, quotes included. */
 static void add_string(struct buf *b, const char *text, size_t max)
 {
-    assert(max >= 2 + strlen(ELLIPSIS));
+    assert(max >= 2 + ELLIPSIS_BYTES);
     char *out = (char *)buf_reserve(b, max);
     if (!out)
         return;
@@ -62,20 +64,20 @@ static void add_string(struct buf *b, const char *text, size_t max)
     for (size_t i = 0; i < len;) {
         char json[8];
         size_t json_len;
-        if (is_plain(text[i]) && used + strlen(ELLIPSIS) < room) {
+        if (is_plain(text[i]) && used + ELLIPSIS_BYTES < room) {
             out[used++] = text[i++];
             fits = used;
             continue;
         }
         i += escape_char(text + i, len - i, json, &json_len);
         if (used + json_len > room) {
-            memcpy(out + fits, ELLIPSIS, strlen(ELLIPSIS));
-            used = fits + strlen(ELLIPSIS);
+            memcpy(out + fits, ellipsis, ELLIPSIS_BYTES);
+            used = fits + ELLIPSIS_BYTES;
             break;
         }
         memcpy(out + used, json, json_len);
         used += json_len;
-        if (used + strlen(ELLIPSIS) <= room)
+        if (used + ELLIPSIS_BYTES <= room)
             fits = used;
     }
     out[used++] = '"';

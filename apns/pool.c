@@ -30,7 +30,7 @@ struct pool {
     int64_t next_open_ms; /* not before */
     int64_t blocked_ms;   /* since when everything is full; -1 = it is not */
     size_t waiting;
-    bool wants_one; /* a connection, when there is none */
+    bool wants_one;  /* a connection, when there is none */
     int64_t used_ms; /* last submit; -1 = never */
     char error[160];
 };
@@ -309,8 +309,8 @@ static void bury(struct pool *p, struct pool_member *m, int64_t now_ms)
     int64_t wait_ms = backoff_next_ms(&p->backoff, crypt_random_u64());
     p->next_open_ms = now_ms + wait_ms;
     (void)count_usable(p, &up);
-    p->unreachable = up == 0 && (p->waiting > 0 || m->gave_back ||
-                                 !h2_ready(conn_h2(m->conn)));
+    p->unreachable =
+        up == 0 && (p->waiting > 0 || m->gave_back || !h2_ready(conn_h2(m->conn)));
     strcpy(p->error, conn_error(m->conn));
     log_warn(p->opts.log_prefix, "connection failed: %s retry_ms=%lld", p->error,
              (long long)wait_ms);
@@ -329,8 +329,9 @@ static bool is_finished(struct pool_member *m, int64_t now_ms)
 
 static void remove_member(struct pool *p, size_t at)
 {
-    memmove(&p->members[at], &p->members[at + 1], (p->n - at - 1) * sizeof *p->members);
     p->n--;
+    for (; at < p->n; at++)
+        p->members[at] = p->members[at + 1];
 }
 
 bool pool_reap(struct pool *p, int64_t now_ms)
@@ -381,7 +382,8 @@ int64_t pool_deadline(const struct pool *p)
         at = earlier(at, grow_ms > p->next_open_ms ? grow_ms : p->next_open_ms);
     }
     const struct pool_member *last = p->n > 1 ? p->members[p->n - 1] : NULL;
-    if (usable > 1 && is_usable(last) && is_up(last) && h2_open_count(conn_h2(last->conn)) == 0)
+    if (usable > 1 && last && is_usable(last) && is_up(last) &&
+        h2_open_count(conn_h2(last->conn)) == 0)
         at = earlier(at, last->used_ms + p->opts.calm_ms);
     return at;
 }

@@ -59,7 +59,8 @@ static const struct row rows[] = {
 static struct row find_row(int status, const char *reason)
 {
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        if (rows[i].status == status && (!rows[i].reason || strcmp(rows[i].reason, reason) == 0))
+        if (rows[i].status == status &&
+            (!rows[i].reason || strcmp(rows[i].reason, reason) == 0))
             return rows[i];
     if (status >= 400 && status < 500)
         return (struct row){status, NULL, VERDICT_FINAL, PUSH_PARK};
@@ -73,7 +74,10 @@ static void copy_word(const char *word, char *out, size_t out_size)
     for (; *word && n + 1 < out_size; word++) {
         bool plain = (*word >= 'a' && *word <= 'z') || (*word >= 'A' && *word <= 'Z') ||
                      (*word >= '0' && *word <= '9') || strchr(" _.:-", *word);
-        out[n++] = plain ? *word : '?';
+        out[n] = '?';
+        if (plain)
+            out[n] = *word;
+        n++;
     }
     out[n] = '\0';
 }

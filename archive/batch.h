@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "archive/queue.h"
+#include "archive/op_queue.h"
 #include "archive/read_state.h"
 #include "base/event.h"
 

@@ -93,7 +93,7 @@ void ingest_free(struct ingest **ingp)
         waiter_free(w);
     }
     for (unsigned l = 0; l < ing->lanes_n; l++) {
-        queue_free(&ing->lanes[l].queue);
+        op_queue_free(&ing->lanes[l].queue);
         free(ing->lanes[l].stored);
     }
     event_free(ing->turn);
@@ -144,7 +144,7 @@ uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
     assert(spool < ing->spools);
     uint64_t min = ing->reader[spool];
     for (unsigned l = 0; l < ing->lanes_n; l++) {
-        uint64_t begin = queue_first_begin(ing->lanes[l].queue, spool, 0);
+        uint64_t begin = op_queue_first_begin(ing->lanes[l].queue, spool, 0);
         if (begin < min)
             min = begin;
     }
@@ -157,7 +157,7 @@ size_t ingest_queue_rows(const struct ingest *ing)
 {
     size_t sum = 0;
     for (unsigned l = 0; l < ing->lanes_n; l++)
-        sum += queue_count(ing->lanes[l].queue);
+        sum += op_queue_count(ing->lanes[l].queue);
     return sum;
 }
 
@@ -165,7 +165,7 @@ size_t ingest_queue_bytes(const struct ingest *ing)
 {
     size_t sum = 0;
     for (unsigned l = 0; l < ing->lanes_n; l++)
-        sum += queue_bytes(ing->lanes[l].queue);
+        sum += op_queue_bytes(ing->lanes[l].queue);
     return sum;
 }
 
@@ -188,7 +188,7 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
         struct lane *lane = lane_of(ing, writes[i].owner);
         if (ev->place.end <= lane->stored[ev->place.spool])
             continue; /* committed before we started to read again */
-        queue_add(lane->queue, &writes[i], &ev->place, ev->received_us, ++lane->seq);
+        op_queue_add(lane->queue, &writes[i], &ev->place, ev->received_us, ++lane->seq);
     }
     if (n > 0 && !event_pending(ing->turn, EV_TIMEOUT, NULL))
         event_active(ing->turn, EV_TIMEOUT, 0);
@@ -201,7 +201,7 @@ static bool is_done(const struct waiter *w)
 {
     if (!w->lane)
         return false;
-    const struct op *oldest = queue_oldest(w->lane->queue);
+    const struct op *oldest = op_queue_oldest(w->lane->queue);
     return !oldest || oldest->seq > w->seq;
 }
 
@@ -287,7 +287,7 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
         if (peer_jid)
             w.peer = ident_peer(ing->ident, w.owner, peer_jid);
         lane = lane_of(ing, w.owner);
-        queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
+        op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
         event_active(ing->turn, EV_TIMEOUT, 0);
     }
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
@@ -303,7 +303,7 @@ void ingest_get_stats(const struct ingest *ing, struct ingest_stats *out)
     out->queue_bytes = ingest_queue_bytes(ing);
     out->oldest_queued_us = 0;
     for (unsigned l = 0; l < ing->lanes_n; l++) {
-        const struct op *oldest = queue_oldest(ing->lanes[l].queue);
+        const struct op *oldest = op_queue_oldest(ing->lanes[l].queue);
         if (oldest && (!out->oldest_queued_us || oldest->received_us < out->oldest_queued_us))
             out->oldest_queued_us = oldest->received_us;
     }

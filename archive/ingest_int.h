@@ -6,7 +6,7 @@
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/lane.h"
-#include "archive/queue.h"
+#include "archive/op_queue.h"
 #include "archive/rows.h"
 #include "base/backoff.h"
 #include "store/pg.h"
@@ -25,7 +25,7 @@ enum lane_mode {
 
 struct lane {
     unsigned number;
-    struct queue *queue;
+    struct op_queue *queue;
     uint64_t *stored; /* per spool, as the database has it */
     bool busy;        /* a slot has it */
     bool advance_due; /* the place shall move though there is nothing to write */

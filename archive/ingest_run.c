@@ -87,7 +87,7 @@ static void committed(struct slot *s)
     struct ingest *ing = s->ing;
     struct lane *lane = s->lane;
     memcpy(lane->stored, s->to, ing->spools * sizeof *s->to);
-    queue_drop(lane->queue, s->n);
+    op_queue_drop(lane->queue, s->n);
     if (lane->mode == MODE_QUARANTINE) {
         ing->stats.quarantined++;
         lane->quarantined++;
@@ -211,7 +211,7 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
     tell_hook(s, false);
     struct lane *lane = s->lane;
     lane->mode = MODE_NORMAL; /* what stood in front may be gone */
-    queue_drop_covered(lane->queue, stored);
+    op_queue_drop_covered(lane->queue, stored);
     try_at_once(s);
     ingest_tell_waiters(ing, lane);
 }
@@ -259,7 +259,7 @@ static void on_partitions(void *ctx, const struct pg_result *r, const struct pg_
 static void make_missing_partitions(struct slot *s)
 {
     struct op *ops;
-    size_t n = queue_front(s->lane->queue, s->n, &ops);
+    size_t n = op_queue_front(s->lane->queue, s->n, &ops);
     int64_t oldest = INT64_MAX, newest = 0;
     for (size_t i = 0; i < n; i++) {
         if (ops[i].received_us < oldest)
@@ -294,7 +294,7 @@ static void data_failure(struct slot *s, const struct lane_outcome *o)
 {
     struct lane *lane = s->lane;
     struct op *ops = NULL;
-    size_t n = s->n ? queue_front(lane->queue, s->n, &ops) : 0;
+    size_t n = s->n ? op_queue_front(lane->queue, s->n, &ops) : 0;
     if (strcmp(o->error.sqlstate, "23514") == 0 && !lane->partitions_made && n > 0) {
         make_missing_partitions(s);
         return;
@@ -381,7 +381,7 @@ static void make_lanes(struct ingest *ing, const struct ident_keys *keys)
     for (unsigned l = 0; l < ing->lanes_n; l++) {
         struct lane *lane = &ing->lanes[l];
         lane->number = l;
-        lane->queue = queue_new(ing->spools);
+        lane->queue = op_queue_new(ing->spools);
         lane->stored = calloc(ing->spools + 1, sizeof *lane->stored);
         if (!lane->stored)
             abort();
@@ -464,11 +464,12 @@ static void start(struct slot *s, struct lane *lane)
 {
     struct ingest *ing = s->ing;
     struct op *ops = NULL;
-    size_t n = queue_count(lane->queue) ? queue_front(lane->queue, lane->limit, &ops) : 0;
+    size_t n =
+        op_queue_count(lane->queue) ? op_queue_front(lane->queue, lane->limit, &ops) : 0;
     if (lane->mode != MODE_NORMAL)
-        n = queue_count(lane->queue) ? queue_front(lane->queue, 1, &ops) : 0;
+        n = op_queue_count(lane->queue) ? op_queue_front(lane->queue, 1, &ops) : 0;
     for (unsigned i = 0; i < ing->spools; i++) {
-        uint64_t next = queue_first_begin(lane->queue, i, n);
+        uint64_t next = op_queue_first_begin(lane->queue, i, n);
         s->from[i] = lane->stored[i];
         s->to[i] = next < ing->reader[i] ? next : ing->reader[i];
         if (s->to[i] < s->from[i])
@@ -497,7 +498,7 @@ static struct lane *next_lane(struct ingest *ing, int64_t *wait_ms)
     int64_t now_ms = clock_mono_ms();
     for (unsigned i = 0; i < ing->lanes_n; i++) {
         struct lane *lane = &ing->lanes[(ing->next_lane + i) % ing->lanes_n];
-        if (lane->busy || (queue_count(lane->queue) == 0 && !lane->advance_due))
+        if (lane->busy || (op_queue_count(lane->queue) == 0 && !lane->advance_due))
             continue;
         if (lane->not_before_ms > now_ms) {
             if (lane->not_before_ms - now_ms < *wait_ms)

@@ -26,12 +26,12 @@ static const struct pg_statement advance = {
 /* The bound on id opens only the partitions that can hold a copy; what exactly is a copy is
  * decided by the caller. */
 static const struct pg_statement probe = {
-    "lane_probe", "SELECT d.n::int, m.id, m.sent_at"
-                  " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) WITH ORDINALITY"
-                  "   AS d (owner, ref_id, ref_body, n)"
-                  " JOIN xs.message m ON m.owner = d.owner AND m.ref_id = d.ref_id"
-                  "   AND m.ref_body = d.ref_body"
-                  " WHERE m.id >= $4::bigint AND m.id <= $5::bigint"};
+    "lane_probe",
+    "SELECT d.n::int, m.id, m.sent_at"
+    " FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS d (ref_id, body, n)"
+    " CROSS JOIN LATERAL (SELECT m.id, m.sent_at FROM xs.message m"
+    "   WHERE m.ref_id = d.ref_id AND m.ref_body = d.body"
+    "   AND m.id >= $3::bigint AND m.id <= $4::bigint OFFSET 0) m"};
 
 static const struct pg_statement read_convs = {
     "lane_convs",
@@ -49,11 +49,11 @@ static const struct pg_statement read_targets = {
     "     (SELECT count(*) FROM xs.message m WHERE m.owner = d.owner AND m.peer = d.peer"
     "        AND m.id > c.read_id AND m.id <= t.id AND m.flags & 1 = 1)"
     "   ELSE 0 END"
-    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[]) WITH ORDINALITY"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::boolean[]) WITH ORDINALITY"
     "   AS d (owner, peer, ref_id, mark, n)"
     " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"
     " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
-    "   WHERE m.owner = d.owner AND m.ref_id = d.ref_id AND m.id >= c.first_id"
+    "   WHERE m.ref_id = d.ref_id AND m.id >= c.first_id"
     "   ORDER BY m.id DESC LIMIT 1) t"};
 
 static const struct pg_statement read_unread = {
@@ -204,6 +204,15 @@ struct pg_array *lane_array(struct lane_writer *w, int i, enum pg_array_type typ
     return a;
 }
 
+void lane_add_ref(struct pg_array *a, const struct write *w)
+{
+    uint8_t ref[16];
+    memcpy(ref, w->owner, 8);
+    for (int i = 0; i < 8; i++)
+        ref[8 + i] = (uint8_t)(w->ref >> (56 - 8 * i));
+    pg_array_add_uuid(a, ref);
+}
+
 void lane_send(struct lane_writer *w, const struct pg_statement *st, const struct pg_params *p,
                pg_result_fn cb)
 {
@@ -263,8 +272,7 @@ static void send_probe(struct lane_writer *w)
     struct batch *b = &w->batch;
     if (b->rows == 0)
         return;
-    struct pg_array *owner = lane_array(w, 0, PG_UUID), *ref = lane_array(w, 1, PG_INT8),
-                    *content = lane_array(w, 2, PG_INT8);
+    struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8);
     int64_t low = INT64_MAX, now_us = clock_real_us();
     size_t n = 0;
     w->asked = room(w->asked, &w->asked_cap, b->n);
@@ -273,8 +281,7 @@ static void send_probe(struct lane_writer *w)
         if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
             continue;
         w->asked[n++] = b->sorted[i];
-        pg_array_add_uuid(owner, op->w.owner);
-        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        lane_add_ref(ref, &op->w);
         pg_array_add_i64(content, (int64_t)op->w.content);
         if (op->w.low < low)
             low = op->w.low;
@@ -285,8 +292,8 @@ static void send_probe(struct lane_writer *w)
     int64_t high = ident_id_from_us(now_us + DAY_US);
     struct pg_params p;
     pg_params_init(&p);
-    for (int i = 0; i < 3; i++)
-        pg_add_array(&p, &w->arrays[i]);
+    pg_add_array(&p, ref);
+    pg_add_array(&p, content);
     pg_add_i64(&p, low);
     pg_add_i64(&p, high);
     lane_send(w, &probe, &p, on_probe);
@@ -324,7 +331,7 @@ static void send_read_targets(struct lane_writer *w)
 {
     struct batch *b = &w->batch;
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
-                    *ref = lane_array(w, 2, PG_INT8), *mark = lane_array(w, 3, PG_BOOL);
+                    *ref = lane_array(w, 2, PG_UUID), *mark = lane_array(w, 3, PG_BOOL);
     w->targets = room(w->targets, &w->targets_cap, b->n);
     size_t n = 0;
     for (uint32_t i = 0; i < b->n; i++) {
@@ -334,7 +341,7 @@ static void send_read_targets(struct lane_writer *w)
         w->targets[n++] = i;
         pg_array_add_uuid(owner, op->w.owner);
         pg_array_add_i64(peer, (int64_t)op->w.peer);
-        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        lane_add_ref(ref, &op->w);
         pg_array_add_bool(mark, op->w.kind == WRITE_MARK);
     }
     if (n > 0)

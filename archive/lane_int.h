@@ -37,6 +37,8 @@ struct lane_writer {
 
 /* The i-th array, empty and of that type. */
 struct pg_array *lane_array(struct lane_writer *w, int i, enum pg_array_type type);
+/* xs.message.ref_id: the first half of the owner, then the reference. */
+void lane_add_ref(struct pg_array *a, const struct write *w);
 void lane_send(struct lane_writer *w, const struct pg_statement *st, const struct pg_params *p,
                pg_result_fn cb);
 /* The first n arrays are the parameters. */

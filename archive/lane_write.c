@@ -18,7 +18,7 @@ static const struct pg_statement insert_rows = {
     "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, sent_at, body, stanza)"
     " SELECT d.owner, d.id, d.peer, d.ref_id, d.ref_body, d.flags,"
     "   timestamptz 'epoch' + nullif(d.sent_us, 0) * interval '1 us', d.body, d.stanza"
-    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[],"
     "   $6::int[], $7::bigint[], $8::text[], $9::bytea[])"
     "   AS d (owner, id, peer, ref_id, ref_body, flags, sent_us, body, stanza)"};
 
@@ -93,7 +93,7 @@ static void send_rows(struct lane_writer *w)
     if (b->stored == 0)
         return;
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *id = lane_array(w, 1, PG_INT8),
-                    *peer = lane_array(w, 2, PG_INT8), *ref = lane_array(w, 3, PG_INT8),
+                    *peer = lane_array(w, 2, PG_INT8), *ref = lane_array(w, 3, PG_UUID),
                     *content = lane_array(w, 4, PG_INT8), *flags = lane_array(w, 5, PG_INT4),
                     *sent = lane_array(w, 6, PG_INT8), *body = lane_array(w, 7, PG_TEXT),
                     *stanza = lane_array(w, 8, PG_BYTEA);
@@ -104,7 +104,7 @@ static void send_rows(struct lane_writer *w)
         pg_array_add_uuid(owner, op->w.owner);
         pg_array_add_i64(id, op->id);
         pg_array_add_i64(peer, (int64_t)op->w.peer);
-        pg_array_add_i64(ref, (int64_t)op->w.ref);
+        lane_add_ref(ref, &op->w);
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_i32(flags, (int32_t)op->w.flags);
         pg_array_add_i64(sent, op->w.stamp_us);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <event2/event.h>
+
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/mam_query.h"
@@ -20,6 +22,7 @@
 #define OPEN_MAX 1000              /* queries at once; more are told to come again */
 #define PAGE_BYTES_MAX (16 << 20)  /* of stored stanzas in one page */
 #define CAUGHT_UP_WITHIN_MS 1000   /* "send, then ask" must find the message */
+#define ALIVE_WITHIN_MS 480        /* else PostgreSQL is silent: refused within a second */
 #define COUNT_MAX 1000             /* counting stops here: a larger number is not told */
 #define CHUNKS_MAX 40              /* scans for one page that filters by resource */
 #define FORWARDED_MAX (256 * 1024) /* an answer's fixed parts, escaped queryid included */
@@ -45,6 +48,8 @@ static const struct pg_statement count_peer = {"mam_count_peer",
                                                "SELECT count(*) FROM (SELECT 1" FROM_MESSAGES
                                                " AND peer = $5::bigint LIMIT $4::int) AS few"};
 
+static const struct pg_statement are_you_there = {"mam_alive", "SELECT 1"};
+
 struct row {
     int64_t id;
     size_t at; /* in the page's bytes */
@@ -57,6 +62,9 @@ struct row {
 struct page {
     unsigned magic;
     struct mam *mam;
+    struct page *next; /* of mam's list */
+    struct page *prev;
+    bool refused; /* answered already: the result that it waits for only frees it */
     struct mam_request request;
     struct mam_answer answer;
     struct mam_query query;
@@ -79,16 +87,25 @@ struct mam {
     const struct archive_opts *opts;
     struct pg_pool *pool;
     struct ingest *ingest;
+    struct page *pages;
     unsigned open;
+    struct event *tick; /* while there are pages, or an answer to are_you_there is due */
+    bool asked;         /* are_you_there is not answered */
+    bool silent;        /* and has not been for too long */
 };
 
-struct mam *mam_new(const struct archive_opts *opts, struct pg_pool *pool,
-                    struct ingest *ingest)
+static void on_tick(evutil_socket_t fd, short what, void *ctx);
+
+struct mam *mam_new(struct event_base *base, const struct archive_opts *opts,
+                    struct pg_pool *pool, struct ingest *ingest)
 {
     struct mam *m = calloc(1, sizeof *m);
     if (!m)
         abort();
     *m = (struct mam){.opts = opts, .pool = pool, .ingest = ingest};
+    m->tick = evtimer_new(base, on_tick, m);
+    if (!m->tick)
+        abort();
     return m;
 }
 
@@ -96,13 +113,20 @@ void mam_free(struct mam **m)
 {
     if (!*m)
         return;
-    assert((*m)->open == 0);
+    assert((*m)->open == 0 && !(*m)->asked);
+    event_free((*m)->tick);
     free(*m);
     *m = NULL;
 }
 
 static void page_free(struct page *p)
 {
+    if (p->prev)
+        p->prev->next = p->next;
+    else
+        p->mam->pages = p->next;
+    if (p->next)
+        p->next->prev = p->prev;
     p->mam->open--;
     p->magic = 0;
     buf_deinit(&p->bytes);
@@ -116,6 +140,58 @@ static void page_refuse(struct page *p, const char *type, const char *condition,
     struct mam_answer answer = p->answer;
     page_free(p);
     answer.error(answer.ctx, type, condition, text);
+}
+
+/* A server that is there and does nothing (stopped, a disk that hangs, a broken network) ends
+ * no connection, and a question may take longer than a second in good health.  So while pages
+ * are open, PostgreSQL is asked now and then whether it still answers. */
+
+static void arm(struct mam *m)
+{
+    event_add(m->tick, &(struct timeval){0, ALIVE_WITHIN_MS * 1000});
+}
+
+static void on_alive(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct mam *m = ctx;
+    (void)r, (void)e; /* a lost connection is told to the pages themselves */
+    m->asked = m->silent = false;
+}
+
+static void refuse_all(struct mam *m)
+{
+    for (struct page *p = m->pages, *next; p; p = next) {
+        next = p->next;
+        if (p->refused)
+            continue;
+        p->refused = true;
+        p->answer.error(p->answer.ctx, "wait", "internal-server-error",
+                        "the archive is not reachable now");
+    }
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+    struct mam *m = ctx;
+    (void)fd, (void)what;
+    if (m->asked) {
+        m->silent = true; /* until it answers: nothing is sent after what it has */
+        refuse_all(m);
+    } else if (m->pages) {
+        m->asked = true;
+        pg_pool_send(m->pool, &are_you_there, NULL, on_alive, m);
+        arm(m);
+    }
+}
+
+/* What a page waited for has come, too late if that is true. */
+static bool is_over(struct page *p)
+{
+    assert(p->magic == PAGE_MAGIC);
+    if (!p->refused)
+        return false;
+    page_free(p);
+    return true;
 }
 
 /* Answers. */
@@ -234,7 +310,8 @@ static void read_chunk(struct page *p);
 static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct page *p = ctx;
-    assert(p->magic == PAGE_MAGIC);
+    if (is_over(p))
+        return;
     if (e->failure) {
         page_refuse(p, "wait", "internal-server-error", "the archive is not reachable now");
         return;
@@ -293,7 +370,8 @@ static void read_chunk(struct page *p)
 static void on_count(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct page *p = ctx;
-    assert(p->magic == PAGE_MAGIC);
+    if (is_over(p))
+        return;
     if (e->failure) {
         page_refuse(p, "wait", "internal-server-error", "the archive is not reachable now");
         return;
@@ -316,7 +394,8 @@ static void count_only(struct page *p)
 static void on_caught_up(void *ctx, bool done)
 {
     struct page *p = ctx;
-    assert(p->magic == PAGE_MAGIC);
+    if (is_over(p))
+        return;
     p->stable = done;
     if (p->want == 0)
         count_only(p);
@@ -393,10 +472,12 @@ static void start_page(struct page *p)
         return;
     }
     set_page_size(p);
-    if (!pg_pool_is_up(p->mam->pool)) {
+    if (!pg_pool_is_up(p->mam->pool) || p->mam->silent) {
         page_refuse(p, "wait", "internal-server-error", "the archive is not reachable now");
         return;
     }
+    if (!event_pending(p->mam->tick, EV_TIMEOUT, NULL))
+        arm(p->mam);
     ingest_wait(p->mam->ingest, p->request.account, clock_mono_ms() + CAUGHT_UP_WITHIN_MS,
                 on_caught_up, p);
 }
@@ -411,6 +492,10 @@ static void ask_page(struct mam *m, const struct mam_request *r,
     p->mam = m;
     p->request = *r;
     p->answer = *answer;
+    p->next = m->pages;
+    if (p->next)
+        p->next->prev = p;
+    m->pages = p;
     buf_init(&p->bytes, PAGE_BYTES_MAX * 2);
     m->open++;
     struct mam_refusal why;

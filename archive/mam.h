@@ -2,7 +2,8 @@
 /*
  * Archive queries (XEP-0313, urn:xmpp:mam:2) of an account's own archive: pages by anchor, at
  * the speed of one index scan, never missing or repeating a message.  A request it cannot
- * serve now (database away) is answered "wait" at once.  It does not know how a request came
+ * serve now is answered "wait": at once when the database is away, within a second when it is
+ * there and silent.  It does not know how a request came
  * or how the answer travels, and trusts its caller that the asker owns the account.
  */
 #ifndef ARCHIVE_MAM_H
@@ -14,6 +15,7 @@
 #define NS_MAM "urn:xmpp:mam:2"
 
 struct archive_opts;
+struct event_base;
 struct ingest;
 struct mam;
 struct pg_pool;
@@ -35,8 +37,8 @@ struct mam_request {
 };
 
 /* Borrows everything until mam_free. */
-struct mam *mam_new(const struct archive_opts *opts, struct pg_pool *pool,
-                    struct ingest *ingest);
+struct mam *mam_new(struct event_base *base, const struct archive_opts *opts,
+                    struct pg_pool *pool, struct ingest *ingest);
 /* After the pool and ingest have answered what was open. */
 void mam_free(struct mam **m);
 

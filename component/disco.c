@@ -14,6 +14,9 @@
 
 void disco_feature(struct disco *d, const char *feature)
 {
+    for (size_t i = 0; i < d->features_n; i++)
+        if (strcmp(d->features[i], feature) == 0)
+            return;
     assert(d->features_n < DISCO_FEATURES_MAX);
     d->features[d->features_n++] = feature;
 }

@@ -13,7 +13,7 @@ struct adhoc;
 struct delegation;
 struct iq_request;
 
-#define DISCO_FEATURES_MAX 64
+#define DISCO_FEATURES_MAX 128
 
 struct disco {
     const struct adapter *adapter; /* all borrowed */

@@ -14,7 +14,7 @@
 #include "base/log.h"
 #include "component/handshake.h"
 #include "component/opts.h"
-#include "component/resolve.h"
+#include "base/resolve.h"
 #include "component/spool.h"
 #include "component/wire.h"
 

@@ -548,6 +548,12 @@ const struct sessions *service_sessions(const struct service *s)
     return s->sessions;
 }
 
+void service_session_stuck(struct service *s, const char *bare, const char *resource,
+                           int64_t at_us)
+{
+    sessions_stuck(s->sessions, bare, resource, at_us);
+}
+
 const struct adapter *service_adapter(const struct service *s)
 {
     return &s->adapter;

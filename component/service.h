@@ -93,6 +93,9 @@ enum session_state service_session_state(const struct service *s, const char *ba
                                          int64_t now_us, int64_t stale_after_us,
                                          int64_t *seen_us_out);
 const struct sessions *service_sessions(const struct service *s);
+/* See sessions_stuck: told by who knows whose registration the server's publish named. */
+void service_session_stuck(struct service *s, const char *bare, const char *resource,
+                           int64_t at_us);
 /* For classifying again from the spool. */
 const struct adapter *service_adapter(const struct service *s);
 

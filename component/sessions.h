@@ -38,6 +38,7 @@ struct session {
     enum session_show show;
     unsigned link; /* that told us last */
     int64_t seen_us;
+    int64_t stuck_us; /* when the server last said that something did not get through; 0: never */
 };
 
 struct sessions *sessions_new(void);
@@ -49,6 +50,10 @@ void sessions_seen(struct sessions *s, const struct jid *who, unsigned link, int
 void sessions_available(struct sessions *s, const struct jid *who, unsigned link, int priority,
                         enum session_show show, int64_t at_us);
 void sessions_gone(struct sessions *s, const struct jid *who);
+/* The server could not hand something to that session: its connection is lost, though it may
+ * come back.  A resource that has no session is taken to be the account's only one, because
+ * clients change their names; with several, or none, this says nothing. */
+void sessions_stuck(struct sessions *s, const char *bare, const char *resource, int64_t at_us);
 void sessions_link_lost(struct sessions *s, unsigned link);
 /* Forgets what was silent too long. */
 void sessions_sweep(struct sessions *s, int64_t now_us);
@@ -62,6 +67,8 @@ int64_t sessions_seen_at(const struct sessions *s, const char *bare, const char 
 /* When any other resource (NULL: any) was last seen, 0 when there is none. */
 int64_t sessions_others_seen_at(const struct sessions *s, const char *bare,
                                 const char *resource);
+/* When that session (or the only one) was last said to be stuck; 0 when it was seen since. */
+int64_t sessions_stuck_at(const struct sessions *s, const char *bare, const char *resource);
 /* Walks the sessions of an account; NULL to start, NULL at the end. */
 const struct session *sessions_next(const struct sessions *s, const char *bare,
                                     const struct session *after);

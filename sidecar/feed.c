@@ -30,6 +30,8 @@ struct feed {
     char prefix[32];
     struct cursor *live;
     bool live_announced;
+    bool live_more;       /* there is more in the spool than was read in one turn, */
+    int64_t live_seen_us; /* from then on */
     enum archive_state state;
     struct ingest *ingest;
     struct cursor *archive;  /* while READING */
@@ -92,6 +94,7 @@ static void on_live_stanza(void *ctx, struct stanza *s, const struct place *plac
 {
     struct feed *f = ctx;
     bool replay = place->end <= f->opts.replay_until;
+    f->live_seen_us = received_us;
     if (!replay && !f->live_announced) {
         f->live_announced = true;
         service_live(f->opts.service, f->opts.link);
@@ -299,6 +302,7 @@ void feed_archive_open(struct feed *f, struct ingest *ingest)
 bool feed_pump(struct feed *f, uint64_t limit)
 {
     bool more = cursor_pump(f->live, limit, PUMP_BYTES);
+    f->live_more = more;
     if (!f->live_announced && cursor_position(f->live) >= f->opts.replay_until) {
         f->live_announced = true;
         service_live(f->opts.service, f->opts.link);
@@ -317,8 +321,8 @@ uint64_t feed_live_position(const struct feed *f)
 
 int64_t feed_behind_us(const struct feed *f, int64_t now_us)
 {
-    if (f->state == ARCHIVE_JOINED)
-        return 0;
+    if (f->state == ARCHIVE_JOINED) /* as far as the live cursor */
+        return f->live_more ? now_us - f->live_seen_us : 0;
     /* Nothing read yet says nothing of how old it is: as far behind as can be. */
     return f->archive_seen_us ? now_us - f->archive_seen_us : INT64_MAX;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -11,14 +12,15 @@ struct command {
     const char *name;
     int (*run)(const struct cli *c);
     const char *help; /* NULL: not for people */
+    bool arguments;   /* it reads what follows its name, and refuses what it does not know */
 };
 
 static const struct command commands[] = {
-    {"run", cli_run, "the service, in the foreground"},
-    {"check", cli_check, "read and check the settings"},
-    {"migrate", cli_migrate, "create or upgrade the database schema"},
-    {"status", cli_status, "link, spool, database, gateways, queues [--json]"},
-    {"worker", cli_worker, NULL},
+    {"run", cli_run, "the service, in the foreground", false},
+    {"check", cli_check, "read and check the settings", false},
+    {"migrate", cli_migrate, "create or upgrade the database schema", false},
+    {"status", cli_status, "link, spool, database, gateways, queues [--json]", true},
+    {"worker", cli_worker, NULL, true},
 };
 
 #define COMMANDS_N (sizeof commands / sizeof *commands)
@@ -38,8 +40,13 @@ static void usage(FILE *out)
 static int run_command(const char *name, const struct cli *c)
 {
     for (size_t i = 0; i < COMMANDS_N; i++) {
-        if (strcmp(commands[i].name, name) == 0)
+        if (strcmp(commands[i].name, name) != 0)
+            continue;
+        if (c->argc == 0 || commands[i].arguments)
             return commands[i].run(c);
+        (void)fprintf(stderr, "xmpp-sidecar: unknown argument \"%s\"; see --help\n",
+                      c->argv[0]);
+        return EX_USAGE;
     }
     (void)fprintf(stderr, "xmpp-sidecar: unknown command \"%s\"; see --help\n", name);
     return EX_USAGE;

@@ -8,6 +8,9 @@
  * dated with may be later by the time the archive took. */
 #define READER_SLACK_US (5 * INT64_C(1000000))
 #define AGAIN_MIN_MS 10
+/* The server's sign is about the same message as the copy, and comes about when it does: before
+ * it only where both come from different nodes. */
+#define SIGN_SLACK_US (2 * INT64_C(1000000))
 
 static struct outbox_decision now(const char *reason)
 {
@@ -21,11 +24,13 @@ static struct outbox_decision wait_until(int64_t due_us, int64_t now_us, const c
                                     reason};
 }
 
-/* The badge fell because something was read: every device but the reader's is told. */
+/* The badge fell because something was read: every device but the reader's is told.  The reader
+ * is who was seen last; another that was in use a moment before has read nothing. */
 static struct outbox_decision decide_badge(const struct outbox_candidate *c,
                                            const struct policy_presence *p)
 {
-    if (p->own_seen_us > 0 && p->own_seen_us >= c->counted_us - READER_SLACK_US)
+    if (p->own_seen_us > 0 && p->own_seen_us >= c->counted_us - READER_SLACK_US &&
+        p->own_seen_us >= p->others_seen_us)
         return (struct outbox_decision){OUTBOX_SKIP, 0, "read here"};
     return now("read elsewhere");
 }
@@ -38,6 +43,8 @@ struct outbox_decision policy_decide(const struct push_opts *opts,
         return decide_badge(c, p);
     if (p->state == SESSION_OFFLINE)
         return now("offline");
+    if (p->stuck_us > 0 && p->stuck_us >= c->counted_us - SIGN_SLACK_US)
+        return now("not delivered");
     int64_t confirm_us = c->counted_us + opts->confirm_after_ms * US_PER_MS;
     if (now_us < confirm_us)
         return wait_until(confirm_us, now_us,

@@ -18,6 +18,8 @@ struct policy_presence {
     enum session_state state;
     int64_t own_seen_us;    /* the resource that registered the device */
     int64_t others_seen_us; /* the newest of all others */
+    int64_t stuck_us;       /* when the server said that its session got something not; 0: it
+                               has been seen since */
 };
 
 struct outbox_decision policy_decide(const struct push_opts *opts,

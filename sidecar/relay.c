@@ -16,9 +16,10 @@
 #include "config/config.h"
 #include "sidecar/commands.h"
 #include "sidecar/policy.h"
+#include "sidecar/publish.h"
 #include "store/pg.h"
 
-#define NS_PUBSUB "http://jabber.org/protocol/pubsub"
+#define NS_PUSH "urn:xmpp:push:0"
 #define LANE_CONNECTIONS 2 /* of database.connections; the others read */
 #define READ_TIMEOUT_MS 5000
 #define QUEUE_BYTES_MAX (32 << 20)
@@ -38,6 +39,7 @@ struct relay {
     struct outbox *outbox;
     struct partition *partition;
     struct commands *commands;
+    struct publish publish;
     struct gateway **gateways; /* of push.apps */
     bool behind;
 };
@@ -73,15 +75,10 @@ static void on_mam(void *ctx, struct iq_request *r)
     }
 }
 
-/* The server's own push publish (XEP-0357).  On hosts whose messages we see it makes no push
- * of its own; it is accepted, because most servers delete a registration that is refused. */
 static void on_publish(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
-    if (adapter_is_host(service_adapter(relay->service), r->asker_text))
-        iq_reply(r, NULL);
-    else
-        iq_forbid(r);
+    publish_take(&relay->publish, r);
 }
 
 /* When a push is due. */
@@ -97,6 +94,7 @@ static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate
                                        push->stale_after_ms * 1000, NULL),
         .own_seen_us = sessions_seen_at(sessions, c->account, c->resource),
         .others_seen_us = sessions_others_seen_at(sessions, c->account, c->resource),
+        .stuck_us = sessions_stuck_at(sessions, c->account, c->resource),
     };
     return policy_decide(push, c, &p, now_us);
 }
@@ -122,7 +120,7 @@ static void become_ready(struct relay *r)
 {
     const struct config *c = r->opts.config;
     start_push(r);
-    r->mam = mam_new(&c->archive, r->pool, r->ingest);
+    r->mam = mam_new(r->base, &c->archive, r->pool, r->ingest);
     r->partition = partition_new(r->base, r->pool);
     struct commands_opts commands = {
         .push = &c->push,
@@ -194,6 +192,8 @@ static void start_push(struct relay *r)
         else
             outbox_set_gateway(r->outbox, i, r->gateways[i]);
     }
+    r->publish.devices = r->devices;
+    r->publish.outbox = r->outbox;
     outbox_start(r->outbox);
     outbox_pause(r->outbox, r->behind);
 }
@@ -211,14 +211,19 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     enum err_kind k = service_new(&c->component, key, &r->opts.events, &r->service, e);
     if (k)
         return k;
+    r->publish.service = r->service;
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
     service_feature(r->service, NS_MAM);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
+    service_feature(r->service, NS_PUSH);
     if (c->archive.serve) {
         static const char *const features[] = {NS_MAM};
         service_delegate(r->service, NS_MAM, features, 1);
     }
     r->commands = commands_new(r->service);
+    /* An app's id is a provider's name: clients look for theirs before they register. */
+    for (size_t i = 0; i < c->push.apps_n; i++)
+        service_feature(r->service, c->push.apps[i].id);
     return ERR_NONE;
 }
 

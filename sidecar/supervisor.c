@@ -35,12 +35,14 @@
 #define CHANNEL_QUEUE_MAX ((size_t)1024 * 1024)
 #define TICK_MS 1000
 #define READY_AFTER_MS 10000 /* the links are what must be up; a worker may take its time */
-#define HEARTBEAT_MAX_MS 60000
+/* With its grace less than servers wait for the answer to an IQ (ejabberd: 32 s): the next
+ * worker still answers what this one left open. */
+#define HEARTBEAT_MAX_MS 20000
 #define ABORT_GRACE_MS 5000 /* from SIGABRT to SIGKILL */
 #define STOP_GRACE_MS 5000
 #define LONG_LIFE_MS 10000 /* a worker that lived so long is started again at once */
 #define RESTART_MIN_MS 100
-#define RESTART_MAX_MS 5000
+#define RESTART_MAX_MS 1000 /* questions wait while there is no worker */
 #define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
 
 enum sup_state {
@@ -281,16 +283,28 @@ static void begin_stop(struct supervisor *s)
     arm(s->stop_grace, STOP_GRACE_MS);
 }
 
-static void plan_restart(struct supervisor *s)
+static void plan_restart(struct supervisor *s, bool wanted)
 {
     int64_t lived = clock_mono_ms() - s->worker_started_ms;
     int64_t wait = 0;
     if (lived >= LONG_LIFE_MS)
         backoff_reset(&s->backoff);
     /* The first death in a row costs nobody a wait. */
-    if (lived < LONG_LIFE_MS && atomic_load(&s->page->worker_starts) > 1)
+    if (!wanted && lived < LONG_LIFE_MS && atomic_load(&s->page->worker_starts) > 1)
         wait = backoff_next_ms(&s->backoff, crypt_random_u64());
     arm(s->restart, wait);
+}
+
+/* Only a fault of its own needs somebody; an end by another hand (kill, the OOM killer) or for
+ * a passing reason heals by itself. */
+static void log_death(const struct supervisor *s, int status, const char *how)
+{
+    if (is_own_fault(s, status))
+        log_error(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
+    else if (s->killed_by_us && WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        log_info(PREFIX, "worker replaced how=\"%s\"", how);
+    else
+        log_warn(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
 }
 
 static void worker_died(struct supervisor *s, int status)
@@ -316,11 +330,8 @@ static void worker_died(struct supervisor *s, int status)
         s->exit_code = EX_CONFIG;
         begin_stop(s);
     } else if (s->state == SUP_RUNNING) {
-        if (wanted)
-            log_info(PREFIX, "worker replaced how=\"%s\"", how);
-        else
-            log_error(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
-        plan_restart(s);
+        log_death(s, status, how);
+        plan_restart(s, wanted);
     }
 }
 
@@ -393,6 +404,7 @@ static void watch_worker(struct supervisor *s, int64_t now)
     log_error(PREFIX, "worker hangs silent_ms=%lld", (long long)(now - beat));
     s->aborted_ms = now;
     kill(s->worker, SIGABRT);
+    kill(s->worker, SIGCONT); /* one that is stopped takes no signal but this */
 }
 
 static void tell_systemd(struct supervisor *s, int64_t now)
@@ -449,6 +461,16 @@ static void on_term(evutil_socket_t sig, short what, void *ctx)
     begin_stop(ctx);
 }
 
+/* The worker ends in good order and the next one takes over. */
+static void replace_worker(struct supervisor *s, enum frame_kind how)
+{
+    if (!s->worker || s->killed_by_us)
+        return;
+    s->killed_by_us = true;
+    (void)frame_channel_tell(s->channel, how, 0);
+    arm(s->stop_grace, STOP_GRACE_MS);
+}
+
 static void on_hup(evutil_socket_t sig, short what, void *ctx)
 {
     (void)sig;
@@ -468,8 +490,7 @@ static void on_hup(evutil_socket_t sig, short what, void *ctx)
         for (unsigned i = 0; i < s->links_n; i++)
             if (link_set_opts(s->links[i].link, fresh.component, fresh.spool, &e) != ERR_NONE)
                 log_error(PREFIX, "%s", e.text);
-        if (s->channel)
-            (void)frame_channel_tell(s->channel, FRAME_RELOAD, 0);
+        replace_worker(s, FRAME_RELOAD);
     }
     sd_notify(0, "READY=1");
 }
@@ -480,11 +501,8 @@ static void on_usr2(evutil_socket_t sig, short what, void *ctx)
     (void)sig;
     (void)what;
     struct supervisor *s = ctx;
-    if (s->state != SUP_RUNNING || !s->worker || s->killed_by_us)
-        return;
-    s->killed_by_us = true;
-    (void)frame_channel_tell(s->channel, FRAME_SHUTDOWN, 0);
-    arm(s->stop_grace, STOP_GRACE_MS);
+    if (s->state == SUP_RUNNING)
+        replace_worker(s, FRAME_SHUTDOWN);
 }
 
 static void catch_signals(struct supervisor *s)

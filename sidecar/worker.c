@@ -203,8 +203,18 @@ static int64_t behind_us(const struct worker *w)
     return worst;
 }
 
+static bool moved_since_snapshot(const struct worker *w)
+{
+    bool moved = false;
+    for (unsigned i = 0; i < w->links_n; i++)
+        moved |= feed_live_position(w->feeds[i]) != w->snapshot.live[i];
+    return moved;
+}
+
 static void write_snapshot(struct worker *w)
 {
+    if (!moved_since_snapshot(w))
+        return;
     struct buf state;
     buf_init(&state, SNAPSHOT_BYTES_MAX);
     service_save(relay_service(w->relay), &state);

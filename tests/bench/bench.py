@@ -152,7 +152,113 @@ def push_rate():
         shutil.rmtree(folder)
 
 
-BENCHMARKS = {"push_rate": push_rate}
+# --- archive_rows: committed rows per second, counters and outbox right, against a bare table ---
+
+OWNERS = 200_000
+ARCHIVE_SECONDS = 6
+ARCHIVE_ROUNDS = 5
+
+BARE_TABLE = """
+CREATE TABLE source AS SELECT row_number() OVER (ORDER BY id) AS n, owner, id, peer, ref_id,
+    ref_body, flags, sent_at, body, stanza FROM xs.message;
+ALTER TABLE source ADD PRIMARY KEY (n);
+CREATE TABLE bare (owner uuid, id bigint, peer bigint, ref_id uuid, ref_body bigint, flags int,
+    sent_at timestamptz, body text, stanza bytea, PRIMARY KEY (owner, id));
+CREATE SEQUENCE at;
+VACUUM ANALYZE source;
+CHECKPOINT;
+SELECT count(*) / 500 FROM source;
+"""
+BARE_INSERT = r"""
+SELECT nextval('at') * 500 AS upto \gset
+INSERT INTO bare SELECT owner, id, peer, ref_id, ref_body, flags, sent_at, body, stanza
+    FROM source WHERE n > :upto - 500 AND n <= :upto;
+"""
+
+
+class Cluster:
+    """A private PostgreSQL that keeps what it commits, on a Unix socket in its folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.bin = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"),
+                       key=lambda p: int(p.parent.name))
+        self.user = "postgres" if os.geteuid() == 0 else None
+
+    def _run(self, *args):
+        who = {"user": self.user, "group": self.user, "extra_groups": []} if self.user else {}
+        subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL,
+                       cwd=self.folder, **who)
+
+    def start(self):
+        if self.user:
+            shutil.chown(self.folder, self.user, self.user)
+        self._run(self.bin / "initdb", "-D", self.folder / "data", "-U", "xs", "-A", "trust",
+                  "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
+        settings = {"listen_addresses": "", "unix_socket_directories": self.folder,
+                    "fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB",
+                    "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+        options = " ".join(f"-c {key}={value}" for key, value in settings.items())
+        self._run(self.bin / "pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log",
+                  "-w", "-s", "-o", options, "start")
+
+    def stop(self):
+        self._run(self.bin / "pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-s", "stop")
+
+    def url(self, database):
+        return f"postgresql:///{database}?host={self.folder}&user=xs"
+
+    def sql(self, database, text):
+        done = subprocess.run(
+            [self.bin / "psql", "-h", self.folder, "-U", "xs", "-d", database, "-qAt",
+             "-v", "ON_ERROR_STOP=1"], input=text, text=True, check=True, capture_output=True)
+        return done.stdout.strip()
+
+    def fresh(self, database):
+        self.sql("postgres", f'DROP DATABASE IF EXISTS "{database}"')
+        self.sql("postgres", f'CREATE DATABASE "{database}"')
+
+    def pgbench(self, database, script, transactions):
+        """Transactions per second of one connection."""
+        path = self.folder / "script.sql"
+        path.write_text(script)
+        done = subprocess.run(
+            [self.bin / "pgbench", "-h", self.folder, "-U", "xs", "-n", "-M", "prepared", "-c",
+             "1", "-t", str(transactions), "-f", path, database], text=True, check=True,
+            capture_output=True)
+        return float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
+
+
+def archive_rows():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="archive-rows-"))
+    pg = Cluster(folder)
+    try:
+        pg.start()
+        pairs = []
+        for i in range(ARCHIVE_ROUNDS):
+            pg.fresh("bench")
+            out = subprocess.run([BUILD / "bench" / "archive_rows", pg.url("bench"),
+                                  str(ARCHIVE_SECONDS), str(OWNERS), "1"],
+                                 check=True, stdout=subprocess.PIPE, text=True).stdout
+            told = json.loads(out)
+            transactions = int(pg.sql("bench", BARE_TABLE))
+            reference = 500 * pg.pgbench("bench", BARE_INSERT, transactions)
+            pairs.append((told["rows_per_second"], reference))
+            say(f"archive_rows {i + 1}/{ARCHIVE_ROUNDS}: ours {pairs[-1][0]:.0f} rows/s "
+                f"({told['cpu_us_per_row']:.2f} us CPU of the worker per row, "
+                f"{told['rows_per_batch']:.0f} rows per batch), "
+                f"bare table {reference:.0f} rows/s")
+        ours, reference = median_pair(pairs)
+        return row("archive_rows", ours, reference, "rows/s",
+                   "pgbench, one connection, 500-row INSERT ... SELECT of the same rows into a "
+                   "bare table keyed (owner uuid, id)")
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            pg.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate}
 
 
 def save(result):

@@ -19,6 +19,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+pytest.register_assert_rewrite("harness")  # what failed there is said, too
+
 from harness.clients import ClientLoop  # noqa: E402
 from harness.ejabberd import Ejabberd  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402

@@ -32,7 +32,7 @@ struct peer_request {
 struct peer {
     nghttp2_session *session;
     struct peer_request *requests[PEER_REQUESTS_MAX];
-    size_t n;          /* requests so far */
+    size_t n;              /* requests so far */
     size_t open, open_max; /* streams open at once, by our count */
     size_t pings, goaways;
     void (*on_request)(struct peer *p, struct peer_request *r);
@@ -236,7 +236,8 @@ static inline void peer_set(struct peer *p, int32_t id, uint32_t value)
         abort();
 }
 
-static inline void peer_goaway(struct peer *p, int32_t last_id, uint32_t code, const char *data)
+static inline void peer_goaway(struct peer *p, int32_t last_id, uint32_t code,
+                               const char *data)
 {
     if (nghttp2_submit_goaway(p->session, 0, last_id, code, (const uint8_t *)data,
                               strlen(data)) != 0)

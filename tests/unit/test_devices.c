@@ -22,6 +22,7 @@ struct world {
     unsigned removed;
     struct device_row rows[32];
     size_t rows_n;
+    char found[64]; /* "account/resource", "" for none */
 };
 
 static bool pool_up(void *ctx)
@@ -254,6 +255,39 @@ static void a_gone_device_loses_only_registrations_of_before(void **state)
     assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 410"), 2);
 }
 
+static void on_found(void *ctx, const struct device_owner *o, const struct pg_error *e)
+{
+    struct world *w = ctx;
+    w->answers++;
+    w->failure = e->failure;
+    w->found[0] = '\0';
+    if (o)
+        snprintf(w->found, sizeof w->found, "%s/%s", o->account, o->resource);
+}
+
+static const char *find(struct world *w, const char *node, const char *secret)
+{
+    devices_find(w->devices, node, secret, on_found, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->found;
+}
+
+static void a_publish_finds_its_registration_by_node_and_secret(void **state)
+{
+    struct world *w = *state;
+    struct device_registered a =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    struct device_registered b =
+        enroll(w, romeo, "romeo@a.example", DEVICE_P2, TOKEN_B, "device-1");
+    assert_string_equal(find(w, a.node, ""), "juliet@a.example/phone");
+    assert_string_equal(find(w, a.node, "any"), "juliet@a.example/phone");
+    assert_string_equal(find(w, b.node, b.secret), "romeo@a.example/phone");
+    assert_string_equal(find(w, b.node, ""), "");
+    assert_string_equal(find(w, b.node, a.node), "");
+    assert_string_equal(find(w, "no such node", ""), "");
+}
+
 static void without_a_database_the_answer_is_lost_at_once(void **state)
 {
     struct world *w = *state;
@@ -261,8 +295,9 @@ static void without_a_database_the_answer_is_lost_at_once(void **state)
         {juliet, "chat", TOKEN_A, NULL}, "juliet@a.example", "phone", DEVICE_TIGASE};
     devices_register(w->devices, &r, on_registered, w);
     devices_list(w->devices, juliet, on_list, w);
+    devices_find(w->devices, "node", "", on_found, w);
     devices_free(&w->devices);
-    assert_int_equal(w->answers, 2);
+    assert_int_equal(w->answers, 3);
     assert_int_equal(w->failure, PG_LOST);
 }
 
@@ -290,6 +325,8 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(changing_the_dialect_changes_the_names, start, stop),
         cmocka_unit_test_setup_teardown(a_gone_device_loses_only_registrations_of_before,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(a_publish_finds_its_registration_by_node_and_secret,
                                         start, stop),
         cmocka_unit_test_setup_teardown(without_a_database_the_answer_is_lost_at_once, start,
                                         stop),

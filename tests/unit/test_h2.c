@@ -225,7 +225,8 @@ static void ids_are_indexed_once_and_literals_afterwards(void **state)
     assert_int_equal(push_all(20), 20);
     flow();
     assert_int_equal(w->peer.requests[0]->never_indexed, 1); /* authorization */
-    assert_int_equal(w->peer.requests[1]->never_indexed, 3); /* collapse-id for the first time */
+    assert_int_equal(w->peer.requests[1]->never_indexed,
+                     3); /* collapse-id for the first time */
     assert_int_equal(w->peer.requests[3]->never_indexed, 4);
     size_t table = nghttp2_session_get_hd_inflate_dynamic_table_size(w->peer.session);
     assert_true(table < 600); /* it does not churn */
@@ -322,7 +323,8 @@ static void mixed_run(size_t cut)
     struct peer_request **r = w->peer.requests;
     peer_answer_with(&w->peer, r[1], 503, "{}", "retry-after", "17");
     /* CONTINUATION.  nghttp2 counts the pieces in which the head of such a frame arrives as
-     * if they were frames and gives up at 8, so a single byte at a time it cannot take them. */
+     * if they were frames and gives up at 8, so a single byte at a time it cannot take them.
+     */
     peer_answer_with(&w->peer, r[2], 200, "", "x-pad", cut == 1 ? "short" : pad);
     r[3]->trailers = true;
     peer_answer(&w->peer, r[3], 429, "{\"reason\":\"TooManyRequests\"}");
@@ -331,14 +333,14 @@ static void mixed_run(size_t cut)
                         .namelen = 7,
                         .valuelen = 3,
                         .flags = 0};
-    assert_int_equal(nghttp2_submit_headers(w->peer.session, 0, r[4]->stream_id, NULL, &early, 1,
-                                            NULL),
-                     0);
+    assert_int_equal(
+        nghttp2_submit_headers(w->peer.session, 0, r[4]->stream_id, NULL, &early, 1, NULL), 0);
     flow();
     assert_false(w->back[4]);
     peer_answer(&w->peer, r[4], 200, "");
     peer_answer(&w->peer, r[5], 500, pad); /* far beyond what is kept */
-    peer_answer_with(&w->peer, r[6], 503, "{}", "retry-after", "Wed, 21 Oct 2026 07:28:00 GMT");
+    peer_answer_with(&w->peer, r[6], 503, "{}", "retry-after",
+                     "Wed, 21 Oct 2026 07:28:00 GMT");
     flow();
     expect(1, H2_ANSWERED, 503);
     assert_int_equal(w->pushes[1].retry_after_s, 17);

@@ -267,9 +267,9 @@ static void an_encrypted_key_fails_without_asking(void **state)
     (void)state;
     char pem[2048];
     BIO *bio = BIO_new(BIO_s_mem());
-    assert_int_equal(PEM_write_bio_PKCS8PrivateKey(bio, key, EVP_aes_128_cbc(), "secret", 6,
-                                                   NULL, NULL),
-                     1);
+    assert_int_equal(
+        PEM_write_bio_PKCS8PrivateKey(bio, key, EVP_aes_128_cbc(), "secret", 6, NULL, NULL),
+        1);
     int n = BIO_read(bio, pem, sizeof pem - 1);
     assert_true(n > 0);
     pem[n] = '\0';

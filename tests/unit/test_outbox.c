@@ -723,20 +723,63 @@ static void a_wave_of_rejections_never_deletes_the_fleet(void **state)
     w->gateway.room = 5;
     message(w, 0, 0);
     pass(w, 600);
+    struct push_verdict good = {PUSH_DONE, 200, "", 0, 0};
     struct push_verdict v = {PUSH_SUSPECT, 400, "BadDeviceToken", 0, 0};
+    unsigned n = 0;
     for (struct flying *f = any_flying(w); f; f = any_flying(w)) {
         f->used = false;
         w->gateway.n--;
-        outbox_verdict(w->outbox, f->ctx, &v);
+        outbox_verdict(w->outbox, f->ctx, n++ < 10 ? &good : &v);
         outbox_room(w->outbox, &w->gateway);
         pass(w, 0);
     }
-    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 20);
-    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 20);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 36);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 26);
     assert_int_equal(w->alarms, 1);
     struct outbox_app_status s;
     outbox_get_app_status(w->outbox, 0, &s);
     assert_true(s.brake);
+}
+
+static void a_rejected_device_goes_only_while_others_are_accepted(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    struct push_verdict v = {PUSH_SUSPECT, 400, "BadDeviceToken", 0, 0};
+    message(w, 0, 0);
+    pass(w, 600);
+    answer_with(w, any_flying(w), &v);
+    pass(w, 0);
+    /* The first push ever: the mistake may be ours. */
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 1);
+    message(w, 1, 0);
+    pass(w, 600);
+    accept_all(w);
+    message(w, 0, 0);
+    pass(w, 600);
+    answer_with(w, any_flying(w), &v);
+    pass(w, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->alarms, 0);
+}
+
+static void devices_that_are_gone_are_no_rejections(void **state)
+{
+    struct world *w = *state;
+    struct push_verdict v = {PUSH_DROP_DEVICE, 410, "Unregistered", 0, 0};
+    for (int i = 0; i < 30; i++) {
+        enroll(0, 0);
+        v.timestamp_ms = w->real_us / 1000;
+        message(w, 0, 0);
+        pass(w, 600);
+        answer_with(w, any_flying(w), &v);
+        pass(w, 0);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 0);
+    }
+    assert_int_equal(w->alarms, 0);
 }
 
 static void a_held_device_gets_nothing_until_its_time(void **state)
@@ -1100,6 +1143,8 @@ int main(void)
         CASE(a_parked_push_says_why_and_a_new_message_wakes_it),
         CASE(a_gone_device_goes_and_one_registered_since_stays),
         CASE(a_wave_of_rejections_never_deletes_the_fleet),
+        CASE(a_rejected_device_goes_only_while_others_are_accepted),
+        CASE(devices_that_are_gone_are_no_rejections),
         CASE(a_held_device_gets_nothing_until_its_time),
         CASE(a_stopped_app_waits_and_goes_on_when_there_is_room_again),
         CASE(a_worker_that_died_is_succeeded_at_once_with_the_same_ids),

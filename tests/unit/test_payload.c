@@ -170,7 +170,8 @@ static void check_truncation(const char *piece)
     assert_non_null(text);
     for (size_t n = 0; n * piece_len < 6000; n++) {
         memcpy(text + n * piece_len, piece, piece_len);
-        if (n * piece_len < 300 || (n * piece_len > 900 && n * piece_len < 3700 && n % 97 != 0))
+        if (n * piece_len < 300 ||
+            (n * piece_len > 900 && n * piece_len < 3700 && n % 97 != 0))
             continue;
         struct payload_alert_opts o = full;
         size_t len;
@@ -260,9 +261,13 @@ static void a_badge_is_all_there_is(void **state)
 static void only_a_badge_is_taken_for_one(void **state)
 {
     (void)state;
-    static const char *const others[] = {
-        "", "{}", "{\"aps\":{\"badge\":", "{\"aps\":{\"badge\":}", "{\"aps\":{\"badge\":1}",
-        "{\"aps\":{\"badge\":1,\"sound\":\"x\"}}", "{\"aps\":{\"badge\":1}} "};
+    static const char *const others[] = {"",
+                                         "{}",
+                                         "{\"aps\":{\"badge\":",
+                                         "{\"aps\":{\"badge\":}",
+                                         "{\"aps\":{\"badge\":1}",
+                                         "{\"aps\":{\"badge\":1,\"sound\":\"x\"}}",
+                                         "{\"aps\":{\"badge\":1}} "};
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_false(payload_is_badge((const uint8_t *)others[i], strlen(others[i])));
 }

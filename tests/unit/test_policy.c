@@ -65,6 +65,10 @@ static void each_line_of_the_table_has_its_decision(void **state)
         {"read elsewhere while the device is idle", 0, SESSION_ONLINE, -60, 0, 2, OUTBOX_NOW,
          0},
         {"read on the device itself", 0, SESSION_ONLINE, -1, NEVER, 2, OUTBOX_SKIP, 0},
+        {"read on the device itself beside another", 0, SESSION_ONLINE, 0, -1, 2, OUTBOX_SKIP,
+         0},
+        {"read elsewhere while the device is in use", 0, SESSION_ONLINE, -1, 0, 2, OUTBOX_NOW,
+         0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct outbox_decision d = decide(&opts, &rows[i]);
@@ -72,6 +76,28 @@ static void each_line_of_the_table_has_its_decision(void **state)
             fail_msg("%s: answer %d again %lld", rows[i].name, (int)d.answer,
                      (long long)d.again_ms);
     }
+}
+
+static void the_servers_sign_of_trouble_ends_the_waiting(void **state)
+{
+    (void)state;
+    struct outbox_candidate c = {.account = "a@b", .resource = "phone", .peer = 7,
+                                 .counted_us = T0, .newest_us = T0};
+    struct policy_presence p = {.state = SESSION_ONLINE,
+                                .own_seen_us = T0 - 60 * S,
+                                .others_seen_us = T0 - S,
+                                .stuck_us = T0 + S / 10};
+    struct outbox_decision d = policy_decide(&opts, &c, &p, T0 + S);
+    assert_int_equal(d.answer, OUTBOX_NOW);
+    assert_string_equal(d.reason, "not delivered");
+    /* One of long before says nothing of this message: the session may be back. */
+    p.stuck_us = T0 - 10 * S;
+    assert_int_equal(policy_decide(&opts, &c, &p, T0 + S).answer, OUTBOX_WAIT);
+    /* A badge is nobody's message. */
+    c.peer = 0;
+    p.stuck_us = T0;
+    p.own_seen_us = T0;
+    assert_int_equal(policy_decide(&opts, &c, &p, T0 + S).answer, OUTBOX_SKIP);
 }
 
 static void never_means_no_push_while_another_resource_is_in_use(void **state)
@@ -90,6 +116,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_line_of_the_table_has_its_decision),
+        cmocka_unit_test(the_servers_sign_of_trouble_ends_the_waiting),
         cmocka_unit_test(never_means_no_push_while_another_resource_is_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -42,6 +42,32 @@ static void an_account_is_online_while_a_session_is_fresh(void **state)
     sessions_free(&s);
 }
 
+static void a_stuck_session_is_stuck_until_it_is_seen(void **state)
+{
+    (void)state;
+    struct sessions *s = sessions_new();
+    struct jid r1 = jid_of("bob@e.test/r1"), r2 = jid_of("bob@e.test/r2");
+    int64_t at = START_US + 10 * SECOND_US;
+    sessions_stuck(s, "bob@e.test", "r1", at);
+    assert_int_equal(sessions_accounts(s), 0);
+    sessions_seen(s, &r1, 0, START_US);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r1"), 0);
+    sessions_stuck(s, "bob@e.test", "r1", at);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r1"), at);
+    /* The only one is meant, whatever its name is now. */
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "old name"), at);
+    sessions_stuck(s, "bob@e.test", "old name", at + 1);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r1"), at + 1);
+    sessions_seen(s, &r2, 0, START_US);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "old name"), 0);
+    sessions_stuck(s, "bob@e.test", "old name", at + 2);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r2"), 0);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r1"), at + 1);
+    sessions_seen(s, &r1, 0, at + 2);
+    assert_int_equal(sessions_stuck_at(s, "bob@e.test", "r1"), 0);
+    sessions_free(&s);
+}
+
 static void a_negative_priority_is_not_online(void **state)
 {
     (void)state;
@@ -249,6 +275,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_account_is_online_while_a_session_is_fresh),
+        cmocka_unit_test(a_stuck_session_is_stuck_until_it_is_seen),
         cmocka_unit_test(a_negative_priority_is_not_online),
         cmocka_unit_test(a_lost_link_takes_its_sessions_along),
         cmocka_unit_test(what_is_silent_for_a_day_is_forgotten),

@@ -76,7 +76,6 @@ static void every_status_and_reason_has_one_reaction(void **state)
         struct push_verdict v;
         if (table[i].reason)
             snprintf(body, sizeof body, "{\"reason\":\"%s\"}", table[i].reason);
-        print_message("%d %s\n", table[i].status, body);
         assert_int_equal(judge(table[i].status, body, -1, &v), table[i].step);
         assert_int_equal(v.reaction, table[i].reaction);
         assert_int_equal(v.status, table[i].status);
@@ -130,8 +129,14 @@ static void the_services_own_delay_wins(void **state)
 static void bodies_that_are_no_answer_are_judged_by_status(void **state)
 {
     (void)state;
-    static const char *const bodies[] = {"", "{", "[]", "null", "\"x\"", "{\"reason\":5}",
-                                         "{\"reason\":null}", "<html>Bad gateway</html>",
+    static const char *const bodies[] = {"",
+                                         "{",
+                                         "[]",
+                                         "null",
+                                         "\"x\"",
+                                         "{\"reason\":5}",
+                                         "{\"reason\":null}",
+                                         "<html>Bad gateway</html>",
                                          "{\"Reason\":\"Forbidden\"}"};
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
         struct push_verdict v;

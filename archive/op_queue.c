@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "archive/queue.h"
+#include "archive/op_queue.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -22,7 +22,7 @@ struct chunk {
     bool sealed; /* given out: nothing more is put here */
 };
 
-struct queue {
+struct op_queue {
     struct chunk *head;
     struct chunk *tail;
     unsigned spools;
@@ -30,9 +30,9 @@ struct queue {
     size_t bytes;
 };
 
-struct queue *queue_new(unsigned spools)
+struct op_queue *op_queue_new(unsigned spools)
 {
-    struct queue *q = calloc(1, sizeof *q);
+    struct op_queue *q = calloc(1, sizeof *q);
     if (!q)
         abort();
     q->spools = spools;
@@ -46,7 +46,7 @@ static void chunk_free(struct chunk *c)
     free(c);
 }
 
-void queue_free(struct queue **q)
+void op_queue_free(struct op_queue **q)
 {
     if (!*q)
         return;
@@ -64,7 +64,7 @@ static bool same_stanza(const struct op *op, const struct place *place)
            op->place.begin == place->begin;
 }
 
-static struct chunk *chunk_for(struct queue *q, const struct place *place)
+static struct chunk *chunk_for(struct op_queue *q, const struct place *place)
 {
     struct chunk *c = q->tail;
     if (c && !c->sealed) {
@@ -97,8 +97,8 @@ static const char *copy_text(struct chunk *c, const char *text)
     return text ? copy(c, text, strlen(text) + 1) : NULL;
 }
 
-void queue_add(struct queue *q, const struct write *w, const struct place *place,
-               int64_t received_us, uint64_t seq)
+void op_queue_add(struct op_queue *q, const struct write *w, const struct place *place,
+                  int64_t received_us, uint64_t seq)
 {
     struct chunk *c = chunk_for(q, place);
     if (c->n == c->cap) {
@@ -124,7 +124,7 @@ void queue_add(struct queue *q, const struct write *w, const struct place *place
     q->bytes += op->bytes;
 }
 
-size_t queue_front(struct queue *q, size_t max, struct op **ops_out)
+size_t op_queue_front(struct op_queue *q, size_t max, struct op **ops_out)
 {
     struct chunk *c = q->head;
     if (!c)
@@ -145,13 +145,13 @@ size_t queue_front(struct queue *q, size_t max, struct op **ops_out)
     return cut;
 }
 
-static void forget(struct queue *q, const struct op *op)
+static void forget(struct op_queue *q, const struct op *op)
 {
     q->count--;
     q->bytes -= op->bytes;
 }
 
-static void drop_empty_head(struct queue *q)
+static void drop_empty_head(struct op_queue *q)
 {
     while (q->head && q->head->first == q->head->n) {
         struct chunk *c = q->head;
@@ -162,7 +162,7 @@ static void drop_empty_head(struct queue *q)
     }
 }
 
-void queue_drop(struct queue *q, size_t n)
+void op_queue_drop(struct op_queue *q, size_t n)
 {
     struct chunk *c = q->head;
     assert(n == 0 || (c && c->first + n <= c->n));
@@ -171,7 +171,7 @@ void queue_drop(struct queue *q, size_t n)
     drop_empty_head(q);
 }
 
-void queue_drop_covered(struct queue *q, const uint64_t *pos)
+void op_queue_drop_covered(struct op_queue *q, const uint64_t *pos)
 {
     struct chunk **link = &q->head;
     struct chunk *last = NULL;
@@ -197,7 +197,7 @@ void queue_drop_covered(struct queue *q, const uint64_t *pos)
     q->tail = last;
 }
 
-uint64_t queue_first_begin(const struct queue *q, unsigned spool, size_t skip)
+uint64_t op_queue_first_begin(const struct op_queue *q, unsigned spool, size_t skip)
 {
     for (const struct chunk *c = q->head; c; c = c->next)
         for (size_t i = c->first; i < c->n; i++) {
@@ -210,17 +210,17 @@ uint64_t queue_first_begin(const struct queue *q, unsigned spool, size_t skip)
     return UINT64_MAX;
 }
 
-size_t queue_count(const struct queue *q)
+size_t op_queue_count(const struct op_queue *q)
 {
     return q->count;
 }
 
-size_t queue_bytes(const struct queue *q)
+size_t op_queue_bytes(const struct op_queue *q)
 {
     return q->bytes;
 }
 
-const struct op *queue_oldest(const struct queue *q)
+const struct op *op_queue_oldest(const struct op_queue *q)
 {
     return q->head ? &q->head->ops[q->head->first] : NULL;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "component/resolve.h"
+#include "base/resolve.h"
 
 #include <event2/dns.h>
 #include <event2/event.h>

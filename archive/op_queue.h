@@ -3,8 +3,8 @@
  * What waits to be written to one lane, in the order it came: copies of writes, in chunks, so
  * that what is in flight stays where it is while more arrives.  It knows no database.
  */
-#ifndef ARCHIVE_QUEUE_H
-#define ARCHIVE_QUEUE_H
+#ifndef ARCHIVE_OP_QUEUE_H
+#define ARCHIVE_OP_QUEUE_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -40,25 +40,26 @@ struct op {
     int64_t target_counted; /* counted rows after the read position up to it */
 };
 
-struct queue;
+struct op_queue;
 
-struct queue *queue_new(unsigned spools);
-void queue_free(struct queue **q);
+struct op_queue *op_queue_new(unsigned spools);
+void op_queue_free(struct op_queue **q);
 
 /* Copies.  place NULL: it comes from no spool.  Ops of one place are never cut apart. */
-void queue_add(struct queue *q, const struct write *w, const struct place *place,
-               int64_t received_us, uint64_t seq);
+void op_queue_add(struct op_queue *q, const struct write *w, const struct place *place,
+                  int64_t received_us, uint64_t seq);
 /* The first ops, at most max unless one stanza alone has more; they stay where they are until
  * dropped.  Number of ops, 0 when there are none. */
-size_t queue_front(struct queue *q, size_t max, struct op **ops_out);
-void queue_drop(struct queue *q, size_t n); /* the first n, all given by queue_front */
+size_t op_queue_front(struct op_queue *q, size_t max, struct op **ops_out);
+void op_queue_drop(struct op_queue *q,
+                   size_t n); /* the first n, all given by op_queue_front */
 /* Drops all ops that lie before pos[spool] of their spool.  Moves ops. */
-void queue_drop_covered(struct queue *q, const uint64_t *pos);
+void op_queue_drop_covered(struct op_queue *q, const uint64_t *pos);
 
 /* Begin of the first op of that spool behind the first skip ops; UINT64_MAX when none. */
-uint64_t queue_first_begin(const struct queue *q, unsigned spool, size_t skip);
-size_t queue_count(const struct queue *q);
-size_t queue_bytes(const struct queue *q);
-const struct op *queue_oldest(const struct queue *q); /* NULL when empty */
+uint64_t op_queue_first_begin(const struct op_queue *q, unsigned spool, size_t skip);
+size_t op_queue_count(const struct op_queue *q);
+size_t op_queue_bytes(const struct op_queue *q);
+const struct op *op_queue_oldest(const struct op_queue *q); /* NULL when empty */
 
 #endif

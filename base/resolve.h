@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One host name to its addresses, without blocking: the other links of a cluster must go on
- * reading.  Each question has a resolver of its own, so that changes of resolv.conf are seen.
+ * One host name to its addresses, without blocking.  Each question is asked anew, with a
+ * resolver of its own: services move, and changes of resolv.conf are seen.
  */
-#ifndef COMPONENT_RESOLVE_H
-#define COMPONENT_RESOLVE_H
+#ifndef BASE_RESOLVE_H
+#define BASE_RESOLVE_H
 
 #include <stdint.h>
 

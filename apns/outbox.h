@@ -25,8 +25,7 @@ struct push_request;
 struct push_verdict;
 
 #define OUTBOX_DEVICE_BYTES 16
-#define OUTBOX_MEMORY_MAX 200000 /* entries held in memory; the others wait in the database   \
-                                  */
+#define OUTBOX_MEMORY_MAX 200000 /* entries held; the others wait in the database */
 
 /* What the policy is asked about.  Borrowed for the call. */
 struct outbox_candidate {

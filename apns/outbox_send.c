@@ -337,7 +337,8 @@ static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
 
 /* Many rejections among few answers are more likely our mistake (a wrong topic, a wrong
  * environment) than so many phones gone at once: from then on no device is deleted.  An answer
- * that the device is gone since then is no rejection: it proves that our settings are right. */
+ * that the device is gone since then is no rejection: it proves that our settings are right.
+ */
 static void note_rejection(struct outbox *o, struct outbox_app *app, bool rejected)
 {
     uint8_t *at = &app->rejected[app->rejected_at];
@@ -346,8 +347,8 @@ static void note_rejection(struct outbox *o, struct outbox_app *app, bool reject
     *at = rejected;
     if (app->judged_n < sizeof app->rejected)
         app->judged_n++;
-    bool brake = app->rejected_n >= BRAKE_MIN &&
-                 app->rejected_n * 100 > app->judged_n * BRAKE_PERCENT;
+    bool brake =
+        app->rejected_n >= BRAKE_MIN && app->rejected_n * 100 > app->judged_n * BRAKE_PERCENT;
     if (brake == app->brake)
         return;
     app->brake = brake;
@@ -414,8 +415,7 @@ static void dropped(struct outbox *o, struct outbox_job *job, const struct pg_re
  * three phones would be lost to a wrong setting before it looked like a wave. */
 static bool is_credible(const struct outbox_app *app, const struct push_verdict *v)
 {
-    return v->reaction == PUSH_DROP_DEVICE ||
-           (!app->brake && app->judged_n > app->rejected_n);
+    return v->reaction == PUSH_DROP_DEVICE || (!app->brake && app->judged_n > app->rejected_n);
 }
 
 static void drop_device(struct outbox *o, struct entry *e, const struct push_verdict *v)

@@ -72,7 +72,8 @@ void ident_derive(const struct ident *i, const char *purpose, uint8_t out[32])
     char text[64] = {0};
     size_t len = strlen(purpose);
     assert(len + 1 <= sizeof text);
-    memcpy(text + 1, purpose, len);
+    for (size_t n = 0; n < len; n++)
+        text[1 + n] = purpose[n];
     crypt_hmac_sha256(i->keys.owner, sizeof i->keys.owner, text, len + 1, out);
 }
 

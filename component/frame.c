@@ -78,6 +78,8 @@ struct frame_channel {
     bool told[LINKS_MAX];  /* SPOOLED is in out, or was: the other side may have read it */
     bool again[LINKS_MAX]; /* and there is more since; told when out is empty */
     bool paused;
+    bool last;    /* no pause any more */
+    bool unheard; /* the other side takes nothing any more; what it wrote is still read */
     bool closed;
     unsigned busy; /* inside callbacks */
     bool freed;
@@ -125,11 +127,12 @@ static void deliver(struct frame_channel *c)
     }
 }
 
-static void read_some(struct frame_channel *c)
+/* False when there is no more to read now. */
+static bool read_some(struct frame_channel *c)
 {
     deliver(c); /* what a pause left */
     if (c->closed || c->paused)
-        return;
+        return false;
     uint8_t *room = buf_reserve(&c->in, READ_BYTES);
     assert(room); /* in.max has room for one frame and a read */
     ssize_t n = recv(c->fd, room, READ_BYTES, 0);
@@ -141,13 +144,17 @@ static void read_some(struct frame_channel *c)
     } else if (errno != EAGAIN && errno != EINTR) {
         fail(c, strerror(errno));
     }
+    return n > 0 || (n < 0 && errno == EINTR);
 }
 
 static void write_some(struct frame_channel *c)
 {
     ssize_t n = send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL);
     if (n < 0 && errno != EAGAIN && errno != EINTR) {
-        fail(c, strerror(errno));
+        /* Its last words may still be unread: their end closes the channel. */
+        event_del(c->writing);
+        buf_reset(&c->out);
+        c->unheard = true;
         return;
     }
     if (n > 0)
@@ -185,7 +192,7 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     struct frame_channel *c = enter(ctx);
-    read_some(c);
+    (void)read_some(c);
     leave(c);
 }
 
@@ -231,7 +238,7 @@ void frame_channel_free(struct frame_channel **cp)
 
 bool frame_channel_send(struct frame_channel *c, const struct frame *f)
 {
-    if (c->closed)
+    if (c->closed || c->unheard)
         return false;
     frame_write(&c->out, f);
     if (buf_failed(&c->out)) {
@@ -262,7 +269,7 @@ size_t frame_channel_queued(const struct frame_channel *c)
 
 void frame_channel_pause(struct frame_channel *c, bool paused)
 {
-    if (c->closed || c->paused == paused)
+    if (c->closed || c->last || c->paused == paused)
         return;
     c->paused = paused;
     if (paused) {
@@ -273,4 +280,16 @@ void frame_channel_pause(struct frame_channel *c, bool paused)
     /* What was read already waits in c->in and no event will tell of it. */
     if (buf_len(&c->in) > 0)
         event_active(c->reading, EV_READ, 0);
+}
+
+void frame_channel_read_rest(struct frame_channel *c)
+{
+    if (c->closed)
+        return;
+    (void)enter(c);
+    c->paused = false;
+    c->last = true;
+    while (read_some(c))
+        continue;
+    leave(c);
 }

@@ -77,5 +77,7 @@ bool frame_channel_tell(struct frame_channel *c, enum frame_kind kind, unsigned 
 size_t frame_channel_queued(const struct frame_channel *c);
 /* Stops reading: the other side's queue fills. */
 void frame_channel_pause(struct frame_channel *c, bool paused);
+/* The other side's process has ended: delivers at once what it had written, paused or not. */
+void frame_channel_read_rest(struct frame_channel *c);
 
 #endif

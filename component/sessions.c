@@ -269,24 +269,16 @@ int64_t sessions_others_seen_at(const struct sessions *s, const char *bare,
     return newest;
 }
 
-static struct resource *named_or_only(const struct sessions *s, const char *bare,
-                                      const char *name)
-{
-    const struct account *a = find_account(s, bare);
-    struct resource *r = find_resource(a, name);
-    return r || !a || a->count != 1 ? r : a->first;
-}
-
 void sessions_stuck(struct sessions *s, const char *bare, const char *resource, int64_t at_us)
 {
-    struct resource *r = named_or_only(s, bare, resource);
+    struct resource *r = find_resource(find_account(s, bare), resource);
     if (r && at_us > r->is.stuck_us)
         r->is.stuck_us = at_us;
 }
 
 int64_t sessions_stuck_at(const struct sessions *s, const char *bare, const char *resource)
 {
-    const struct resource *r = named_or_only(s, bare, resource);
+    const struct resource *r = find_resource(find_account(s, bare), resource);
     return r && r->is.stuck_us > r->is.seen_us ? r->is.stuck_us : 0;
 }
 

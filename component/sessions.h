@@ -38,7 +38,8 @@ struct session {
     enum session_show show;
     unsigned link; /* that told us last */
     int64_t seen_us;
-    int64_t stuck_us; /* when the server last said that something did not get through; 0: never */
+    int64_t
+        stuck_us; /* when the server last said that something did not get through; 0: never */
 };
 
 struct sessions *sessions_new(void);
@@ -51,8 +52,8 @@ void sessions_available(struct sessions *s, const struct jid *who, unsigned link
                         enum session_show show, int64_t at_us);
 void sessions_gone(struct sessions *s, const struct jid *who);
 /* The server could not hand something to that session: its connection is lost, though it may
- * come back.  A resource that has no session is taken to be the account's only one, because
- * clients change their names; with several, or none, this says nothing. */
+ * come back.  Of a resource without a session this says nothing: that it is not there is
+ * known, and the others may well be. */
 void sessions_stuck(struct sessions *s, const char *bare, const char *resource, int64_t at_us);
 void sessions_link_lost(struct sessions *s, unsigned link);
 /* Forgets what was silent too long. */
@@ -67,7 +68,7 @@ int64_t sessions_seen_at(const struct sessions *s, const char *bare, const char 
 /* When any other resource (NULL: any) was last seen, 0 when there is none. */
 int64_t sessions_others_seen_at(const struct sessions *s, const char *bare,
                                 const char *resource);
-/* When that session (or the only one) was last said to be stuck; 0 when it was seen since. */
+/* When that session was last said to be stuck; 0 when it was seen since. */
 int64_t sessions_stuck_at(const struct sessions *s, const char *bare, const char *resource);
 /* Walks the sessions of an account; NULL to start, NULL at the end. */
 const struct session *sessions_next(const struct sessions *s, const char *bare,

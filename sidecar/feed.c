@@ -13,8 +13,8 @@
 #include "component/adapter.h"
 #include "component/cursor.h"
 
-#define PUMP_BYTES (1 << 20) /* per call and cursor: requests of other links get their turn   \
-                              */
+/* Per call and cursor: requests of other links get their turn. */
+#define PUMP_BYTES (1 << 20)
 
 enum archive_state {
     ARCHIVE_CLOSED,  /* it does not take events yet -> READING */

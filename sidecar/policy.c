@@ -8,8 +8,8 @@
  * dated with may be later by the time the archive took. */
 #define READER_SLACK_US (5 * INT64_C(1000000))
 #define AGAIN_MIN_MS 10
-/* The server's sign is about the same message as the copy, and comes about when it does: before
- * it only where both come from different nodes. */
+/* The server's sign is about the same message as the copy, and comes about when it does:
+ * before it only where both come from different nodes. */
 #define SIGN_SLACK_US (2 * INT64_C(1000000))
 
 static struct outbox_decision now(const char *reason)
@@ -24,8 +24,8 @@ static struct outbox_decision wait_until(int64_t due_us, int64_t now_us, const c
                                     reason};
 }
 
-/* The badge fell because something was read: every device but the reader's is told.  The reader
- * is who was seen last; another that was in use a moment before has read nothing. */
+/* The badge fell because something was read: every device but the reader's is told.  The
+ * reader is who was seen last; another that was in use a moment before has read nothing. */
 static struct outbox_decision decide_badge(const struct outbox_candidate *c,
                                            const struct policy_presence *p)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The server's own push publishes (XEP-0357).  On hosts whose messages we see they make no push
- * of their own: they say that a session did not get something, so that its device need not
- * wait until that is found out.  Every one is accepted at once, because servers delete a
+ * The server's own push publishes (XEP-0357).  On hosts whose messages we see they make no
+ * push of their own: they say that a session did not get something, so that its device need
+ * not wait until that is found out.  Every one is accepted at once, because servers delete a
  * registration that is refused; one that cannot be looked up only makes no difference.
  */
 #ifndef SIDECAR_PUBLISH_H

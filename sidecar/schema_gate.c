@@ -17,6 +17,7 @@
 #include "store/pg.h"
 
 #define ASK_AGAIN_MS 500   /* while PostgreSQL is away: it is cheap to ask */
+#define NOT_UP_AGAIN_MS 50 /* asking a pool that is not connected costs nothing */
 #define REFUSED_AGAIN_S 10 /* after a person had to be told */
 #define PREFIX "database"
 
@@ -98,7 +99,7 @@ static void on_answer(void *ctx, const struct pg_result *r, const struct pg_erro
     enum migrate_state found = migrate_check(r, e, &stored);
     switch (found) {
     case MIGRATE_UNKNOWN:
-        ask_later(g, ASK_AGAIN_MS);
+        ask_later(g, pg_pool_is_up(g->opts.pool) ? ASK_AGAIN_MS : NOT_UP_AGAIN_MS);
         return;
     case MIGRATE_OK:
         g->state = SCHEMA_GOOD;

@@ -312,6 +312,8 @@ static void worker_died(struct supervisor *s, int status)
     char how[64];
     describe_death(s, status, how, sizeof how);
     bool wanted = s->killed_by_us;
+    /* Answers that it held for given. */
+    frame_channel_read_rest(s->channel);
     bool config = WIFEXITED(status) && WEXITSTATUS(status) == EX_CONFIG;
     s->worker = 0;
     event_del(s->stop_grace);

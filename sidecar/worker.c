@@ -41,6 +41,9 @@ struct worker {
     struct event_base *base;
     struct page *page;
     struct open_iqs *iqs;
+    struct place *answered; /* requests whose answers the link may not have been given yet */
+    size_t answered_n;
+    size_t answered_cap;
     struct frame_channel *channel;
     struct relay *relay;
     struct http *http;
@@ -87,7 +90,28 @@ static void on_request_opened(void *ctx, const struct place *p)
 static void on_request_done(void *ctx, const struct place *p)
 {
     struct worker *w = ctx;
-    open_iqs_done(w->iqs, p);
+    if (frame_channel_queued(w->channel) == 0) {
+        open_iqs_done(w->iqs, p);
+        return;
+    }
+    if (w->answered_n == w->answered_cap) {
+        w->answered_cap = w->answered_cap ? 2 * w->answered_cap : 64;
+        w->answered = realloc(w->answered, w->answered_cap * sizeof *w->answered);
+        if (!w->answered)
+            abort();
+    }
+    w->answered[w->answered_n++] = *p;
+}
+
+/* At the promise that a question is answered: a crash before this leaves it open in the page,
+ * and the next worker answers, maybe for the second time; a crash after it leaves the answer
+ * with the link, which outlives us and reads what we wrote. */
+static void on_channel_drained(void *ctx)
+{
+    struct worker *w = ctx;
+    for (size_t i = 0; i < w->answered_n; i++)
+        open_iqs_done(w->iqs, &w->answered[i]);
+    w->answered_n = 0;
 }
 
 static bool on_request_is_open(void *ctx, const struct place *p)
@@ -137,7 +161,9 @@ static void on_pump(evutil_socket_t fd, short what, void *ctx)
 static void on_passed(void *ctx, unsigned link, const struct place *p)
 {
     struct worker *w = ctx;
-    atomic_store(&w->page->links[link].live_pos, p->end);
+    _Atomic uint64_t *live = &w->page->links[link].live_pos;
+    if (p->end > atomic_load(live)) /* it is not while we replay */
+        atomic_store(live, p->end);
 }
 
 static void on_archive_progress(void *ctx)
@@ -406,7 +432,10 @@ static void start_feeds(struct worker *w)
 static void start_events(struct worker *w, int channel_fd)
 {
     static const struct timeval every = {0, TICK_MS * 1000};
-    struct frame_events events = {.frame = on_frame, .closed = on_channel_closed, .ctx = w};
+    struct frame_events events = {.frame = on_frame,
+                                  .drained = on_channel_drained,
+                                  .closed = on_channel_closed,
+                                  .ctx = w};
     w->channel = frame_channel_new(w->base, channel_fd, CHANNEL_QUEUE_MAX, &events);
     w->pump = evtimer_new(w->base, on_pump, w);
     w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
@@ -450,6 +479,7 @@ static void stop(struct worker *w)
     event_done(&w->tick);
     event_done(&w->terminate);
     open_iqs_free(&w->iqs);
+    free(w->answered);
     page_close(&w->page);
     event_base_free(w->base);
 }

@@ -87,7 +87,7 @@ void pg_add_i32(struct pg_params *p, int32_t v); /* for $n::int */
 void pg_add_bool(struct pg_params *p, bool v);
 void pg_add_text(struct pg_params *p, const char *v);              /* NULL allowed */
 void pg_add_bytes(struct pg_params *p, const void *v, size_t len); /* bytea */
-void pg_add_uuid(struct pg_params *p, const uint8_t v[16]); /* borrowed like bytes */
+void pg_add_uuid(struct pg_params *p, const uint8_t v[16]);        /* borrowed like bytes */
 /* A finished array, see store/pg_array.h. */
 struct pg_array;
 void pg_add_array(struct pg_params *p, const struct pg_array *a);

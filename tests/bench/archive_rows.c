@@ -130,7 +130,8 @@ static void register_devices(struct run *r)
     PQfinish(c);
 }
 
-/* --- feeding -------------------------------------------------------------------------------- */
+/* --- feeding --------------------------------------------------------------------------------
+ */
 
 static bool offer(struct run *r)
 {
@@ -280,20 +281,21 @@ int main(int argc, char **argv)
                              .apps_n = 1};
     struct pg_opts pool_opts = {.url = r.url, .name = "read", .statement_timeout_ms = 30000};
     struct pg_pool *pool = pg_pool_new(r.base, &pool_opts, 1);
-    struct outbox_opts outbox = {
-        .push = &push, .pool = pool, .key = key, .hooks = {.decide = wait_for_ever, .ctx = &r}};
+    struct outbox_opts outbox = {.push = &push,
+                                 .pool = pool,
+                                 .key = key,
+                                 .hooks = {.decide = wait_for_ever, .ctx = &r}};
     crypt_random(outbox.worker, sizeof outbox.worker);
     r.outbox = outbox_new(r.base, &outbox);
-    struct ingest_opts opts = {.url = r.url,
-                               .archive = &archive,
-                               .spools = 1,
-                               .spool_ids = spool,
-                               .queue_bytes_max = (size_t)64 << 20,
-                               .queue_rows_max = 20000,
-                               .hooks = {.batch = on_batch,
-                                         .committed = on_committed,
-                                         .progress = on_progress,
-                                         .ctx = &r}};
+    struct ingest_opts opts = {
+        .url = r.url,
+        .archive = &archive,
+        .spools = 1,
+        .spool_ids = spool,
+        .queue_bytes_max = (size_t)64 << 20,
+        .queue_rows_max = 20000,
+        .hooks = {
+            .batch = on_batch, .committed = on_committed, .progress = on_progress, .ctx = &r}};
     r.ing = ingest_new(r.base, &opts);
     event_base_dispatch(r.base);
     struct ingest_stats st;

@@ -192,6 +192,8 @@ def test_the_worker_is_killed_at_random_moments_under_load(make_world):
         time.sleep(chance.uniform(0, 0.15))
     load.settled()
     answers = asker.finish()
+    print(f"messages={load.total} kills={len(crashes)} questions={len(answers)}"
+          f" slowest={max(seconds for _, seconds, _ in answers):.2f}s")
     starts = world.sidecar.status()["worker"]["starts"]
     assert starts == len(crashes) + 1, "a worker died that nobody killed"
     assert world.sidecar.process.pid == supervisor and world.sidecar.process.alive()

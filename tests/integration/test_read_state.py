@@ -137,11 +137,49 @@ def test_a_marker_that_overtakes_its_message_counts_when_it_comes(world, chat):
     assert unread(world, bob) == 0
 
 
+def test_acknowledged_of_old_clients_is_displayed(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    bob.send_chat(alice.bare, None, extra="<acknowledged xmlns='urn:xmpp:chat-markers:0'"
+                                          f" id='{sent[1]}'/>")
+    world.drain(bob)
+    assert unread(world, bob) == 0
+
+
+def test_a_received_marker_reads_nothing(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 1)
+    bob.send_chat(alice.bare, None, extra="<received xmlns='urn:xmpp:chat-markers:0'"
+                                          f" id='{sent[0]}'/>")
+    world.drain(bob)
+    assert unread(world, bob) == 1
+
+
+def test_a_retracted_message_does_not_count(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    message_id = alice.send_chat(bob.bare, None, extra="<retract"
+                                 f" xmlns='urn:xmpp:message-retract:1' id='{sent[0]}'/>")
+    bob.wait_id(message_id)
+    world.drain(alice)
+    assert unread(world, bob) == 1
+    # Only its sender takes it back, and only once.
+    mallory = world.login(world.user("mallory"))
+    for client, target in ((mallory, sent[1]), (alice, sent[0])):
+        message_id = client.send_chat(bob.bare, None, extra="<retract"
+                                      f" xmlns='urn:xmpp:message-retract:1' id='{target}'/>")
+        bob.wait_id(message_id)
+        world.drain(client)
+    assert unread(world, bob) == 1
+
+
 def test_what_does_not_count(world, chat):
     """Corrections and reactions are archived, and are nothing new to read."""
     alice, bob = chat
     first, = send(world, alice, bob, 1)
     extras = {
+        "keys": "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/></encrypted>"
+                "<store xmlns='urn:xmpp:hints'/>",
         "correction": f"<body>{world.body()}</body>"
                       f"<replace xmlns='urn:xmpp:message-correct:0' id='{first}'/>",
         "reaction": f"<reactions xmlns='urn:xmpp:reactions:0' id='{first}'>"
@@ -151,6 +189,18 @@ def test_what_does_not_count(world, chat):
     for name, extra in extras.items():
         message_id = alice.send_chat(bob.bare, None, new_id(name), extra=extra)
         bob.wait_id(message_id)
+    world.drain(alice)
+    assert unread(world, bob) == 1
+    kept = [row.stanza_id.rstrip("0123456789") for row in world.oracle.rows(bob.bare)[1:]]
+    assert kept == ["keys", "correction", "reaction"]
+
+
+def test_an_encrypted_message_counts(world, chat):
+    alice, bob = chat
+    message_id = alice.send_chat(
+        bob.bare, None, extra="<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/>"
+                              "<payload>AAAA</payload></encrypted><store xmlns='urn:xmpp:hints'/>")
+    bob.wait_id(message_id)
     world.drain(alice)
     assert unread(world, bob) == 1
 
@@ -174,7 +224,7 @@ def test_mark_all_read_is_for_the_own_account(world, chat):
     send(world, alice, bob, 1)
     mallory = world.login(world.user("mallory"))
     mallory.command(world.component, "mark-all-read")
-    with pytest.raises(StanzaError):
+    with pytest.raises(StanzaError, match="^auth/forbidden$"):
         world.login(world.remote_user()).command(world.component, "mark-all-read")
     world.drain(mallory)
     assert unread(world, bob) == 1
@@ -183,9 +233,9 @@ def test_mark_all_read_is_for_the_own_account(world, chat):
 # What the phone hears.
 
 
-def offline_with_unread(world, count):
+def offline_with_unread(world, count, bob=None):
     """bob's phone got a push with badge `count`: (alice, bob, ids, token)."""
-    bob = world.user("bob")
+    bob = bob or world.user("bob")
     token = world.phone(bob)
     alice = world.login(world.user("alice"))
     sent = [alice.send_chat(bob.bare, world.body()) for _ in range(count)]
@@ -228,15 +278,18 @@ def test_several_reads_make_one_update(world):
 
 
 def test_the_device_that_reads_is_not_told(world):
-    """It knows already; only the other devices get the update."""
-    alice, bob, sent, token = offline_with_unread(world, 1)
-    phone = world.login(bob, "phone")
-    other = world.register_device(world.login(bob, "tablet"))
-    before = len(world.gateway.pushes(token))
+    """It knows already; only the other devices get the update, in use or not."""
+    bob = world.user("bob")
+    others = [world.phone(bob, "tablet"), world.phone(bob, "old phone")]
+    alice, _, sent, token = offline_with_unread(world, 1, bob)
+    for other in others:
+        assert world.gateway.wait(other, 1)[-1].badge == 1
+    tablet, phone = world.login(bob, "tablet"), world.login(bob, "phone")
+    tablet.iq("get", "<ping xmlns='urn:xmpp:ping'/>")  # it is in use, too
     phone.displayed(alice.bare, sent[0])
-    world.gateway.wait(other, 1, timeout=10)
-    assert world.gateway.pushes(other)[-1].badge == 0
-    world.no_push(token, 1, since=before)
+    for other in others:
+        assert world.gateway.wait(other, 2, timeout=10)[-1].badge == 0
+    world.no_push(token, 1, since=1)
 
 
 def test_mark_all_read_sends_badge_0(world):

@@ -3,7 +3,8 @@
 
 import pytest
 
-from harness.clients import NS, StanzaError, form_fields, new_id, submit_form
+from harness.clients import NS, StanzaError, error_of, form_fields, new_id, submit_form
+from harness.component import Component
 from harness.world import APP
 
 OTHER = "org.example.other"
@@ -138,7 +139,7 @@ def test_unregister_device(world, bob):
     assert command.get("status") == "completed"
     assert world.oracle.registrations(bob.bare) == 0
     assert refused(bob, world.component, "unregister-device",
-                   {"provider": APP, "device-token": token})[1] == "item-not-found"
+                   {"provider": APP, "device-token": token}) == ("cancel", "item-not-found")
     world.loop.close_clients()
     world.ejabberd.wait_no_session(bob.user)
     world.login(world.user("sender")).send_chat(bob.bare, world.body())
@@ -186,12 +187,16 @@ def test_android_id_is_a_device_id(world, bob):
 
 
 def test_unregister_push_apns(world, bob):
+    fields = {"device-id": "device-1", "app": APP}
     world.register_push_apns(bob, app=APP)
-    command = bob.command(world.component, "unregister-push-apns", {"device-id": "device-1"})
-    assert command.get("status") == "completed"
+    assert refused(bob, world.component, "unregister-push-apns",
+                   {**fields, "app": OTHER}) == ("cancel", "item-not-found")
+    assert world.oracle.registrations(bob.bare) == 1
+    command = bob.command(world.component, "unregister-push-apns", fields)
+    assert command.get("status") == "completed" and form_of(command) is None
     assert world.oracle.registrations(bob.bare) == 0
     assert refused(bob, world.component, "unregister-push-apns",
-                   {"device-id": "device-1"})[1] == "item-not-found"
+                   fields) == ("cancel", "item-not-found")
 
 
 # Refusals.
@@ -210,34 +215,52 @@ def test_unregister_push_apns(world, bob):
     ("unregister-push-apns", {}),
 ])
 def test_incomplete_forms(world, bob, node, fields):
-    assert refused(bob, world.component, node, fields)[1] == "bad-request"
+    assert refused(bob, world.component, node, fields) == ("modify", "bad-request")
     assert world.oracle.registrations(bob.bare) == 0
 
 
 @pytest.mark.parametrize("node, fields", [
     ("register-device", {"provider": "org.example.unknown", "device-token": "ab" * 32}),
+    ("register-device", {"provider": "fcm-xmpp-api", "device-token": "ab" * 32}),
     ("register-device", {"provider": APP, "app": "org.example.unknown",
                          "device-token": "ab" * 32}),
-    ("register-push-apns", {"token": "ab" * 32, "device-id": "device"}),
     ("register-push-apns", {"token": "ab" * 32, "device-id": "device", "app": "unknown"}),
 ])
-def test_an_app_that_cannot_be_told(world, bob, node, fields):
-    """Two apps of the gateway are configured, so one must be named."""
-    assert refused(bob, world.component, node, fields)[1] in ("item-not-found", "bad-request")
+def test_an_app_that_is_not_served(world, bob, node, fields):
+    assert refused(bob, world.component, node, fields) == ("cancel", "item-not-found")
     assert world.oracle.registrations(bob.bare) == 0
 
 
+@pytest.mark.parametrize("node, fields", [
+    ("register-device", {"provider": "tigase:messenger:apns:1", "device-token": "ab" * 32}),
+    ("register-device", {"device-token": "ab" * 32}),
+    ("register-push-apns", {"token": "ab" * 32, "device-id": "device"}),
+    ("unregister-push-apns", {"device-id": "device"}),
+])
+def test_an_app_that_cannot_be_told(world, bob, node, fields):
+    """Two apps of the gateway are configured: the client can mend it by naming one."""
+    assert refused(bob, world.component, node, fields) == ("modify", "item-not-found")
+    assert world.oracle.registrations(bob.bare) == 0
+
+
+def test_group_chats_are_not_registered(world, bob):
+    fields = {"token": "ab" * 32, "device-id": "device", "app": APP, "muc": "room@rooms.e.test"}
+    assert refused(bob, world.component, "register-push-apns",
+                   fields) == ("cancel", "feature-not-implemented")
+
+
 def test_an_unknown_command(world, bob):
-    assert refused(bob, world.component, "no-such-command", {})[1] == "item-not-found"
+    assert refused(bob, world.component, "no-such-command", {}) == ("cancel", "item-not-found")
 
 
 def test_a_foreign_session(world, bob):
     first = bob.command(world.component, "register-device")
     mallory = world.login(world.user("mallory"))
-    condition = refused(mallory, world.component, "register-device",
-                        {"provider": APP, "device-token": world.token()},
-                        action="complete", session=first.get("sessionid"))[1]
-    assert condition in ("bad-request", "item-not-found", "not-allowed", "forbidden")
+    other = world.another(bob, "laptop")
+    for client in (mallory, other):
+        assert refused(client, world.component, "register-device",
+                       {"provider": APP, "device-token": world.token()}, action="complete",
+                       session=first.get("sessionid")) == ("cancel", "not-allowed")
     assert world.oracle.registrations(mallory.bare) == 0
     assert world.oracle.registrations(bob.bare) == 0
 
@@ -246,11 +269,12 @@ def test_a_foreign_session(world, bob):
     ("register-device", {"provider": APP, "device-token": "ab" * 32}),
     ("register-push-apns", {"token": "ab" * 32, "device-id": "device", "app": APP}),
     ("unregister-device", {"provider": APP, "device-token": "ab" * 32}),
+    ("unregister-push-apns", {"device-id": "device", "app": APP}),
     ("mark-all-read", None),
 ])
 def test_only_accounts_of_our_domains(world, node, fields):
     stranger = world.login(world.remote_user())
-    assert refused(stranger, world.component, node, fields)[1] in ("forbidden", "not-allowed")
+    assert refused(stranger, world.component, node, fields) == ("auth", "forbidden")
     assert world.oracle.registrations(stranger.bare) == 0
 
 
@@ -258,7 +282,7 @@ def test_nobody_unregisters_for_another(world, bob):
     token = world.register_device(bob)
     mallory = world.login(world.user("mallory"))
     assert refused(mallory, world.component, "unregister-device",
-                   {"provider": APP, "device-token": token})[1] == "item-not-found"
+                   {"provider": APP, "device-token": token}) == ("cancel", "item-not-found")
     assert world.oracle.registrations(bob.bare) == 1
 
 
@@ -282,9 +306,9 @@ def test_commands_per_minute(make_world):
     bob = world.login(world.user("bob"))
     for _ in range(3):
         world.register_device(bob)
-    kind, condition = refused(bob, world.component, "register-device",
-                              {"provider": APP, "device-token": world.token()})
-    assert kind == "wait" and condition in ("policy-violation", "resource-constraint")
+    assert refused(bob, world.component, "register-device",
+                   {"provider": APP, "device-token": world.token()}
+                   ) == ("wait", "resource-constraint")
     assert world.oracle.registrations(bob.bare) == 3
     # One account's haste is not another's.
     world.register_device(world.login(world.user("carol")))
@@ -296,6 +320,8 @@ def test_a_single_app_needs_no_name(make_world):
     world.register_device(bob, provider="tigase:messenger:apns:1")
     world.register_push_apns(bob)
     assert world.oracle.registrations(bob.bare) == 2
+    bob.command(world.component, "unregister-push-apns", {"device-id": "device-1"})
+    assert world.oracle.registrations(bob.bare) == 1
 
 
 # One phone, several accounts.
@@ -319,7 +345,7 @@ def test_a_device_of_two_accounts_shows_the_sum(world):
 # XEP-0357: the server publishes to the node.
 
 
-def publish(component, node, secret=None):
+def publish(node, secret=None):
     options = ""
     if secret is not None:
         options = "<publish-options>" + submit_form({
@@ -330,11 +356,29 @@ def publish(component, node, secret=None):
             f"{options}</pubsub>")
 
 
-@pytest.mark.parametrize("secret", [None, "wrong"])
-def test_a_publish_with_a_wrong_secret_pushes_nothing(world, bob, secret):
+@pytest.mark.parametrize("secret", [None, "wrong", "right"])
+def test_users_publish_nothing(world, bob, secret):
+    """Only the account's own server does, whoever got to know node and secret."""
     token, answer = world.register_push_apns(bob, device_id=new_id("d"), app=APP)
-    mallory = world.login(world.user("mallory"))
-    answer_iq = mallory.ask("set", publish(world.component, answer["node"], secret),
-                            world.component)
-    assert answer_iq.get("type") == "error"
+    bob.logout()
+    world.ejabberd.wait_no_session(bob.user)
+    if secret == "right":
+        secret = answer["secret"]
+    for user in (world.user("mallory"), world.remote_user()):
+        refusal = world.login(user).ask("set", publish(answer["node"], secret), world.component)
+        assert error_of(refusal) == ("auth", "forbidden")
+    world.no_push(token, 1)
+
+
+def test_another_component_publishes_nothing(world, bob):
+    token, answer = world.register_push_apns(bob, device_id=new_id("d"), app=APP)
+    bob.logout()
+    world.ejabberd.wait_no_session(bob.user)
+    other = Component(world.ejabberd.component_port, "other.e.test", world.ejabberd.secret)
+    other.send(f"<iq type='set' id='p1' from='other.e.test' to='{world.component}'>"
+               f"{publish(answer['node'], answer['secret'])}</iq>")
+    refusal = other.inbox.wait_for(lambda s: s.get("id") == "p1", 10, "an answer")
+    error = refusal.find("{jabber:component:accept}error")
+    assert error.get("type") == "auth" and error[0].tag.endswith("}forbidden")
+    other.close()
     world.no_push(token, 1)

@@ -12,6 +12,7 @@ static int world_setup(void **state)
     struct world *w = calloc(1, sizeof *w);
     world_begin(w);
     service_feature(w->service, NS_MAM);
+    service_feature(w->service, NS_MAM); /* listed once all the same */
     adhoc_add(w->service, "register-device", "Register a device", nothing, NULL);
     *state = w;
     return 0;

@@ -207,6 +207,40 @@ static void test_the_end_of_the_other_side_is_told_once(void **state)
     assert_false(frame_channel_tell(a.channel, FRAME_SPOOLED, 0));
 }
 
+/* A worker that was killed: it had not read all that we wrote, nor we all that it wrote. */
+static void test_what_a_dead_process_wrote_is_read_all_the_same(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 5; i++)
+        assert_true(frame_channel_tell(b.channel, FRAME_LINK_STATE, i));
+    assert_true(frame_channel_tell(a.channel, FRAME_RELOAD, 0));
+    event_base_loop(base, EVLOOP_ONCE | EVLOOP_NONBLOCK); /* both are written */
+    a.pause_after = 1;
+    frame_channel_free(&b.channel);
+    assert_true(frame_channel_tell(a.channel, FRAME_SHUTDOWN, 0));
+    frame_channel_read_rest(a.channel);
+    assert_int_equal(a.counts[FRAME_LINK_STATE], 5);
+    assert_true(*a.closed);
+}
+
+static void test_a_write_to_a_dead_process_loses_nothing_that_it_said(void **state)
+{
+    (void)state;
+    frame_channel_pause(a.channel, true);
+    for (unsigned i = 0; i < 5; i++)
+        assert_true(frame_channel_tell(b.channel, FRAME_LINK_STATE, i));
+    turn();
+    frame_channel_free(&b.channel);
+    assert_true(frame_channel_tell(a.channel, FRAME_RELOAD, 0));
+    turn();
+    assert_false(frame_channel_tell(a.channel, FRAME_RELOAD, 0));
+    assert_int_equal(a.counts[FRAME_LINK_STATE], 0);
+    frame_channel_pause(a.channel, false);
+    turn();
+    assert_int_equal(a.counts[FRAME_LINK_STATE], 5);
+    assert_true(*a.closed);
+}
+
 static void test_garbage_closes_the_channel(void **state)
 {
     (void)state;
@@ -239,6 +273,8 @@ int main(void)
         T(test_many_wake_ups_are_one_and_the_last_is_never_lost),
         T(test_a_pause_stops_between_two_frames),
         T(test_the_end_of_the_other_side_is_told_once),
+        T(test_what_a_dead_process_wrote_is_read_all_the_same),
+        T(test_a_write_to_a_dead_process_loses_nothing_that_it_said),
         T(test_garbage_closes_the_channel),
         T(test_a_channel_may_be_freed_in_its_callback),
     };

@@ -11,8 +11,8 @@
 
 #include "base/crypt.h"
 
-static const struct ident_keys keys = {.owner = {1, 2, 3}, .hash = {4, 5}, .archive = {6},
-                                       .lanes = 8};
+static const struct ident_keys keys = {
+    .owner = {1, 2, 3}, .hash = {4, 5}, .archive = {6}, .lanes = 8};
 
 static void ids_are_microseconds_since_2020(void **state)
 {

@@ -55,7 +55,8 @@ static void nobody_there_is_worth_another_try(void **state)
 {
     (void)state;
     struct err e = {0};
-    assert_int_equal(migrate_run("postgresql:///x?host=/nonexistent", NULL, NULL, &e), ERR_RETRY);
+    assert_int_equal(migrate_run("postgresql:///x?host=/nonexistent", NULL, NULL, &e),
+                     ERR_RETRY);
     assert_null(strchr(e.text, '\n'));
 }
 

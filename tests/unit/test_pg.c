@@ -306,9 +306,10 @@ static void a_slow_statement_is_a_conflict(void **state)
 }
 
 static const struct pg_statement types = {
-    "types", "SELECT $1::bigint, $2::int, $3::boolean, $4::text, $5::bytea, $6::uuid, $7::text,"
-             " $8::bigint[], cardinality($9::text[]), $9::text[] IS NOT NULL,"
-             " '2026-03-04T01:02:03.456789Z'::timestamptz, $2::int::smallint"};
+    "types",
+    "SELECT $1::bigint, $2::int, $3::boolean, $4::text, $5::bytea, $6::uuid, $7::text,"
+    " $8::bigint[], cardinality($9::text[]), $9::text[] IS NOT NULL,"
+    " '2026-03-04T01:02:03.456789Z'::timestamptz, $2::int::smallint"};
 
 static void on_types(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {

@@ -22,7 +22,8 @@ static void an_empty_array_has_length_zero(void **state)
     (void)state;
     struct pg_array a;
     pg_array_init(&a, PG_INT8, 100);
-    static const uint8_t want[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 20, 0, 0, 0, 0, 0, 0, 0, 1};
+    static const uint8_t want[] = {0, 0,  0, 1, 0, 0, 0, 0, 0, 0,
+                                   0, 20, 0, 0, 0, 0, 0, 0, 0, 1};
     assert_bytes(&a, want, sizeof want);
     pg_array_deinit(&a);
 }
@@ -34,17 +35,16 @@ static void numbers_are_big_endian_with_their_length(void **state)
     pg_array_init(&a, PG_INT8, 100);
     pg_array_add_i64(&a, INT64_C(0x0102030405060708));
     pg_array_add_i64(&a, -1);
-    static const uint8_t want8[] = {0, 0,    0,    1,    0,    0,    0,    0,    0,    0,   0,
-                                    20, 0,   0,    0,    2,    0,    0,    0,    1,    0,   0,
-                                    0, 8,    1,    2,    3,    4,    5,    6,    7,    8,   0,
-                                    0, 0,    8,    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
-                                    0xff};
+    static const uint8_t want8[] = {0,  0, 0, 1,    0,    0,    0,    0,    0,    0,    0,
+                                    20, 0, 0, 0,    2,    0,    0,    0,    1,    0,    0,
+                                    0,  8, 1, 2,    3,    4,    5,    6,    7,    8,    0,
+                                    0,  0, 8, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     assert_bytes(&a, want8, sizeof want8);
     pg_array_deinit(&a);
 
     pg_array_init(&a, PG_INT4, 100);
     pg_array_add_i32(&a, -2);
-    static const uint8_t want4[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0,    0,    23,   0,   0,
+    static const uint8_t want4[] = {0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0,    23,   0,    0,
                                     0, 1, 0, 0, 0, 1, 0, 0, 0, 4, 0xff, 0xff, 0xff, 0xfe};
     assert_bytes(&a, want4, sizeof want4);
     pg_array_deinit(&a);
@@ -65,9 +65,9 @@ static void null_is_length_minus_one_and_marked_in_the_header(void **state)
     pg_array_add_text(&a, "ab");
     pg_array_add_text(&a, NULL);
     pg_array_add_text(&a, "");
-    static const uint8_t want[] = {0, 0, 0, 1, 0, 0, 0,   1,   0,    0,    0,    25,   0, 0, 0, 3,
-                                   0, 0, 0, 1, 0, 0, 0,   2,   'a',  'b',  0xff, 0xff, 0xff,
-                                   0xff, 0, 0, 0, 0};
+    static const uint8_t want[] = {0,   0,   0,    1,    0,    0,    0, 1, 0, 0, 0, 25,
+                                   0,   0,   0,    3,    0,    0,    0, 1, 0, 0, 0, 2,
+                                   'a', 'b', 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0};
     assert_bytes(&a, want, sizeof want);
     assert_true(a.has_null);
     pg_array_deinit(&a);

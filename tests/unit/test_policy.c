@@ -81,8 +81,8 @@ static void each_line_of_the_table_has_its_decision(void **state)
 static void the_servers_sign_of_trouble_ends_the_waiting(void **state)
 {
     (void)state;
-    struct outbox_candidate c = {.account = "a@b", .resource = "phone", .peer = 7,
-                                 .counted_us = T0, .newest_us = T0};
+    struct outbox_candidate c = {
+        .account = "a@b", .resource = "phone", .peer = 7, .counted_us = T0, .newest_us = T0};
     struct policy_presence p = {.state = SESSION_ONLINE,
                                 .own_seen_us = T0 - 60 * S,
                                 .others_seen_us = T0 - S,

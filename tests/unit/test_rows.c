@@ -42,7 +42,8 @@ static struct stanza *parse(const char *inside, const char *attrs)
 {
     char text[8192];
     struct err e = {0};
-    snprintf(text, sizeof text, "<message xmlns='jabber:client'%s>%s</message>", attrs, inside);
+    snprintf(text, sizeof text, "<message xmlns='jabber:client'%s>%s</message>", attrs,
+             inside);
     struct stanza *s = xml_parse_element(text, strlen(text), &e);
     if (!s)
         fail_msg("%s: %s", text, e.text);
@@ -88,7 +89,8 @@ static void what_is_archived_and_what_counts(void **state)
         {" type='error'", BODY STORE, false, false},
         {" type='groupchat'", BODY STORE, false, false},
         {" type='chat'", "<body/>", true, false},
-        {" type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>", false, false},
+        {" type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>", false,
+         false},
         {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>", false, false},
         {" type='chat'", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", false, false},
         {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>" STORE, true, false},
@@ -97,8 +99,10 @@ static void what_is_archived_and_what_counts(void **state)
         {" type='chat'", BODY "<no-permanent-store xmlns='urn:xmpp:hints'/>", false, false},
         {" type='chat'", BODY NO_STORE STORE, false, false},
         {" type='chat'", BODY "<no-copy xmlns='urn:xmpp:hints'/>", true, true},
-        {" type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", true, false},
-        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>" STORE, true, false},
+        {" type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", true,
+         false},
+        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>" STORE, true,
+         false},
         {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", false, false},
         {" type='chat'", "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>", true, false},
         {" type='chat'", BODY "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>" NO_STORE,
@@ -111,10 +115,12 @@ static void what_is_archived_and_what_counts(void **state)
         {" type='chat'", OMEMO "<payload>x</payload></encrypted>", true, true},
         {" type='chat'", OMEMO "</encrypted>" STORE, true, false},
         {" type='chat'", OMEMO "</encrypted>", false, false},
-        {" type='chat'", "<encrypted xmlns='urn:xmpp:omemo:2'><payload/></encrypted>", true, true},
+        {" type='chat'", "<encrypted xmlns='urn:xmpp:omemo:2'><payload/></encrypted>", true,
+         true},
         {" type='chat'", "<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>", true, true},
         {" type='chat'", "<x xmlns='jabber:x:encrypted'>x</x>", true, true},
-        {" type='chat'", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" STORE, true, false},
+        {" type='chat'", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" STORE, true,
+         false},
         /* What a sender can write takes nothing away. */
         {" type='chat'", BODY "<result xmlns='urn:xmpp:mam:2'/>", true, true},
         {" type='chat'", BODY "<delay xmlns='urn:xmpp:delay' stamp='x'/>", true, true},
@@ -202,7 +208,8 @@ static void identity_ignores_what_servers_add_and_nothing_else(void **state)
     assert_true(plain.content == other.content && plain.ref == other.ref);
     content_of("<body>hello </body>", " type='chat' id='a1'", &other);
     assert_true(plain.content != other.content && plain.ref == other.ref);
-    content_of(BODY "<origin-id xmlns='urn:xmpp:sid:0' id='1'/>", " type='chat' id='a1'", &other);
+    content_of(BODY "<origin-id xmlns='urn:xmpp:sid:0' id='1'/>", " type='chat' id='a1'",
+               &other);
     assert_true(plain.content != other.content);
     content_of(BODY, " id='a1'", &other);
     assert_true(plain.content != other.content);
@@ -256,10 +263,11 @@ static void a_delayed_copy_looks_back_to_its_stamp(void **state)
 static void a_forged_stanza_id_of_the_owner_is_gone_and_others_stay(void **state)
 {
     (void)state;
-    struct stanza *s = parse("<stanza-id xmlns='urn:xmpp:sid:0' by='MEI@chat.example/x' id='f1'/>" BODY
-                             "<stanza-id xmlns='urn:xmpp:sid:0' by='room.example' id='o1'/>"
-                             "<stanza-id xmlns='urn:xmpp:sid:0' by='li@chat.example' id='f2'/>",
-                             " type='chat' id='a1'");
+    struct stanza *s =
+        parse("<stanza-id xmlns='urn:xmpp:sid:0' by='MEI@chat.example/x' id='f1'/>" BODY
+              "<stanza-id xmlns='urn:xmpp:sid:0' by='room.example' id='o1'/>"
+              "<stanza-id xmlns='urn:xmpp:sid:0' by='li@chat.example' id='f2'/>",
+              " type='chat' id='a1'");
     struct event ev = event_of(s);
     struct write w[WRITES_MAX];
     assert_int_equal(rows_from_event(rows, &ev, w), 2);
@@ -279,8 +287,8 @@ static void a_retraction_is_kept_and_means_the_same_senders_row(void **state)
     (void)state;
     struct write original;
     content_of(BODY, " type='chat' id='a1'", &original);
-    struct stanza *s = parse("<retract xmlns='urn:xmpp:message-retract:1' id='a1'/>",
-                             " type='chat' id='a2'");
+    struct stanza *s =
+        parse("<retract xmlns='urn:xmpp:message-retract:1' id='a1'/>", " type='chat' id='a2'");
     struct event ev = event_of(s);
     struct write w[WRITES_MAX];
     assert_int_equal(rows_from_event(rows, &ev, w), 4);

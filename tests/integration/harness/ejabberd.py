@@ -179,6 +179,11 @@ class Ejabberd:
     def register(self, user, password, host=HOST):
         self.api("register", user=user, host=host, password=password)
 
+    def ensure(self, user, password, host=HOST):
+        """An account that a killed node may have forgotten: ejabberd writes them down late."""
+        if self.api("check_account", user=user, host=host) != 0:
+            self.register(user, password, host)
+
     def unregister(self, user, host=HOST):
         self.api("unregister", user=user, host=host)
 

@@ -70,6 +70,7 @@ class Sidecar:
         self.process = None
         self.secrets = []         # texts that must never appear in the log
         self.allowed_errors = []  # expressions of error lines that a test provokes
+        self._judged = 0          # bytes of the log that findings() has looked at
         self.settings = self._defaults(ejabberd, database_url, apps)
         self.configure(settings or {})
         self.secrets.append(ejabberd.secret)
@@ -203,13 +204,20 @@ class Sidecar:
         self.allowed_errors.append(re.compile(pattern))
 
     def findings(self):
-        """What must not be in the log, as a list of sentences."""
+        """What must not be in the log, as a list of sentences.
+
+        Each line is judged once, by the test in which it was written.
+        """
         found = []
         text = self.log_text()
         for secret in self.secrets:
             if secret in text:
                 found.append(f"the log holds a secret: {secret[:6]}…")
-        for line in text.splitlines():
+        written = self.log.read_bytes() if self.log.exists() else b""
+        end = written.rfind(b"\n") + 1
+        lines = written[self._judged:end].decode(errors="replace").splitlines()
+        self._judged = end
+        for line in lines:
             if SANITIZER.search(line):
                 found.append(f"sanitizer: {line}")
             elif ERROR_LINE.search(line) and not any(p.search(line) for p in self.allowed_errors):

@@ -126,10 +126,10 @@ class World:
         self.sidecar.secrets.append(answer["secret"])
         return token, answer
 
-    def phone(self, user, resource="phone"):
+    def phone(self, user, resource="phone", app=APP):
         """The user's iPhone: registers a device and goes away.  Returns the device token."""
         client = self.login(user, resource)
-        token = self.register_device(client)
+        token = self.register_device(client, provider=app)
         client.logout()
         self.away(user)
         return token

@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The feed of one link with a real spool and a real service, and an archive that is played. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "archive/ingest.h"
+#include "base/log.h"
+#include "component/spool.h"
+#include "sidecar/feed.h"
+#include "tests/unit/spool_dir.h"
+#include "tests/unit/xmpp_world.h"
+
+#define HEADER                                                                                \
+    "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' "    \
+    "xmlns='jabber:component:accept' from='sidecar.e.test' id='s1'>"
+#define NOTHING UINT64_MAX
+
+/* --- the archive, in place of archive/ingest.c --- */
+
+struct ingest {
+    uint64_t start;
+    size_t room;      /* events that it still takes */
+    uint64_t refused; /* where the stanza began that found no room */
+    uint64_t passed;
+    struct buf ids;
+};
+
+uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
+{
+    assert_int_equal(spool, 0);
+    return ing->start;
+}
+
+enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
+{
+    if (ing->room == 0) {
+        ing->refused = ev->place.begin;
+        return INGEST_FULL;
+    }
+    if (ing->refused != NOTHING)
+        assert_int_equal(ev->place.begin, ing->refused);
+    ing->refused = NOTHING;
+    ing->room--;
+    buf_addf(&ing->ids, "%s ", ev->id);
+    return INGEST_TAKEN;
+}
+
+void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
+{
+    assert_int_equal(spool, 0);
+    assert_true(end > ing->passed);
+    assert_true(end <= ing->refused); /* nothing is passed that was not taken */
+    ing->passed = end;
+}
+
+/* --- the rest of the stage --- */
+
+struct stage {
+    struct temp_dir dir;
+    struct spool *spool;
+    struct world world;
+    struct service *service;
+    struct ingest archive;
+    struct feed *feed;
+    unsigned written; /* messages so far */
+    uint64_t live;    /* as told by passed() */
+    unsigned reconnects;
+    unsigned errors; /* in the log */
+};
+
+static struct stage s;
+
+static void on_send(void *ctx, unsigned link, uint64_t epoch, const uint8_t *data, size_t len)
+{
+    (void)ctx;
+    assert_int_equal(link, 0);
+    assert_int_equal(epoch, spool_epoch(s.spool));
+    buf_add(&s.world.sent, data, len);
+    buf_add_char(&s.world.sent, '\n');
+}
+
+static void on_event(void *ctx, const struct event *e)
+{
+    (void)ctx;
+    feed_event(s.feed, e);
+}
+
+static bool on_is_open(void *ctx, const struct place *p)
+{
+    (void)ctx;
+    (void)p;
+    return s.world.was_open;
+}
+
+static void on_place(void *ctx, const struct place *p)
+{
+    (void)ctx;
+    (void)p;
+}
+
+static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *why)
+{
+    (void)ctx;
+    assert_int_equal(link, 0);
+    assert_int_equal(epoch, spool_epoch(s.spool));
+    assert_true(*why);
+    s.reconnects++;
+}
+
+static void on_passed(void *ctx, unsigned link, const struct place *p)
+{
+    (void)ctx;
+    (void)link;
+    assert_true(p->end > s.live);
+    s.live = p->end;
+}
+
+static void on_log(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)line;
+    s.errors += level == LOG_ERROR;
+}
+
+static void start_service(void)
+{
+    const struct service_events events = {.send = on_send,
+                                          .event = on_event,
+                                          .request_opened = on_place,
+                                          .request_done = on_place,
+                                          .request_is_open = on_is_open,
+                                          .reconnect = on_reconnect};
+    struct err e;
+    assert_int_equal(service_new(&s.world.opts, world_key, &events, &s.service, &e), ERR_NONE);
+}
+
+static void start_feed(uint64_t live_from, uint64_t replay_until)
+{
+    struct feed_opts opts = {.link = 0,
+                             .directory = s.dir.spool,
+                             .live_from = live_from,
+                             .replay_until = replay_until,
+                             .stanza_bytes_max = 64 << 10,
+                             .service = s.service,
+                             .passed = on_passed,
+                             .reconnect = on_reconnect};
+    s.feed = feed_new(&opts);
+}
+
+/* The next worker, with an archive that has got as far as it got. */
+static void next_worker(uint64_t live_from, uint64_t replay_until)
+{
+    feed_free(&s.feed);
+    service_free(&s.service);
+    s.live = 0;
+    s.archive.start = s.archive.passed;
+    s.archive.passed = 0;
+    s.archive.refused = NOTHING;
+    start_service();
+    start_feed(live_from, replay_until);
+}
+
+static void append(const char *xml)
+{
+    struct err e;
+    assert_int_equal(
+        spool_append(s.spool, (const uint8_t *)xml, strlen(xml), s.world.real_us, &e),
+        ERR_NONE);
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    s = (struct stage){.archive = {.refused = NOTHING, .room = SIZE_MAX}};
+    temp_dir_make(&s.dir);
+    world_init(&s.world, 1);
+    buf_init(&s.archive.ids, 1 << 16);
+    struct spool_settings set = {.size_max = 64 << 20};
+    struct err e;
+    uint64_t epoch;
+    assert_int_equal(spool_open(s.dir.spool, &set, &s.spool, &e), ERR_NONE);
+    assert_int_equal(spool_stream_open(s.spool, (const uint8_t *)HEADER, strlen(HEADER),
+                                       s.world.real_us, &epoch, &e),
+                     ERR_NONE);
+    log_set_sink(on_log, NULL);
+    start_service();
+    start_feed(0, 0);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    feed_free(&s.feed);
+    service_free(&s.service);
+    spool_close(&s.spool);
+    temp_dir_drop(&s.dir);
+    buf_deinit(&s.archive.ids);
+    buf_deinit(&s.world.sent);
+    buf_deinit(&s.world.events);
+    buf_deinit(&s.world.reconnects);
+    clock_fake_off();
+    log_set_sink(NULL, NULL);
+    return 0;
+}
+
+static void write_messages(unsigned n)
+{
+    char xml[512];
+    for (; n > 0; n--) {
+        snprintf(xml, sizeof xml,
+                 COPY("<message xmlns='jabber:client' from='a@e.test/x' to='b@e.test' "
+                      "type='chat' id='m%u'><body>hello</body></message>"),
+                 ++s.written);
+        append(xml);
+    }
+}
+
+static void ask(const char *id)
+{
+    char xml[256];
+    snprintf(xml, sizeof xml,
+             "<iq type='get' from='a@e.test/x' to='sidecar.e.test' id='%s'>"
+             "<ping xmlns='urn:xmpp:ping'/></iq>",
+             id);
+    append(xml);
+}
+
+static bool was_answered(const char *id)
+{
+    char attribute[64];
+    snprintf(attribute, sizeof attribute, "id='%s'", id);
+    const char *sent = buf_cstr(&s.world.sent);
+    if (strstr(sent, attribute))
+        return true;
+    snprintf(attribute, sizeof attribute, "id=\"%s\"", id);
+    return strstr(sent, attribute) != NULL;
+}
+
+static void pump(void)
+{
+    for (int turns = 0; feed_pump(s.feed, spool_end(s.spool)); turns++)
+        assert_true(turns < 1000);
+}
+
+/* The archive has exactly m1 … mN, in order. */
+static void assert_archived(unsigned n)
+{
+    char expected[4096];
+    size_t len = 0;
+    expected[0] = '\0';
+    for (unsigned i = 1; i <= n; i++)
+        len += (size_t)snprintf(expected + len, sizeof expected - len, "m%u ", i);
+    assert_string_equal(buf_cstr(&s.archive.ids), expected);
+}
+
+/* --- tests --- */
+
+static void an_archive_that_keeps_up_is_fed_in_the_same_pass(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_messages(3);
+    assert_false(feed_pump(s.feed, spool_end(s.spool))); /* one call is enough */
+    assert_archived(3);
+    assert_int_equal(s.archive.passed, feed_live_position(s.feed));
+    assert_int_equal(feed_live_position(s.feed), s.live);
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 0);
+    assert_int_equal(s.errors, 0);
+}
+
+static void without_an_archive_questions_are_answered_and_messages_wait(void **state)
+{
+    (void)state;
+    write_messages(2);
+    ask("q1");
+    write_messages(2);
+    pump();
+    assert_true(was_answered("q1"));
+    assert_archived(0);
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), INT64_MAX);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(4);
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 0);
+}
+
+static void a_full_archive_reads_again_from_what_it_refused(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    s.archive.room = 2;
+    write_messages(5);
+    ask("q1");
+    pump();
+    assert_archived(2);
+    assert_true(was_answered("q1")); /* the live cursor went on */
+    write_messages(1);
+    pump();
+    assert_archived(2);
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(6);
+    write_messages(2); /* both are one again */
+    assert_false(feed_pump(s.feed, spool_end(s.spool)));
+    assert_archived(8);
+}
+
+static void an_archive_that_is_full_again_and_again_misses_and_repeats_nothing(void **state)
+{
+    (void)state;
+    s.archive.room = 1;
+    feed_archive_open(s.feed, &s.archive);
+    for (unsigned i = 0; i < 40; i++) {
+        write_messages(i % 3);
+        pump();
+        s.archive.room = i % 4;
+        feed_archive_open(s.feed, &s.archive);
+    }
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(s.written);
+    assert_int_equal(s.archive.passed, feed_live_position(s.feed));
+}
+
+static void the_lag_is_the_age_of_what_the_archive_was_given_last(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    s.archive.room = 1;
+    write_messages(2);
+    pump();
+    int64_t now_us = s.world.real_us + 7 * SECOND_US;
+    assert_int_equal(feed_behind_us(s.feed, now_us), 7 * SECOND_US);
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_int_equal(feed_behind_us(s.feed, now_us), 0);
+}
+
+static void the_next_worker_archives_from_the_place_that_is_stored(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(3);
+    pump();
+    uint64_t passed = feed_live_position(s.feed);
+    write_messages(2); /* while no worker was there */
+    next_worker(0, passed);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(5);
+}
+
+static void a_live_cursor_that_starts_behind_the_archive_gives_nothing_twice(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(1);
+    pump();
+    uint64_t snapshot = feed_live_position(s.feed);
+    write_messages(3);
+    pump();
+    next_worker(snapshot, feed_live_position(s.feed));
+    feed_archive_open(s.feed, &s.archive); /* before the first byte was read */
+    write_messages(1);
+    pump();
+    assert_archived(5);
+}
+
+static void a_replay_answers_only_what_the_last_worker_left_open(void **state)
+{
+    (void)state;
+    ask("q1");
+    pump();
+    assert_true(was_answered("q1"));
+    uint64_t passed = feed_live_position(s.feed);
+    ask("q2");
+    buf_reset(&s.world.sent);
+    next_worker(0, passed);
+    pump();
+    assert_false(was_answered("q1"));
+    assert_true(was_answered("q2"));
+    buf_reset(&s.world.sent);
+    s.world.was_open = true; /* as the shared page remembers it */
+    next_worker(0, passed);
+    pump();
+    assert_true(was_answered("q1"));
+}
+
+static void a_stanza_over_the_limit_costs_only_itself(void **state)
+{
+    (void)state;
+    static char large[100 << 10];
+    memset(large, 'y', sizeof large - 1);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_messages(1);
+    append("<message to='sidecar.e.test' from='e.test'><body>");
+    append(large);
+    append("</body></message>");
+    write_messages(1);
+    pump();
+    assert_archived(2);
+    assert_int_equal(s.archive.passed, feed_live_position(s.feed));
+    assert_int_equal(s.reconnects, 0);
+    assert_int_equal(s.errors, 0);
+}
+
+static void a_stream_that_is_no_xml_is_given_up_and_the_next_one_read(void **state)
+{
+    (void)state;
+    struct err e;
+    uint64_t epoch;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(1);
+    append("<message></oops>");
+    write_messages(1); /* cannot be trusted any more */
+    pump();
+    assert_int_equal(s.reconnects, 1);
+    assert_int_equal(s.errors, 1);
+    assert_archived(1);
+    s.written = 1;
+    assert_int_equal(spool_stream_close(s.spool, "as asked", s.world.real_us, &e), ERR_NONE);
+    assert_int_equal(spool_stream_open(s.spool, (const uint8_t *)HEADER, strlen(HEADER),
+                                       s.world.real_us, &epoch, &e),
+                     ERR_NONE);
+    write_messages(2);
+    pump();
+    assert_archived(3);
+    assert_int_equal(s.reconnects, 1);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(an_archive_that_keeps_up_is_fed_in_the_same_pass),
+        TEST(without_an_archive_questions_are_answered_and_messages_wait),
+        TEST(a_full_archive_reads_again_from_what_it_refused),
+        TEST(an_archive_that_is_full_again_and_again_misses_and_repeats_nothing),
+        TEST(the_lag_is_the_age_of_what_the_archive_was_given_last),
+        TEST(the_next_worker_archives_from_the_place_that_is_stored),
+        TEST(a_live_cursor_that_starts_behind_the_archive_gives_nothing_twice),
+        TEST(a_replay_answers_only_what_the_last_worker_left_open),
+        TEST(a_stanza_over_the_limit_costs_only_itself),
+        TEST(a_stream_that_is_no_xml_is_given_up_and_the_next_one_read),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

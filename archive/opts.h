@@ -12,7 +12,6 @@ struct archive_opts {
     unsigned page_max;      /* messages in a page at most */
     unsigned page_default;  /* when the client names no max */
     bool own_message_reads; /* read.own_message_reads */
-    bool search;            /* keep the body text beside the stanza */
 };
 
 #endif

@@ -269,10 +269,6 @@ struct feed *feed_new(const struct feed_opts *opts)
                                          on_live_broken,
                                          f};
     f->live = cursor_new(opts->directory, opts->link, opts->live_from, &f->limits, &events);
-    if (opts->live_from >= opts->replay_until) {
-        f->live_announced = true;
-        service_live(opts->service, opts->link);
-    }
     return f;
 }
 

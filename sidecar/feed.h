@@ -32,6 +32,7 @@ struct feed_opts {
     void *ctx;
 };
 
+/* Nothing is read, called back or said to the service before feed_pump. */
 struct feed *feed_new(const struct feed_opts *opts);
 void feed_free(struct feed **f);
 

@@ -183,11 +183,21 @@ static bool offer(struct run *r)
     return taken;
 }
 
+/* True once the time is over and all that was taken is committed. */
+static bool is_over(struct run *r)
+{
+    if (clock_real_us() < r->stop_us || r->offered || ingest_committed(r->ing, 0) != r->place)
+        return false;
+    r->end_us = clock_real_us();
+    event_base_loopbreak(r->base);
+    return true;
+}
+
 static void on_feed(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct run *r = arg;
-    if (clock_real_us() >= r->stop_us && !r->offered)
+    if (is_over(r) || (clock_real_us() >= r->stop_us && !r->offered))
         return;
     for (int i = 0; i < FEED_STANZAS; i++)
         if (!offer(r))
@@ -213,12 +223,8 @@ static void on_progress(void *ctx)
         start_run(r, seconds_arg);
         return;
     }
-    if (clock_real_us() >= r->stop_us && !r->offered &&
-        ingest_committed(r->ing, 0) == r->place && !event_pending(r->feed, EV_TIMEOUT, NULL)) {
-        r->end_us = clock_real_us();
-        event_base_loopbreak(r->base);
+    if (is_over(r))
         return;
-    }
     event_add(r->feed, &(struct timeval){0, 0});
 }
 
@@ -271,7 +277,7 @@ int main(int argc, char **argv)
     r.feed = evtimer_new(r.base, on_feed, &r);
     static const uint8_t spool[1][16] = {{1}};
     static const uint8_t key[32] = {1};
-    struct archive_opts archive = {.own_message_reads = true, .search = true};
+    struct archive_opts archive = {.own_message_reads = true};
     struct apns_app_opts app = {.id = "bench", .sound = "default"};
     struct push_opts push = {.settle_ms = 3600000,
                              .max_age_ms = 43200000,

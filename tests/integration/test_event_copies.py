@@ -499,6 +499,25 @@ def test_forged_payload_from_a_remote_sender(world, bob):
     assert_counts(world, bob, len(sent))
 
 
+def test_forged_payload_from_a_bare_address(world, bob):
+    """A component's senders need no resource: they look like accounts that send carbons."""
+    receiver = world.login(bob)
+    other = Component(world.ejabberd.component_port, "other.e.test", world.ejabberd.secret)
+    sent = []
+    for payload in FORGED.values():
+        sent.append(new_id("bare"))
+        extra = payload.format(host=HOST, bob=bob.bare, victim=f"someone@{HOST}")
+        other.send(f"<message type='chat' from='bot@other.e.test' to='{bob.bare}'"
+                   f" id='{sent[-1]}'><body>{world.body()}</body>{extra}</message>")
+    for message_id in sent:
+        receiver.wait_id(message_id)
+    world.drain(receiver)
+    other.close()
+    for message_id in sent:
+        assert_stored(world, message_id, bob)
+    assert_counts(world, bob, len(sent))
+
+
 LOOKALIKES = {
     "copy": "<forwarded xmlns='urn:xmpp:forward:0'>{inner}</forwarded>",
     "privilege": "<privilege xmlns='urn:xmpp:privilege:1'><forwarded"
@@ -518,6 +537,8 @@ def test_envelopes_count_only_from_the_server(world, bob, shape, host):
              f" type='chat' id='forged'><body>never said</body></message>")
     client.send_xml(f"<message to='{world.component}' type='chat' id='{new_id()}'>"
                     f"{LOOKALIKES[shape].format(inner=inner)}</message>")
+    # Answered or refused, it is an answer to what came after the message.
+    client.ask("get", "<ping xmlns='urn:xmpp:ping'/>", world.component)
     world.drain(world.login(bob))
     assert world.oracle.count(victim.bare) == 0
     assert world.oracle.count(bob.bare) == 0

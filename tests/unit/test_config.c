@@ -155,6 +155,7 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "database: {connections: 2}\n", "out of range: 3 to 64"},
         {MINIMAL "archive: {groupchat: room}\n",
          ":5:22: archive.groupchat: this value is not"},
+        {MINIMAL "archive: {search: false}\n", "archive.search: this value is not available"},
         {MINIMAL "  server: prosody\n", "not available in this version"},
         {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
         {MINIMAL APNS "        url: http://x\n",

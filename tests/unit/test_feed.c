@@ -396,6 +396,30 @@ static void a_replay_answers_only_what_the_last_worker_left_open(void **state)
     assert_true(was_answered("q1"));
 }
 
+/* With nothing to replay the service goes live at once, and may have a question to send: not
+ * before its owner can take it. */
+static void a_new_feed_says_nothing_before_it_is_pumped(void **state)
+{
+    (void)state;
+    struct buf saved;
+    buf_init(&saved, 1 << 16);
+    append(GRANT("urn:xmpp:privilege:2"));
+    pump(); /* asks the server who is online; there is no answer yet */
+    assert_true(buf_len(&s.world.sent) > 0);
+    service_save(s.service, &saved);
+    uint64_t passed = feed_live_position(s.feed);
+    feed_free(&s.feed);
+    service_free(&s.service);
+    start_service();
+    assert_true(service_load(s.service, buf_data(&saved), buf_len(&saved)));
+    buf_reset(&s.world.sent);
+    start_feed(passed, passed);
+    assert_int_equal(buf_len(&s.world.sent), 0);
+    pump();
+    assert_true(buf_len(&s.world.sent) > 0);
+    buf_deinit(&saved);
+}
+
 static void a_stanza_over_the_limit_costs_only_itself(void **state)
 {
     (void)state;
@@ -452,6 +476,7 @@ int main(void)
         TEST(the_next_worker_archives_from_the_place_that_is_stored),
         TEST(a_live_cursor_that_starts_behind_the_archive_gives_nothing_twice),
         TEST(a_replay_answers_only_what_the_last_worker_left_open),
+        TEST(a_new_feed_says_nothing_before_it_is_pumped),
         TEST(a_stanza_over_the_limit_costs_only_itself),
         TEST(a_stream_that_is_no_xml_is_given_up_and_the_next_one_read),
     };

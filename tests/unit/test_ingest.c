@@ -54,7 +54,7 @@ struct world {
     int waits_false;
 };
 
-static struct archive_opts settings = {.own_message_reads = true, .search = true};
+static struct archive_opts settings = {.own_message_reads = true};
 static const uint8_t spools[1][16] = {{7, 7, 7}};
 
 static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)

@@ -19,7 +19,7 @@
 
 static struct ident *ident;
 static struct rows *rows;
-static struct archive_opts opts = {.own_message_reads = true, .search = true};
+static struct archive_opts opts = {.own_message_reads = true};
 
 static int make(void **state)
 {

@@ -157,6 +157,8 @@ class Asker:
             self.answers.append((start, time.monotonic() - start, error))
 
     def finish(self):
+        """What was answered; once the last trouble is over, a page is answered again."""
+        wait_until(lambda: self.answers and self.answers[-1][2] is None, 15, "it answers again")
         self._stop.set()
         self._thread.join(25)
         return self.answers
@@ -204,7 +206,6 @@ def test_the_worker_is_killed_at_random_moments_under_load(make_world):
     assert len(answers) > 20
     assert all(error is None or error[0] == "wait" for _, _, error in answers)
     assert max(seconds for _, seconds, _ in answers) < 5
-    assert answers[-1][2] is None, "it answers again"
 
 
 @pytest.mark.slow
@@ -249,7 +250,6 @@ def test_postgresql_is_stopped_killed_and_stalled_under_load(make_world, own_pos
     late = [seconds for seconds, error in during if seconds > 1.5]
     assert not late, f"answers took {late} s"
     assert any(error for _, error in during), "no outage was noticed"
-    assert answers[-1][2] is None, "it answers again"
 
 
 def test_a_worker_that_is_stopped_is_replaced_by_the_watchdog(make_world):

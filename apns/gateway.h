@@ -24,8 +24,8 @@ struct push_request {
     uint8_t apns_id[16]; /* the same again for a resend of the same content */
     const char *token;   /* hex; this and what follows is copied by gateway_submit */
     enum push_type type;
-    int priority;          /* 10, 5 or 1 */
-    int64_t expiration_s;  /* seconds since 1970; 0 = try once, do not store */
+    int priority;            /* 10, 5 or 1 */
+    int64_t expiration_s;    /* seconds since 1970; 0 = try once, do not store */
     const char *collapse_id; /* NULL or at most 64 bytes */
     const uint8_t *payload;  /* JSON */
     size_t payload_len;
@@ -45,18 +45,18 @@ enum push_reaction {
 
 struct push_verdict {
     enum push_reaction reaction;
-    int status;      /* HTTP status, 0 when there was no answer */
-    char reason[64]; /* the service's word, or ours: "timeout", "connection lost" */
+    int status;             /* HTTP status, 0 when there was no answer */
+    char reason[64];        /* the service's word, or ours: "timeout", "connection lost" */
     int64_t timestamp_ms;   /* 410 only */
     int64_t retry_after_ms; /* RETRY and HOLD_DEVICE */
 };
 
 enum gateway_state {
-    GATEWAY_IDLE,       /* no connection, none needed */
+    GATEWAY_IDLE, /* no connection, none needed */
     GATEWAY_CONNECTING,
     GATEWAY_UP,
-    GATEWAY_BACKOFF,    /* the service is not reachable; trying again */
-    GATEWAY_STOPPED,    /* a person is needed; tries again every 10 minutes and on reload */
+    GATEWAY_BACKOFF, /* the service is not reachable; trying again */
+    GATEWAY_STOPPED, /* a person is needed; tries again every 10 minutes and on reload */
 };
 
 struct gateway_events {
@@ -80,8 +80,8 @@ struct gateway_status {
 
 /* Borrows opts until gateway_free.  CONFIG when the key cannot be read. */
 MUST_CHECK enum err_kind gateway_new(struct event_base *base, const struct apns_app_opts *opts,
-                                     const struct gateway_events *events,
-                                     struct gateway **out, struct err *e);
+                                     const struct gateway_events *events, struct gateway **out,
+                                     struct err *e);
 /* Answers what is open with RETRY "shutdown" first. */
 void gateway_free(struct gateway **g);
 

@@ -7,10 +7,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum push_content { PUSH_CONTENT_NONE, PUSH_CONTENT_COUNT, PUSH_CONTENT_SENDER, PUSH_CONTENT_BODY };
+enum push_content {
+    PUSH_CONTENT_NONE,
+    PUSH_CONTENT_COUNT,
+    PUSH_CONTENT_SENDER,
+    PUSH_CONTENT_BODY
+};
 
 struct apns_app_opts {
-    const char *id; /* the name clients register with */
+    const char *id;             /* the name clients register with */
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
     const char *sound;     /* "" = silent */
@@ -23,7 +28,7 @@ struct apns_app_opts {
     bool sandbox;
     const char *host; /* from url, or Apple's */
     uint16_t port;
-    const char *ca_pem; /* contents of ca_file; NULL = the system's */
+    const char *ca_pem;            /* contents of ca_file; NULL = the system's */
     int64_t server_error_retry_ms; /* after a 5xx; 0 = 15 minutes, which Apple asks for */
 };
 

@@ -123,7 +123,7 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
         buf_add_char(b, ',');
     }
     snprintf(text, sizeof text, "%u", o->badge);
-    buf_add_str(b, BADGE_START + 1);
+    buf_add_str(b, &BADGE_START[1]); /* without its brace */
     buf_add_str(b, text);
     if (o->sound && *o->sound) {
         buf_add_str(b, ",\"sound\":");

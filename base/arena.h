@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Memory that dies in one call: everything a stanza owns lives in its arena.  It has a maximum,
- * so that no input decides how much we use; out of memory of the machine aborts.
+ * Memory that dies in one call: everything a stanza owns lives in its arena.  It has a
+ * maximum, so that no input decides how much we use; out of memory of the machine aborts.
  */
 #ifndef BASE_ARENA_H
 #define BASE_ARENA_H

@@ -45,7 +45,7 @@ static bool make_room(struct buf *b, size_t len)
     uint8_t *grown = malloc(want);
     if (!grown)
         abort();
-    if (b->len)
+    if (b->data)
         memcpy(grown, b->data + b->head, b->len);
     free(b->data);
     b->data = grown;

@@ -22,12 +22,14 @@ struct place {
 
 enum event_kind {
     EVENT_MESSAGE, /* a message stanza of a local user, or to one */
-    EVENT_BOUNCE,  /* the server refused a message: ref names it, from is who could not get it */
+    EVENT_BOUNCE,  /* the server refused a message: ref names it, from is who could not get it
+                    */
     EVENT_MARKER,  /* the sender has displayed everything up to the message ref */
 };
 
 /* One logical happening as one copy shows it; the same one may be seen again in another copy.
- * Addresses are prepared, strings live as long as the stanza, which is borrowed for the call. */
+ * Addresses are prepared, strings live as long as the stanza, which is borrowed for the call.
+ */
 struct event {
     enum event_kind kind;
     const char *from;          /* bare */
@@ -44,13 +46,14 @@ struct event {
     const struct stanza *stanza; /* the <message xmlns='jabber:client'> */
 };
 
-/* What one committed batch did to one conversation of one owner (peer 0: to the total only). */
+/* What one committed batch did to one conversation of one owner (peer 0: to the total only).
+ */
 struct unread_change {
     uint8_t owner[OWNER_BYTES];
     uint64_t peer;
-    int64_t newest_id; /* newest counted row of this batch, 0 when none was counted */
-    unsigned counted;  /* rows that raised the count */
-    bool lowered;      /* the account's total fell */
+    int64_t newest_id;   /* newest counted row of this batch, 0 when none was counted */
+    unsigned counted;    /* rows that raised the count */
+    bool lowered;        /* the account's total fell */
     int64_t received_us; /* of the newest counted row */
 };
 

@@ -12,9 +12,9 @@
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
+#include "base/resolve.h"
 #include "component/handshake.h"
 #include "component/opts.h"
-#include "base/resolve.h"
 #include "component/spool.h"
 #include "component/wire.h"
 

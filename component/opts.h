@@ -19,7 +19,7 @@ struct component_opts {
     enum server_kind server;
     const struct host_opts *hosts; /* one per node of a cluster */
     size_t hosts_n;
-    bool tls; /* direct TLS */
+    bool tls;               /* direct TLS */
     const char *tls_ca_pem; /* contents of tls_ca_file; NULL = the system's */
     const char *tls_name;   /* expected certificate name; NULL = the host */
     const char *component;  /* our domain, prepared */

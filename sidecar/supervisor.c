@@ -42,7 +42,7 @@
 #define STOP_GRACE_MS 5000
 #define LONG_LIFE_MS 10000 /* a worker that lived so long is started again at once */
 #define RESTART_MIN_MS 100
-#define RESTART_MAX_MS 1000 /* questions wait while there is no worker */
+#define RESTART_MAX_MS 400 /* questions wait while there is no worker */
 #define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
 
 enum sup_state {

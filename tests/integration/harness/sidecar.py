@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -107,9 +108,13 @@ class Sidecar:
                               text=True, timeout=timeout, check=False,
                               env={**os.environ, **self._environment(), **(env or {})})
 
-    def status(self):
-        """`status --json`, parsed."""
+    def status(self, within=10):
+        """`status --json`, parsed; waits for a worker that is only just starting (69)."""
+        deadline = time.monotonic() + within
         done = self.command("status", "--json")
+        while done.returncode == 69 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            done = self.command("status", "--json")
         if done.returncode != 0:
             raise AssertionError(f"status: {done.returncode} {done.stderr}")
         return json.loads(done.stdout)

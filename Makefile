@@ -18,8 +18,8 @@ VERSION := 0.1.0
 
 B := build/$(MODE)
 LAYERS := base store archive apns component config sidecar
-PKGS := libevent_core libevent_extra libevent_openssl expat libpq libnghttp2 openssl libcurl \
-        libcjson yaml-0.1 libidn libjwt libsystemd
+PKGS := libevent_core libevent_extra expat libpq libnghttp2 openssl libcurl \
+        libcjson yaml-0.1 libidn libsystemd
 
 WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstrict-prototypes \
         -Wmissing-prototypes -Wold-style-definition -Wformat=2 -Wundef -Wvla -Wcast-qual \
@@ -61,7 +61,8 @@ endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-all: $(B)/xmpp-sidecar ## build the program (MODE=release|debug|asan)
+all: deps-build ## build the program (MODE=release|debug|asan)
+	@$(MAKE) --no-print-directory $(B)/xmpp-sidecar
 
 $(B)/xmpp-sidecar: $(B)/obj/sidecar/main.o $(B)/libsidecar.a
 	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
@@ -84,7 +85,7 @@ $(B)/obj/store/schema_data.o: $(B)/gen/schema_data.c
 
 $(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(B)/libsidecar.a
 	@mkdir -p $(@D)
-	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -lcmocka,LD,$@)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -levent_openssl -lcmocka,LD,$@)
 
 unit-%: ## build and run one unit test, e.g. make unit-jid
 	@$(MAKE) --no-print-directory MODE=asan build/asan/unit/$*

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sidecar/worker.h"
 
-#include <assert.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,7 +59,6 @@ struct worker {
     char snapshot_path[PATH_BYTES];
     int64_t snapshot_ms;
     bool behind;
-    int status;
 };
 
 /* What the XMPP service does through us. */

@@ -18,8 +18,7 @@ struct apns_app_opts {
     const char *id;             /* the name clients register with */
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
-    const char *sound;     /* "" = silent */
-    bool collapse_message; /* push.apps.collapse: message */
+    const char *sound; /* "" = silent */
     /* apns: */
     const char *topic;
     const char *key_pem; /* the contents of key_file */

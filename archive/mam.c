@@ -215,7 +215,7 @@ static void write_result(const struct page *p, const struct row *row, struct buf
     buf_add_str(out, "</forwarded></result>");
 }
 
-static bool send_results(struct page *p)
+static void send_results(struct page *p)
 {
     struct buf xml;
     buf_init(&xml, PAGE_BYTES_MAX + FORWARDED_MAX);
@@ -229,7 +229,6 @@ static bool send_results(struct page *p)
                   p->answer.result(p->answer.ctx, buf_data(&xml), buf_len(&xml));
     }
     buf_deinit(&xml);
-    return sending;
 }
 
 static struct stanza *new_fin(const struct page *p, bool complete,

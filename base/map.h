@@ -26,10 +26,4 @@ size_t map_count(const struct map *m);
 bool map_each(const struct map *m, size_t *cursor, const void **key_out, size_t *len_out,
               void **value_out);
 
-static inline const char *map_str(const char *s, size_t *len)
-{
-    *len = __builtin_strlen(s);
-    return s;
-}
-
 #endif

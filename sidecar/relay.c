@@ -13,13 +13,13 @@
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
+#include "component/ns.h"
 #include "config/config.h"
 #include "sidecar/commands.h"
 #include "sidecar/policy.h"
 #include "sidecar/publish.h"
 #include "store/pg.h"
 
-#define NS_PUSH "urn:xmpp:push:0"
 #define LANE_CONNECTIONS 2 /* of database.connections; the others read */
 #define READ_TIMEOUT_MS 5000
 #define QUEUE_BYTES_MAX (32 << 20)

@@ -127,7 +127,8 @@ static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *w
                       .epoch = epoch,
                       .data = (const uint8_t *)why,
                       .len = strlen(why)};
-    (void)frame_channel_send(w->channel, &f); /* a full queue: the tick asks again */
+    if (!frame_channel_send(w->channel, &f))
+        log_error("worker", "the link cannot be asked link=%u: the queue is full", link);
 }
 
 /* Reading. */
@@ -208,8 +209,7 @@ static void on_channel_closed(void *ctx, const char *why)
 
 /* What is done from time to time. */
 
-/* Asked as soon as the feeds may have changed: the archive's lag, in the worst of the links.
- */
+/* The archive's lag, in the worst of the links. */
 static int64_t behind_us(const struct worker *w)
 {
     int64_t now_us = clock_real_us(), worst = 0;

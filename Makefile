@@ -28,11 +28,11 @@ WARN := -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wstric
 ifneq ($(findstring clang,$(CC)),)
 WARN += -Wno-cast-qual
 endif
-OPT_debug := -O0 -g3
+OPT_debug := -O0 -g3 -DSIDECAR_FAILPOINTS
 OPT_release := -O2 -g -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fPIE
 LD_release := -pie -Wl,-z,relro,-z,now
 OPT_asan := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
-            -Wno-maybe-uninitialized # which instrumented code makes the compiler see everywhere
+            -DSIDECAR_FAILPOINTS -Wno-maybe-uninitialized # which instrumented code makes the compiler see everywhere
 LD_asan := -fsanitize=address,undefined
 OPT_fuzz := -O1 -g -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 LD_fuzz := -fsanitize=fuzzer,address,undefined

@@ -15,6 +15,7 @@
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #define PREFIX "outbox"
@@ -154,6 +155,7 @@ static void settled(struct outbox *o, struct outbox_job *job, const struct pg_re
     o->settling = false;
     if (!r)
         return; /* they are still the first; said again as soon as it may be */
+    FAILPOINT("push-settled");
     bool kept[OUTBOX_BATCH_MAX] = {false};
     for (int i = 0; i < pg_rows(r); i++) {
         int64_t gen;
@@ -180,6 +182,7 @@ void outbox_flush_outcomes(struct outbox *o)
     struct outbox_job *job = outbox_job_new(o, 0, settled);
     job->n = o->outcomes_n < OUTBOX_BATCH_MAX ? o->outcomes_n : OUTBOX_BATCH_MAX;
     outbox_sql_settle(o->sql, o->outcomes, job->n, outbox_job_result, job);
+    FAILPOINT("push-settling");
 }
 
 /* Sending. */
@@ -247,6 +250,7 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
     outbox_compose(o, e, f, flight->alert, collapse_id, &req);
     memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
     req.ctx = e;
+    FAILPOINT("push-send");
     if (o->gateways.submit(app->gateway, &req))
         outbox_set_state(e, ENTRY_FLYING);
     else /* it had room when we asked; it will say when it has again */
@@ -447,6 +451,7 @@ void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
     struct outbox *o = ctx;
     struct entry *e = request_ctx;
     assert(o->magic == OUTBOX_MAGIC && e->state == ENTRY_FLYING && e->flight);
+    FAILPOINT("push-answered");
     if (v->status)
         e->app->answered++;
     switch (v->reaction) {

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "store/pg.h"
 #include "store/pg_array.h"
@@ -86,6 +87,7 @@ static void committed(struct slot *s)
 {
     struct ingest *ing = s->ing;
     struct lane *lane = s->lane;
+    FAILPOINT("lane-committed");
     memcpy(lane->stored, s->to, ing->spools * sizeof *s->to);
     op_queue_drop(lane->queue, s->n);
     if (lane->mode == MODE_QUARANTINE) {

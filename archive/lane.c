@@ -8,6 +8,7 @@
 #include "archive/ident.h"
 #include "archive/known.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 
 #define ARRAY_BYTES_MAX ((size_t)512 << 20)
 #define DAY_US INT64_C(86400000000)
@@ -368,6 +369,7 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     w->job = *job;
     w->outcome = (struct lane_outcome){0};
     batch_load(&w->batch, job->ops, job->quarantine ? 0 : job->n);
+    FAILPOINT("lane-begin");
     send_lock_and_guard(w);
     send_probe(w);
     send_read_convs(w);

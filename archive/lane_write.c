@@ -3,6 +3,7 @@
 
 #include "archive/known.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 
 #define QUARANTINE_BYTES 65536
@@ -276,6 +277,8 @@ void lane_send_writes(struct lane_writer *w)
     w->outcome.hooked = hooks->batch && w->batch.changes_n > 0 && !w->job.without_hook;
     if (w->outcome.hooked)
         hooks->batch(hooks->ctx, w->opts.pg, w->batch.changes, w->batch.changes_n);
+    FAILPOINT("lane-commit");
     lane_send_plain(w, "COMMIT");
     pg_sync(w->opts.pg);
+    FAILPOINT("lane-committing");
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "archive/ingest.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/stanza.h"
 #include "base/xml_parse.h"
@@ -95,6 +96,7 @@ static void on_live_stanza(void *ctx, struct stanza *s, const struct place *plac
     struct feed *f = ctx;
     bool replay = place->end <= f->opts.replay_until;
     f->live_seen_us = received_us;
+    FAILPOINT("feed-parsed");
     if (!replay && !f->live_announced) {
         f->live_announced = true;
         service_live(f->opts.service, f->opts.link);
@@ -105,6 +107,7 @@ static void on_live_stanza(void *ctx, struct stanza *s, const struct place *plac
         log_error(f->prefix, "stanza not understood begin=%llu: %s",
                   (unsigned long long)place->begin, e.text);
     stanza_free(&s);
+    FAILPOINT("feed-handled");
     if (f->state == ARCHIVE_JOINED)
         archive_passed(f, place->end);
     f->opts.passed(f->opts.ctx, f->opts.link, place);
@@ -297,6 +300,7 @@ void feed_archive_open(struct feed *f, struct ingest *ingest)
 
 bool feed_pump(struct feed *f, uint64_t limit)
 {
+    FAILPOINT("feed-read");
     bool more = cursor_pump(f->live, limit, PUMP_BYTES);
     f->live_more = more;
     if (!f->live_announced && cursor_position(f->live) >= f->opts.replay_until) {

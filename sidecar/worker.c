@@ -13,6 +13,7 @@
 #include "archive/ingest.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "component/frame.h"
 #include "component/page.h"
@@ -252,6 +253,7 @@ static void write_snapshot(struct worker *w)
     else
         for (unsigned i = 0; i < w->links_n; i++)
             atomic_store(&w->page->links[i].snapshot_pos, w->snapshot.live[i]);
+    FAILPOINT("worker-snapshot");
     buf_deinit(&state);
 }
 
@@ -276,6 +278,7 @@ static void release(struct worker *w)
         if (pos <= w->released[i])
             continue;
         struct frame f = {.kind = FRAME_RELEASE, .link = i, .position = pos};
+        FAILPOINT("worker-release");
         if (frame_channel_send(w->channel, &f))
             w->released[i] = pos;
     }

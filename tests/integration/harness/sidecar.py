@@ -72,6 +72,7 @@ class Sidecar:
         self.secrets = []         # texts that must never appear in the log
         self.allowed_errors = []  # expressions of error lines that a test provokes
         self._judged = 0          # bytes of the log that findings() has looked at
+        self.failpoints = workspace.folder(f"{name}-failpoints")
         self.settings = self._defaults(ejabberd, database_url, apps)
         self.configure(settings or {})
         self.secrets.append(ejabberd.secret)
@@ -139,9 +140,9 @@ class Sidecar:
 
     # The service.
 
-    @staticmethod
-    def _environment():
+    def _environment(self):
         return {
+            "SIDECAR_FAILPOINTS": str(self.failpoints),
             "ASAN_OPTIONS": "abort_on_error=0:exitcode=99:detect_leaks=1:disable_coredump=1",
             "UBSAN_OPTIONS": "print_stacktrace=1",
             "LSAN_OPTIONS": "exitcode=99",
@@ -190,6 +191,20 @@ class Sidecar:
         pid = wait_until(self.worker_pid, 10, "there is a worker")
         os.kill(pid, signum)
         return pid
+
+    def arm(self, failpoint, action="kill", passage=1):
+        """What the process that reaches that place for the nth time does there, once; with a
+        text for the number, whenever that text is at hand.  See base/failpoint.h."""
+        armed = self.failpoints / f"{failpoint}.new"
+        armed.write_text(f"{action} {passage}\n")
+        armed.rename(self.failpoints / failpoint)
+
+    def is_armed(self, failpoint):
+        return (self.failpoints / failpoint).exists()
+
+    def disarm(self):
+        for path in self.failpoints.iterdir():
+            path.unlink(missing_ok=True)
 
     def wait_new_worker(self, old, timeout=10):
         return wait_until(lambda: (pid := self.worker_pid()) and pid != old and pid, timeout,

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Steady load from real clients, and what must be true of it afterwards."""
+
+import os
+import random
+import threading
+import time
+
+from .clients import error_of, new_id
+from .procs import wait_until
+
+# Counted messages whose push was neither answered nor is in the outbox (waiting or parked), for
+# accounts that read nothing and have a device: [] at any moment, as one snapshot shows it.
+FORGOTTEN = """
+SELECT a.jid, m.peer, m.newest FROM (
+    SELECT owner, peer, max(id) AS newest FROM xs.message WHERE flags & 1 = 1
+    GROUP BY owner, peer) m
+  JOIN xs.account a USING (owner) JOIN xs.registration r USING (owner)
+  WHERE NOT EXISTS (
+      SELECT FROM xs.outbox o WHERE o.owner = m.owner AND o.device = r.device
+        AND o.peer = m.peer AND o.newest_id >= m.newest)
+    AND NOT EXISTS (
+      SELECT FROM xs.push_log p WHERE p.owner = m.owner AND p.device = r.device
+        AND p.peer = m.peer AND p.status = 200 AND p.newest_id >= m.newest)
+"""
+ANSWERED = """
+SELECT p.apns_id::text FROM xs.push_log p JOIN xs.account a USING (owner)
+  WHERE a.jid = %s AND p.status = 200
+"""
+
+SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
+
+
+class Load:
+    """Messages between local users: pairs that are online, and people who are away.
+
+    Knows exactly what must be in every archive afterwards.
+    """
+
+    def __init__(self, world, pairs=4, away=4):
+        self.world = world
+        self.random = random.Random(SEED)
+        self.users = world.users(2 * pairs, "load")
+        self.clients = [world.login(user) for user in self.users]
+        self.away = world.users(away, "away")
+        self.tokens = {user.bare: world.phone(user) for user in self.away}
+        self.sent = {}        # owner -> ids that must be in his archive
+        self.received = {}    # owner -> how many were addressed to him
+        self.total = 0
+
+    def send(self, count):
+        """A burst from every client; each to its partner or to somebody who is away."""
+        for index, client in enumerate(self.clients):
+            texts = []
+            for _ in range(count):
+                if self.random.random() < 0.25:
+                    recipient = self.random.choice(self.away)
+                else:
+                    recipient = self.users[index ^ 1]
+                message_id = new_id("load")
+                texts.append(f"<message to='{recipient.bare}' type='chat' id='{message_id}'>"
+                             f"<body>{message_id} {'x' * self.random.randrange(300)}</body>"
+                             "</message>")
+                self.sent.setdefault(client.bare, []).append(message_id)
+                self.sent.setdefault(recipient.bare, []).append(message_id)
+                self.received[recipient.bare] = self.received.get(recipient.bare, 0) + 1
+                self.total += 1
+            client.send_many(texts)
+
+    def settled(self, timeout=90):
+        """The server has handled all that was sent, and the archive has caught up."""
+        for client in self.clients:
+            client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.world.ejabberd.host, 60)
+        self.world.drain(self.clients[0], timeout)
+
+    def assert_archived(self):
+        oracle = self.world.oracle
+        for owner, ids in self.sent.items():
+            stored = oracle.stanza_ids(owner)
+            lost = set(ids) - stored.keys()
+            assert not lost, f"{owner} misses {len(lost)} of {len(ids)}, seed {SEED}"
+            doubled = [i for i in ids if stored[i] != 1]
+            assert not doubled, f"{owner} has {len(doubled)} twice, seed {SEED}"
+            assert sum(stored.values()) == len(ids)
+        assert oracle.recount() == []
+        for user in self.away:
+            # Nobody read anything for them: every message is unread.
+            assert oracle.unread(user.bare) == self.received.get(user.bare, 0)
+
+    def assert_nothing_forgotten(self):
+        """due ⊆ answered ∪ outbox ∪ parked."""
+        assert self.world.oracle.query(FORGOTTEN) == [], f"seed {SEED}"
+
+    def assert_pushed(self, crashes=(), timeout=60):
+        """Every due push was answered or is queued, and the queue then empties, with the final
+        count; a push came twice only by a crash, and by each crash only one to a device."""
+        oracle, gateway = self.world.oracle, self.world.gateway
+        self.assert_nothing_forgotten()
+        for user in self.away:
+            token, unread = self.tokens[user.bare], oracle.unread(user.bare)
+            if unread == 0:
+                continue
+            wait_until(lambda token=token, unread=unread:
+                       (accepted := gateway.accepted(token)) and accepted[-1].badge == unread,
+                       timeout, f"{user} is told of {unread}")
+        wait_until(lambda: oracle.outbox() == 0, timeout, "the outbox is empty")
+        for user in self.away:
+            accepted = gateway.accepted(self.tokens[user.bare])
+            seen = {push.apns_id.lower() for push in accepted}
+            said = {apns_id for apns_id, in oracle.query(ANSWERED, (user.bare,))}
+            assert said <= seen, "the log tells of an answer that was never given"
+            assert_repeats_are_of(crashes, accepted)
+
+
+def assert_repeats_are_of(crashes, accepted, slack=1.0):
+    """Each repetition of an apns-id has a crash of its own between the two (unix times)."""
+    last, repeats = {}, []
+    for push in accepted:
+        at = push.time_ms / 1000
+        if push.apns_id in last:
+            repeats.append((at, last[push.apns_id]))
+        last[push.apns_id] = at
+    left = sorted(crashes)
+    for again, first in sorted(repeats):
+        # What the dead worker wrote may reach the gateway a moment after its death.
+        fitting = [crash for crash in left if first - slack <= crash <= again]
+        assert fitting, f"a push was repeated without a crash, seed {SEED}"
+        left.remove(fitting[0])
+
+
+class Asker:
+    """Asks the archive all the time and keeps how long each answer took."""
+
+    def __init__(self, client, interval=0.2):
+        self.client, self.interval = client, interval
+        self.answers = []  # (asked at, seconds, error or None)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self):
+        while not self._stop.wait(self.interval):
+            start = time.monotonic()
+            try:
+                answer = self.client.ask("set", self.client.mam_xml(rsm="<max>5</max><before/>"),
+                                         timeout=20)
+                error = error_of(answer)
+            except AssertionError:
+                error = ("none", "no answer in 20 s")
+            self.answers.append((start, time.monotonic() - start, error))
+
+    def finish(self):
+        """What was answered; once the last trouble is over, a page is answered again."""
+        wait_until(lambda: self.answers and self.answers[-1][2] is None, 15, "it answers again")
+        self._stop.set()
+        self._thread.join(25)
+        return self.answers
+
+
+def assert_the_stream_stayed(world):
+    link = world.sidecar.status()["links"][0]
+    assert (link["state"], link["connects"], link["gaps"]) == ("up", 1, 0)
+    assert world.ejabberd.component_connections() == 1, "the component stream was closed"

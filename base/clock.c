@@ -4,6 +4,8 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "base/failpoint.h"
+
 static struct {
     bool on;
     int64_t mono_ms;
@@ -25,7 +27,7 @@ int64_t clock_real_us(void)
         return fake.real_us;
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
-    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
+    return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000 + FAILPOINT_CLOCK_US;
 }
 
 void clock_fake(int64_t mono_ms, int64_t real_us)

@@ -8,9 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define WORDS_BYTES 256
+#define LOOK_AGAIN_MS 50
 
 static bool read_words(const char *path, char action[16], char word[WORDS_BYTES])
 {
@@ -65,4 +67,23 @@ void failpoint_pass(const char *name, const char *text)
         return;
     if (text ? strcmp(text, word) == 0 : count_down(path, action, word))
         act(action);
+}
+
+int64_t failpoint_clock_us(void)
+{
+    static int64_t looked_ms, wrong_us;
+    struct timespec ts;
+    char path[PATH_MAX], number[16], rest[WORDS_BYTES];
+    const char *directory = getenv("SIDECAR_FAILPOINTS");
+    if (!directory)
+        return 0;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    int64_t now_ms = (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
+    if (looked_ms && now_ms - looked_ms < LOOK_AGAIN_MS)
+        return wrong_us;
+    looked_ms = now_ms;
+    int n = snprintf(path, sizeof path, "%s/clock", directory);
+    bool there = n > 0 && (size_t)n < sizeof path && read_words(path, number, rest);
+    wrong_us = there ? strtoll(number, NULL, 10) * 1000000 : 0;
+    return wrong_us;
 }

@@ -21,11 +21,11 @@ struct pg_result;
 /* Which sort of failure, from the SQLSTATE: what may be tried again, and how. */
 enum pg_failure {
     PG_OK = 0,
-    PG_LOST,     /* not connected, or lost before the answer: outcome unknown */
+    PG_LOST,     /* not connected, lost before the answer (outcome unknown), or read-only */
     PG_ABORTED,  /* an earlier statement of the same unit failed; text and state are its */
     PG_DATA,     /* classes 22, 23, 54: this data never will go in */
     PG_CONFLICT, /* 40001, 40P01, 55P03, 57014: the same again may work */
-    PG_RESOURCE, /* 53, 57P0x, 58, 25006 (read-only): the server is in trouble */
+    PG_RESOURCE, /* 53, 57P0x, 58: the server is in trouble */
     PG_GUARD,    /* XS001: another worker has moved the position */
     PG_SCHEMA,   /* 42, 3F, 28: not our schema, or not allowed */
     PG_OTHER,    /* an unknown SQLSTATE */

@@ -10,6 +10,7 @@
 #include <libpq-fe.h>
 
 #include "base/backoff.h"
+#include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
 #include "base/map.h"
@@ -65,6 +66,7 @@ struct pg {
     struct event *timer;   /* connecting takes too long; or the next try is due */
     struct event *turn;    /* something is to be answered, not from inside the asker's call */
     struct backoff backoff;
+    int64_t up_since_ms;
     struct map *prepared;
 
     struct op_list sent;
@@ -195,6 +197,9 @@ static void drop_connection(struct pg *pg)
 static void lose(struct pg *pg, const char *why)
 {
     bool was_up = pg->state == CONN_UP;
+    /* A server that lets us in and then fails is not asked five times a second. */
+    if (was_up && clock_mono_ms() - pg->up_since_ms >= BACKOFF_MAX_MS)
+        backoff_reset(&pg->backoff);
     set_error(&pg->why, PG_LOST, NULL, why);
     drop_connection(pg);
     set_state(pg, CONN_WAITING);
@@ -249,8 +254,12 @@ static void connect_start(struct pg *pg)
 {
     char app[96];
     snprintf(app, sizeof app, "xmpp-sidecar %s", pg->name);
-    const char *keys[] = {"dbname", "application_name", "client_encoding", NULL};
-    const char *values[] = {pg->url, app, "UTF8", NULL};
+    /* What stands before the URL is a default: a server that vanished is noticed within a
+     * minute, while the system's own limits are hours. */
+    const char *keys[] = {
+        "keepalives_idle", "keepalives_interval", "keepalives_count", "tcp_user_timeout",
+        "dbname",          "application_name",    "client_encoding",  NULL};
+    const char *values[] = {"30", "10", "3", "60000", pg->url, app, "UTF8", NULL};
     set_state(pg, CONN_CONNECTING);
     pg->conn = PQconnectStartParams(keys, values, 1);
     if (!pg->conn)
@@ -346,7 +355,7 @@ static void set_up_done(struct pg *pg)
 {
     set_state(pg, CONN_UP);
     event_del(pg->timer);
-    backoff_reset(&pg->backoff);
+    pg->up_since_ms = clock_mono_ms();
     log_info(pg->prefix, "connected server=%d", PQserverVersion(pg->conn));
     pg->complained = false;
     if (pg->up)

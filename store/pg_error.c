@@ -9,31 +9,32 @@ struct row {
 };
 
 /* The first row that matches decides, so whole states stand before their class. */
-static const struct row table[] =
-    {
-        {"XS001", PG_GUARD},
-        {"25P02", PG_ABORTED},
-        {"25P03", PG_LOST},     /* idle in transaction for too long: the session was ended */
-        {"25006", PG_RESOURCE}, /* read-only: a standby, or a full disk's emergency setting */
-        {"26000", PG_CONFLICT}, /* a prepared statement is gone: it is prepared anew */
-        {"40001", PG_CONFLICT},
-        {"40P01", PG_CONFLICT},
-        {"40002", PG_DATA},
-        {"40", PG_CONFLICT},
-        {"55P03", PG_CONFLICT},
-        {"57014", PG_CONFLICT}, /* statement timeout, or cancelled by a person */
-        {"22", PG_DATA},
-        {"23", PG_DATA},
-        {"54", PG_DATA},
-        {"08", PG_RESOURCE},
-        {"53", PG_RESOURCE},
-        {"57", PG_RESOURCE},
-        {"58", PG_RESOURCE},
-        {"0A", PG_SCHEMA},
-        {"28", PG_SCHEMA},
-        {"3D", PG_SCHEMA},
-        {"3F", PG_SCHEMA},
-        {"42", PG_SCHEMA},
+static const struct row table[] = {
+    {"XS001", PG_GUARD},
+    {"25P02", PG_ABORTED},
+    {"25P03", PG_LOST}, /* idle in transaction for too long: the session was ended */
+    /* Read-only: a standby, or a primary that was made one.  Only a new connection finds
+     * out where, or that, it may write again. */
+    {"25006", PG_LOST},
+    {"26000", PG_CONFLICT}, /* a prepared statement is gone: it is prepared anew */
+    {"40001", PG_CONFLICT},
+    {"40P01", PG_CONFLICT},
+    {"40002", PG_DATA},
+    {"40", PG_CONFLICT},
+    {"55P03", PG_CONFLICT},
+    {"57014", PG_CONFLICT}, /* statement timeout, or cancelled by a person */
+    {"22", PG_DATA},
+    {"23", PG_DATA},
+    {"54", PG_DATA},
+    {"08", PG_RESOURCE},
+    {"53", PG_RESOURCE},
+    {"57", PG_RESOURCE},
+    {"58", PG_RESOURCE},
+    {"0A", PG_SCHEMA},
+    {"28", PG_SCHEMA},
+    {"3D", PG_SCHEMA},
+    {"3F", PG_SCHEMA},
+    {"42", PG_SCHEMA},
 };
 
 enum pg_failure pg_failure_of(const char *sqlstate)

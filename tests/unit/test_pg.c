@@ -208,7 +208,7 @@ static void sqlstates_are_sorted_by_what_to_do(void **state)
         {"54000", PG_DATA},     {"40001", PG_CONFLICT}, {"40P01", PG_CONFLICT},
         {"55P03", PG_CONFLICT}, {"57014", PG_CONFLICT}, {"53300", PG_RESOURCE},
         {"57P01", PG_RESOURCE}, {"57P03", PG_RESOURCE}, {"58030", PG_RESOURCE},
-        {"25006", PG_RESOURCE}, {"42P01", PG_SCHEMA},   {"3F000", PG_SCHEMA},
+        {"25006", PG_LOST},     {"42P01", PG_SCHEMA},   {"3F000", PG_SCHEMA},
         {"28P01", PG_SCHEMA},   {"25P02", PG_ABORTED},  {"XX000", PG_OTHER},
         {"P0001", PG_OTHER},    {"", PG_LOST},          {NULL, PG_LOST},
     };
@@ -260,6 +260,30 @@ static void a_dead_backend_answers_lost_and_the_connection_comes_back(void **sta
     pg_sync(t.pg);
     wait_for(&t, 7);
     assert_int_equal(t.value, 4);
+    end(&t);
+}
+
+/* A standby that was made the primary, or the reverse: an old session would stay what it was. */
+static void a_session_that_may_only_read_is_given_up_for_a_new_one(void **state)
+{
+    static const struct pg_statement write = {"write", "CREATE TABLE public.written ()"};
+    (void)state;
+    struct told t;
+    db_do("ALTER DATABASE xs_unit SET default_transaction_read_only = on");
+    begin(&t);
+    db_do("ALTER DATABASE xs_unit RESET default_transaction_read_only");
+    pg_send(t.pg, &write, NULL, on_answer, &t);
+    pg_sync(t.pg);
+    wait_for(&t, 1);
+    assert_string_equal(t.answers, "L");
+    assert_non_null(strstr(t.text, "read-only"));
+    db_loop(t.base, is_up, &t);
+    assert_int_equal(t.downs, 1);
+    pg_send(t.pg, &write, NULL, on_answer, &t);
+    pg_sync(t.pg);
+    wait_for(&t, 2);
+    assert_string_equal(t.answers, "Lk");
+    db_do("DROP TABLE public.written");
     end(&t);
 }
 
@@ -449,6 +473,7 @@ int main(void)
         cmocka_unit_test(a_prepare_that_was_aborted_is_repeated),
         cmocka_unit_test(sqlstates_are_sorted_by_what_to_do),
         cmocka_unit_test(a_dead_backend_answers_lost_and_the_connection_comes_back),
+        cmocka_unit_test(a_session_that_may_only_read_is_given_up_for_a_new_one),
         cmocka_unit_test(freeing_answers_what_is_open),
         cmocka_unit_test(nobody_there_is_told_as_lost),
         cmocka_unit_test(a_slow_statement_is_a_conflict),

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A private PostgreSQL cluster that a test may stop, kill and stall."""
 
+import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -15,6 +17,11 @@ from .procs import HarnessError, Process, descendants_of, signal_all
 
 SUPERUSER = "xs"
 
+END_SESSIONS = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+  WHERE datname = %s AND application_name LIKE 'xmpp-sidecar%%'
+"""
+
 
 def _bin_dir():
     for folder in sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True):
@@ -23,11 +30,41 @@ def _bin_dir():
     raise HarnessError("PostgreSQL's server programs are not installed")
 
 
+class Disk:
+    """A small file system that a test may fill."""
+
+    def __init__(self, workspace, folder, size):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", folder],
+                       check=True)
+        self.folder = folder
+        workspace.on_close(self.close)
+
+    def fill(self):
+        """Leaves no byte free."""
+        with open(self.folder / "ballast", "wb", buffering=0) as ballast:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while True:
+                        ballast.write(b"\0" * size)
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+
+    def free(self):
+        (self.folder / "ballast").unlink(missing_ok=True)
+
+    def close(self):
+        self.free()
+        subprocess.run(["umount", "--lazy", self.folder], check=True)
+
+
 class Postgres:
     """Reachable by a Unix socket only; runs as `postgres` when we are root."""
 
-    def __init__(self, workspace, fsync=False, name="postgres"):
+    def __init__(self, workspace, fsync=False, name="postgres", disk=None):
+        """disk="400m": on a disk of its own of that size (a tmpfs; needs root)."""
         self.folder = workspace.folder(name)
+        self.disk = Disk(workspace, self.folder, disk) if disk else None
         self.data = self.folder / "data"
         self.log = self.folder / "postgres.log"
         self.fsync = fsync
@@ -65,10 +102,10 @@ class Postgres:
             args += ["-c", f"{key}={value}"]
         self.process = Process("postgres", args, self.log, cwd=self.folder, user=self._user)
         if wait:
-            self.process.wait_ready(self._answers, 30)
+            self.process.wait_ready(self.answers, 30)
         return self
 
-    def _answers(self):
+    def answers(self):
         try:
             self.connect("postgres").close()
             return True
@@ -103,6 +140,36 @@ class Postgres:
         stalled, self._stalled = self._stalled, []
         signal_all(stalled, signal.SIGCONT)
 
+    def end_sessions(self, dbname):
+        """As a failover does it: every session of that database is cut."""
+        self._admin(END_SESSIONS, (dbname,))
+
+    @contextlib.contextmanager
+    def setting(self, dbname, name, value):
+        """A default of new sessions, and nobody keeps an old one."""
+        self._admin(f'ALTER DATABASE "{dbname}" SET {name} = {value}')
+        self.end_sessions(dbname)
+        try:
+            yield
+        finally:
+            self._admin(f'ALTER DATABASE "{dbname}" RESET {name}')
+
+    @contextlib.contextmanager
+    def no_connections_left(self, dbname):
+        """Strangers hold them all; whoever is cut off cannot come back."""
+        taken = [self.connect("postgres")]
+        try:
+            taken[0].cursor().execute(END_SESSIONS, (dbname,))
+            while True:
+                try:
+                    taken.append(self.connect("postgres"))
+                except psycopg2.OperationalError:
+                    break
+            yield
+        finally:
+            for connection in taken:
+                connection.close()
+
     def connect(self, dbname):
         """An autocommit connection."""
         connection = psycopg2.connect(host=str(self.folder), user=SUPERUSER, dbname=dbname,
@@ -121,9 +188,9 @@ class Postgres:
     def drop_database(self, name):
         self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
-    def _admin(self, statement):
+    def _admin(self, statement, args=None):
         connection = self.connect("postgres")
         try:
-            connection.cursor().execute(statement)
+            connection.cursor().execute(statement, args)
         finally:
             connection.close()

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults at random, one after another, while messages keep coming.
+
+The order, the kinds and the lengths follow from the seed alone.  None of them may close the
+component stream; what is true afterwards is harness.load's business.
+"""
+
+import os
+import random
+import re
+import resource
+import signal
+import threading
+import time
+
+from .procs import ROOT, wait_until
+
+FAILPOINT = re.compile(r'FAILPOINT\("([\w-]+)"\)')
+
+
+def failpoints(*folders):
+    """The names of all places in the source, in order of names."""
+    found = set()
+    for folder in folders or ("base", "store", "archive", "apns", "component", "sidecar"):
+        for path in (ROOT / folder).glob("*.c"):
+            found.update(FAILPOINT.findall(path.read_text()))
+    return sorted(found)
+
+
+# Places that only the link process passes.
+OF_THE_LINK = {name for name in failpoints() if name.startswith("link-")}
+OF_THE_WORKER = [name for name in failpoints() if name not in OF_THE_LINK]
+
+
+class Sending:
+    """Messages from every client all the time, in a thread of its own."""
+
+    def __init__(self, load, pause=0.1):
+        self.load, self.pause = load, pause
+        self.error = None
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        try:
+            while not self._stop.wait(self.pause):
+                self.load.send(1)
+        except Exception as error:  # told by the thread that waits for us
+            self.error = error
+
+    def __enter__(self):
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        self._thread.join(30)
+        assert self.error is None, f"the load could not be sent: {self.error!r}"
+
+
+class Chaos:
+    def __init__(self, world, load, seed, say=print):
+        self.world, self.load, self.say = world, load, say
+        self.random = random.Random(seed)
+        self.crashes = []  # unix times at which a worker was killed
+        self.faults = [
+            self.worker_dies_at_a_failpoint, self.worker_dies_at_a_failpoint,
+            self.worker_freezes_at_a_failpoint, self.worker_is_killed, self.worker_is_frozen,
+            self.worker_is_replaced, self.settings_are_reloaded, self.postgres_restarts,
+            self.postgres_crashes, self.postgres_stalls, self.postgres_is_read_only,
+            self.postgres_has_no_connections, self.postgres_cuts_sessions,
+            self.postgres_cannot_serialize, self.postgres_deadlocks, self.postgres_disk_is_full,
+            self.gateway_is_down, self.gateway_betrays, self.worker_has_no_descriptors,
+        ]
+
+    def run(self, seconds):
+        """Faults for about that long; each is over before the next begins."""
+        end, start = time.monotonic() + seconds, time.monotonic()
+        with Sending(self.load):
+            while time.monotonic() < end:
+                fault = self.random.choice(self.faults)
+                self.say(f"{time.monotonic() - start:6.1f} s {fault.__name__}", flush=True)
+                fault()
+                time.sleep(self.random.uniform(0, 1))
+            self.world.sidecar.disarm()
+
+    def _hold(self, least, most):
+        time.sleep(self.random.uniform(least, most))
+
+    # The worker.
+
+    def _worker(self):
+        return wait_until(self.world.sidecar.worker_pid, 10, "there is a worker")
+
+    def _died(self, old):
+        self.crashes.append(time.time())
+        self.world.sidecar.wait_new_worker(old)
+
+    def kill_at(self, failpoint, passage=1, timeout=20):
+        """The worker dies there; the load must bring it there."""
+        sidecar, old = self.world.sidecar, self._worker()
+        sidecar.arm(failpoint, "kill", passage)
+        wait_until(lambda: sidecar.worker_pid() != old, timeout, f"{failpoint} is passed")
+        self._died(old)
+
+    def worker_dies_at_a_failpoint(self):
+        failpoint = self.random.choice(OF_THE_WORKER)
+        passage = self.random.choice((1, 1, 2, 7))
+        self.say(f"         {failpoint} {passage}", flush=True)
+        self.kill_at(failpoint, passage, 30)
+
+    def worker_freezes_at_a_failpoint(self):
+        """SIGSTOP in the middle, then death, or life as if nothing had been."""
+        sidecar, old = self.world.sidecar, self._worker()
+        failpoint = self.random.choice(OF_THE_WORKER)
+        self.say(f"         {failpoint}", flush=True)
+        sidecar.arm(failpoint, "stop")
+        wait_until(lambda: not sidecar.is_armed(failpoint), 30, f"{failpoint} is passed")
+        self._hold(0.2, 3)
+        if self.random.random() < 0.5:
+            os.kill(old, signal.SIGKILL)
+            self._died(old)
+        else:
+            os.kill(old, signal.SIGCONT)
+
+    def worker_is_killed(self):
+        old = self.world.sidecar.kill_worker()
+        self._died(old)
+
+    def worker_is_frozen(self):
+        old = self.world.sidecar.kill_worker(signal.SIGSTOP)
+        self._hold(0.5, 8)
+        os.kill(old, signal.SIGCONT)
+
+    def worker_is_replaced(self):
+        old = self._worker()
+        self.world.sidecar.process.send_signal(signal.SIGUSR2)
+        self.world.sidecar.wait_new_worker(old)
+
+    def settings_are_reloaded(self):
+        old = self._worker()
+        self.world.sidecar.reload()
+        self.world.sidecar.wait_new_worker(old)
+
+    def worker_has_no_descriptors(self):
+        """Nothing new can be opened: no segment, no connection, no file."""
+        pid = self._worker()
+        limit_descriptors(pid, at_most=len(os.listdir(f"/proc/{pid}/fd")))
+        self.world.postgres.end_sessions(self.world.database)
+        self._hold(0.5, 4)
+        limit_descriptors(pid, None)
+
+    # PostgreSQL.
+
+    def postgres_restarts(self):
+        self.world.postgres.stop()
+        self._hold(0, 3)
+        self.world.postgres.start()
+
+    def postgres_crashes(self):
+        self.world.postgres.kill()
+        self._hold(0, 3)
+        self.world.postgres.start()
+
+    def postgres_stalls(self):
+        self.world.postgres.stall()
+        self._hold(1, 8)
+        self.world.postgres.resume()
+
+    def postgres_is_read_only(self):
+        with self.world.postgres.setting(self.world.database, "default_transaction_read_only",
+                                         "on"):
+            self._hold(0.5, 4)
+
+    def postgres_has_no_connections(self):
+        with self.world.postgres.no_connections_left(self.world.database):
+            self._hold(0.5, 4)
+
+    def postgres_cuts_sessions(self):
+        for _ in range(self.random.randrange(1, 5)):
+            self.world.postgres.end_sessions(self.world.database)
+            self._hold(0, 0.5)
+
+    def postgres_cannot_serialize(self):
+        """40001: every transaction sees an old state, and others change the rows meanwhile."""
+        postgres, database = self.world.postgres, self.world.database
+        end = time.monotonic() + self.random.uniform(1, 4)
+        with postgres.setting(database, "default_transaction_isolation", "'repeatable read'"):
+            connection = postgres.connect(database)
+            while time.monotonic() < end:
+                connection.cursor().execute("UPDATE xs.lane SET last_id = last_id + 1")
+                time.sleep(0.01)
+            connection.close()
+        postgres.end_sessions(database)
+
+    def postgres_deadlocks(self):
+        """40P01: we hold accounts and want lanes, the writer holds a lane and wants accounts."""
+        postgres, database = self.world.postgres, self.world.database
+        for _ in range(self.random.randrange(1, 4)):
+            connection = postgres.connect(database)
+            connection.autocommit = False
+            cursor = connection.cursor()
+            cursor.execute("SET deadlock_timeout = '30s'")  # the other one is the victim
+            cursor.execute("SELECT FROM xs.account FOR UPDATE")
+            cursor.execute("SELECT FROM xs.conversation FOR UPDATE")
+            time.sleep(0.2)  # a batch takes its lane meanwhile
+            cursor.execute("SELECT FROM xs.lane FOR UPDATE")
+            connection.rollback()
+            connection.close()
+
+    def postgres_disk_is_full(self):
+        disk = self.world.postgres.disk
+        disk.fill()
+        self._hold(1, 5)
+        disk.free()
+        wait_until(self.world.postgres.answers, 30, "PostgreSQL has recovered")
+
+    # The gateway.
+
+    def gateway_is_down(self):
+        self.world.gateway.down()
+        self._hold(1, 8)
+        self.world.gateway.down(False)
+
+    def gateway_betrays(self):
+        betrayal = self.random.choice((
+            {"status": 503, "times": 3}, {"status": 429, "times": 2}, {"cut": "before_answer"},
+            {"goaway": {"last": "before"}}, {"delay_ms": 1500}))
+        self.say(f"         {betrayal}", flush=True)
+        for token in self.load.tokens.values():
+            self.world.gateway.script(token, betrayal)
+
+
+def limit_descriptors(pid, at_most):
+    """RLIMIT_NOFILE of another process; None lifts it again."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (hard if at_most is None else at_most, hard))

@@ -187,6 +187,8 @@ class Chaos:
         end = time.monotonic() + self.random.uniform(1, 4)
         with postgres.setting(database, "default_transaction_isolation", "'repeatable read'"):
             connection = postgres.connect(database)
+            connection.cursor().execute("SET SESSION CHARACTERISTICS AS TRANSACTION"
+                                        " ISOLATION LEVEL READ COMMITTED")
             while time.monotonic() < end:
                 connection.cursor().execute("UPDATE xs.lane SET last_id = last_id + 1")
                 time.sleep(0.01)

@@ -125,6 +125,14 @@ integration: deps-test ## tests against the real PostgreSQL and ejabberd
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration $(PYTEST)
 
+SECONDS ?= 600
+SEED ?= 0
+chaos: deps-test ## random faults under load: SECONDS=600, SEED= of a run to have it again
+	@$(MAKE) --no-print-directory MODE=asan chaos-built
+chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	SIDECAR_BUILD=$(CURDIR)/$(B) CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) \
+	  $(PYTHON) -m pytest -q -s tests/integration/test_chaos.py -k at_random
+
 test: check integration ## every test (installs what is missing)
 
 demo: deps-test ## the whole story on this machine, cleaned up afterwards
@@ -171,7 +179,7 @@ clean: ## remove everything that was built
 help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all check check-built layers headers integration integration-built test demo demo-built \
+.PHONY: all check check-built layers headers integration integration-built chaos chaos-built test demo demo-built \
         bench bench-built fuzz fuzz-built tidy format format-check install clean help \
         deps-build deps-test
 

@@ -13,7 +13,7 @@ from harness.chaos import OF_THE_WORKER, Chaos, Sending
 from harness.load import Load, assert_the_stream_stayed
 from harness.postgres import Postgres
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "45"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 ROUND = 120  # seconds after which everything is checked
 
@@ -54,14 +54,25 @@ def test_the_worker_dies_at_every_named_place(make_world):
     assert world.sidecar.status()["worker"]["starts"] == len(OF_THE_WORKER) + 1
 
 
-@pytest.mark.slow
-def test_faults_at_random_under_load(make_world, small_postgres):
-    print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", flush=True)
+@pytest.fixture
+def chaos(make_world, small_postgres):
     world = make_world(cluster=small_postgres)
     for pattern in ALLOWED:
         world.sidecar.allow_error(pattern)
-    load = Load(world)
-    chaos = Chaos(world, load, SEED)
+    return Chaos(world, Load(world), SEED)
+
+
+@pytest.mark.slow
+def test_every_fault_once_under_load(chaos):
+    print(f"CHAOS_SEED={SEED}", flush=True)
+    chaos.each_once()
+    check(chaos.world, chaos.load, chaos.crashes)
+
+
+@pytest.mark.slow
+def test_faults_at_random_under_load(chaos):
+    print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", flush=True)
+    world, load = chaos.world, chaos.load
     supervisor, left = world.sidecar.process.pid, SECONDS
     while left > 0:
         chaos.run(min(left, ROUND))

@@ -13,6 +13,8 @@ import signal
 import threading
 import time
 
+import psycopg2.errors
+
 from .procs import ROOT, wait_until
 
 FAILPOINT = re.compile(r'FAILPOINT\("([\w-]+)"\)')
@@ -70,19 +72,37 @@ class Chaos:
             self.postgres_crashes, self.postgres_stalls, self.postgres_is_read_only,
             self.postgres_has_no_connections, self.postgres_cuts_sessions,
             self.postgres_cannot_serialize, self.postgres_deadlocks, self.postgres_disk_is_full,
-            self.gateway_is_down, self.gateway_betrays, self.worker_has_no_descriptors,
+            self.worker_has_no_descriptors,
         ]
+        self.of_the_gateway = [self.gateway_is_down, self.gateway_betrays]
+        self.faults += self.of_the_gateway
 
     def run(self, seconds):
-        """Faults for about that long; each is over before the next begins."""
+        """Faults for about that long; each is over before the next begins, but for a gateway
+        that may be away for minutes meanwhile."""
         end, start = time.monotonic() + seconds, time.monotonic()
+        away = self.random.random() < 0.5 and seconds > 60
+        if away:
+            self.say(f"the gateway is away for {seconds:g} s", flush=True)
+            self.world.gateway.down()
+        faults = [f for f in self.faults if not (away and f in self.of_the_gateway)]
         with Sending(self.load):
             while time.monotonic() < end:
-                fault = self.random.choice(self.faults)
+                fault = self.random.choice(faults)
                 self.say(f"{time.monotonic() - start:6.1f} s {fault.__name__}", flush=True)
                 fault()
                 time.sleep(self.random.uniform(0, 1))
             self.world.sidecar.disarm()
+        if away:
+            self.world.gateway.down(False)
+
+    def each_once(self):
+        """Every fault, one after another."""
+        with Sending(self.load):
+            for fault in dict.fromkeys(self.faults):
+                self.say(fault.__name__, flush=True)
+                fault()
+                time.sleep(0.5)
 
     def _hold(self, least, most):
         time.sleep(self.random.uniform(least, most))
@@ -202,12 +222,14 @@ class Chaos:
             connection = postgres.connect(database)
             connection.autocommit = False
             cursor = connection.cursor()
-            cursor.execute("SET deadlock_timeout = '30s'")  # the other one is the victim
-            cursor.execute("SELECT FROM xs.account FOR UPDATE")
-            cursor.execute("SELECT FROM xs.conversation FOR UPDATE")
-            time.sleep(0.2)  # a batch takes its lane meanwhile
-            cursor.execute("SELECT FROM xs.lane FOR UPDATE")
-            connection.rollback()
+            cursor.execute("SET deadlock_timeout = '3s'")  # first victim is the other one
+            try:
+                cursor.execute("SELECT FROM xs.account FOR UPDATE")
+                cursor.execute("SELECT FROM xs.conversation FOR UPDATE")
+                time.sleep(0.2)  # a batch takes its lane meanwhile
+                cursor.execute("SELECT FROM xs.lane FOR UPDATE")
+            except psycopg2.errors.DeadlockDetected:
+                pass
             connection.close()
 
     def postgres_disk_is_full(self):
@@ -226,8 +248,9 @@ class Chaos:
 
     def gateway_betrays(self):
         betrayal = self.random.choice((
-            {"status": 503, "times": 3}, {"status": 429, "times": 2}, {"cut": "before_answer"},
-            {"goaway": {"last": "before"}}, {"delay_ms": 1500}))
+            {"status": 503, "reason": "ServiceUnavailable", "retry_after": 1, "times": 2},
+            {"status": 429, "reason": "TooManyRequests", "retry_after": 1},
+            {"cut": "before_answer"}, {"goaway": {"last": "before"}}, {"delay_ms": 1500}))
         self.say(f"         {betrayal}", flush=True)
         for token in self.load.tokens.values():
             self.world.gateway.script(token, betrayal)

@@ -13,6 +13,7 @@
 #define ARRAY_BYTES_MAX ((size_t)512 << 20)
 #define DAY_US INT64_C(86400000000)
 #define CLOCK_SLACK "2 s" /* ids never run further ahead of the database's clock */
+#define CLOCK_SLACK_US INT64_C(2000000)
 
 /* --- statements ------------------------------------------------------------------------- */
 
@@ -117,6 +118,30 @@ void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *
     answered(ctx, e);
 }
 
+/* A window of identity was made by our clock, but ids never run ahead of the database's: what
+ * arrived later than ids may tell is looked for where its copy was given its id. */
+static int64_t too_late_us(const struct op *op, int64_t max_us)
+{
+    return op->received_us > max_us ? op->received_us - max_us : 0;
+}
+
+static int64_t earlier_id(int64_t id, int64_t by_us)
+{
+    return by_us ? ident_id_from_us(ident_us_from_id(id) - by_us) : id;
+}
+
+/* True when the probe, sent before the database's time was known, did not go back enough. */
+static bool clock_has_jumped(struct lane_writer *w)
+{
+    int64_t before = w->ahead_us, worst = 0;
+    for (size_t i = 0; i < w->batch.n; i++) {
+        int64_t late = too_late_us(&w->batch.ops[i], w->max_us);
+        worst = late > worst ? late : worst;
+    }
+    w->ahead_us = worst;
+    return worst > before + CLOCK_SLACK_US;
+}
+
 static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct lane_writer *w = ctx;
@@ -124,15 +149,18 @@ static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error 
     if (r && pg_rows(r) == 1) {
         w->stored_last = pg_i64(r, 0, 0);
         w->max_us = pg_time_us(r, 0, 1);
+        if (clock_has_jumped(w))
+            own = (struct pg_error){.failure = PG_CONFLICT, .text = "our clock has jumped"};
     } else if (r) {
         own = (struct pg_error){.failure = PG_SCHEMA, .text = "a lane is missing"};
     }
     answered(w, &own);
 }
 
-static bool is_copy(const struct op *op, int64_t id, int64_t sent_us)
+static bool is_copy(const struct lane_writer *w, const struct op *op, int64_t id,
+                    int64_t sent_us)
 {
-    return id >= op->w.low &&
+    return id >= earlier_id(op->w.low, too_late_us(op, w->max_us)) &&
            (id <= op->w.high || (op->w.stamp_us && op->w.stamp_us == sent_us));
 }
 
@@ -141,7 +169,7 @@ static void on_probe(void *ctx, const struct pg_result *r, const struct pg_error
     struct lane_writer *w = ctx;
     for (int i = 0; r && i < pg_rows(r); i++) {
         uint32_t op = w->asked[pg_i64(r, i, 0) - 1];
-        if (is_copy(&w->batch.ops[op], pg_i64(r, i, 1), pg_time_us(r, i, 2)))
+        if (is_copy(w, &w->batch.ops[op], pg_i64(r, i, 1), pg_time_us(r, i, 2)))
             batch_set_duplicate(&w->batch, op);
     }
     answered(w, e);
@@ -295,7 +323,7 @@ static void send_probe(struct lane_writer *w)
     pg_params_init(&p);
     pg_add_array(&p, ref);
     pg_add_array(&p, content);
-    pg_add_i64(&p, low);
+    pg_add_i64(&p, earlier_id(low, w->ahead_us + CLOCK_SLACK_US));
     pg_add_i64(&p, high);
     lane_send(w, &probe, &p, on_probe);
 }

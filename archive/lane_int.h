@@ -27,6 +27,7 @@ struct lane_writer {
     struct lane_outcome outcome;
     int64_t stored_last; /* of the lane */
     int64_t max_us;
+    int64_t ahead_us; /* by how much our clock is ahead of what ids may tell, as last seen */
     int64_t warned_ms;
     uint32_t *asked; /* which op, or conv, the n-th element of an array stands for */
     size_t asked_cap;

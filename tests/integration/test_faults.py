@@ -12,7 +12,12 @@ import time
 
 import pytest
 
+from harness.chaos import limit_descriptors
+from harness.disk import Disk
 from harness.load import SEED, Asker, Load, assert_the_stream_stayed
+from harness.procs import descendants_of, signal_all, wait_until
+from harness.proxy import Proxy
+from harness.spool import make_older
 
 
 @pytest.mark.slow
@@ -146,4 +151,237 @@ def test_a_stanza_that_cannot_be_stored_stops_nothing(make_world):
         alice.send_chat(bob.bare, body)
         world.oracle.wait_body(bob.bare, body, 20)
     world.drain(alice)
+    world.oracle.assert_sound()
+
+
+# Time.
+
+
+def backlog(world, sender, recipients, each=5):
+    """Messages to everybody, once the server has shown them to us; {bare: [body, …]}."""
+    bodies = {user.bare: [world.body(f"{number}") for number in range(each)]
+              for user in recipients}
+    for bare, texts in bodies.items():
+        for text in texts:
+            sender.send_chat(bare, text)
+    # In stream order: when this is answered, the copies are in the spool.
+    sender.iq("get", "<ping xmlns='urn:xmpp:ping'/>", world.component)
+    return bodies
+
+
+def test_an_hours_backlog_makes_no_stale_push(make_world, own_postgres):
+    """PostgreSQL was away for an hour: rows stand where they came, old messages alert nobody,
+    and every count is of this moment."""
+    world = make_world(cluster=own_postgres, settings={"push.max_age": "30m"})
+    alice = world.login(world.user("alice"))
+    away, reader = world.user("away"), world.user("reader")
+    tokens = {user.bare: world.phone(user) for user in (away, reader)}
+    world.drain(alice)
+    own_postgres.stop()
+    world.forget_oracle()
+    bodies = backlog(world, alice, (away, reader))
+    read = world.login(reader, "web")
+    last = read.wait_message(bodies[reader.bare][-1]).get("id")
+    read.displayed(alice.bare, last)
+    read.iq("get", "<ping xmlns='urn:xmpp:ping'/>", world.component)
+    read.logout()
+    world.sidecar.stop()
+    assert make_older(world.sidecar.folder / "spool" / "0", 3600) > 3
+    own_postgres.start()
+    world.sidecar.start()
+    world.oracle.wait_unread(away.bare, 5, 20)
+    world.drain(alice, 20)
+    stored = world.oracle.rows(away.bare)
+    assert [row.body for row in stored] == bodies[away.bare]
+    assert all(3590 < world.oracle.age_s(row.id) < 3690 for row in stored)
+    assert world.oracle.unread(reader.bare) == 0
+    [push] = world.gateway.wait(tokens[away.bare], 1)
+    assert (push.badge, push.alert) == (5, None)
+    alice.send_chat(away.bare, world.body("now"))
+    push = world.gateway.wait(tokens[away.bare], 2)[-1]
+    assert push.badge == 6 and push.alert
+    assert world.gateway.pushes(tokens[reader.bare]) == []
+    world.oracle.assert_sound()
+
+
+def test_the_clock_jumps(make_world):
+    """Hours ahead, back, and behind: order and identity hold, nothing is lost or doubled."""
+    world = make_world()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    sent = []
+    for seconds in (0, 7200, 0, -3600, -3600, 0):
+        world.sidecar.set_clock(seconds)
+        time.sleep(0.2)  # both processes look 20 times a second
+        for number in range(5):
+            sent.append(world.body(f"{seconds} {number}"))
+            alice.send_chat(bob.bare, sent[-1])
+            bob.wait_message(sent[-1])
+        world.drain(alice)
+    assert [row.body for row in world.oracle.rows(bob.bare)] == sent
+    assert [row.body for row in world.oracle.rows(alice.bare)] == sent
+    assert bob.mam_page().bodies == sent
+    assert world.oracle.age_s(world.oracle.rows(bob.bare)[-1].id) > -5, "ids run ahead"
+    token = world.phone(carol := world.user("carol"))
+    alice.send_chat(carol.bare, world.body("after all that"))
+    assert world.gateway.wait(token, 1, 20)[0].badge == 1
+    world.oracle.assert_sound()
+
+
+# The server and the way to it.
+
+
+@pytest.fixture
+def behind_a_proxy(make_world, own_workspace):
+    """make(**options) makes a world whose link goes through world.proxy."""
+    def make(**options):
+        world = make_world(start=False, **options)
+        world.proxy = Proxy(own_workspace, world.ejabberd.component_port)
+        world.sidecar.configure({"xmpp.port": world.proxy.port})
+        world.sidecar.start()
+        return world
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.geteuid() != 0, reason="to vanish from a connection needs root")
+def test_a_server_that_vanished_without_a_word_is_noticed(behind_a_proxy):
+    """Half-open: nobody answers, and nobody says so.  The kernel's keep-alive finds out."""
+    world = behind_a_proxy()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    world.proxy.vanish()
+    wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 75, "a new stream", 0.5)
+    world.sidecar.wait_ready()
+    world.exchange(alice, bob)
+    assert world.sidecar.status()["links"][0]["gaps"] == 1
+    world.oracle.assert_sound()
+
+
+def test_a_server_that_is_frozen_loses_nothing(make_world):
+    """SIGSTOP: the connection is fine, only slow.  It is not given up."""
+    world = make_world()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    pids = [world.ejabberd.process.pid, *descendants_of(world.ejabberd.process.pid)]
+    body = world.body()
+    signal_all(pids, signal.SIGSTOP)
+    alice.send_chat(bob.bare, body)
+    time.sleep(5)
+    signal_all(pids, signal.SIGCONT)
+    world.oracle.wait_body(bob.bare, body)
+    assert_the_stream_stayed(world)
+    world.oracle.assert_sound()
+
+
+@pytest.mark.slow
+def test_a_secret_that_is_wrong_for_a_while(make_world):
+    world = make_world()
+    alice, bob = world.user("alice"), world.user("bob")
+    world.exchange(world.login(alice), world.login(bob))
+    said = r"level=error .*: make xmpp\.secret the same as the server's for this component"
+    world.sidecar.allow_error(said)
+    right = world.ejabberd.config.read_text()
+    world.ejabberd.stop()
+    world.loop.close_clients()
+    world.ejabberd.config.write_text(right.replace(world.ejabberd.secret, "another secret"))
+    world.ejabberd.start()
+    world.sidecar.wait_log(said, 40)
+    assert "not-authorized" in world.sidecar.command("status").stdout
+    world.ejabberd.stop()
+    world.ejabberd.config.write_text(right)
+    world.ejabberd.start()
+    world.sidecar.reload()  # the person who repaired it need not wait for the next try
+    wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 20, "a new stream")
+    world.sidecar.wait_ready()
+    world.exchange(world.login(alice, "again"), world.login(bob, "again"))
+    assert world.sidecar.status()["links"][0]["gaps"] == 1
+    world.oracle.assert_sound()
+
+
+def test_the_link_comes_back_while_postgresql_is_away(make_world, own_postgres):
+    """Disco and delegation come up without a database; nothing is lost meanwhile."""
+    world = make_world(cluster=own_postgres)
+    alice, bob = world.user("alice"), world.user("bob")
+    own_postgres.stop()
+    world.ejabberd.restart()
+    wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 40, "a new stream")
+    wait_until(lambda: world.sidecar.status()["links"][0].get("namespaces_delegated"), 10,
+               "delegation is in force")
+    sender, receiver = world.login(alice), world.login(bob)
+    assert "urn:xmpp:mam:2" in receiver.disco_info(bob.bare)[1]
+    start = time.monotonic()
+    assert receiver.mam_error(rsm="<max>5</max>")[0] == "wait"
+    assert time.monotonic() - start < 1.5
+    body = world.body()
+    sender.send_chat(bob.bare, body)
+    receiver.wait_message(body)
+    own_postgres.start()
+    world.forget_oracle()
+    world.oracle.wait_body(bob.bare, body, 30)
+    world.sidecar.wait_ready(20)
+    assert receiver.mam_page().bodies == [body]
+    world.oracle.assert_sound()
+
+
+# What runs out.
+
+
+def send_bulk(world, sender, recipient, megabytes):
+    """Until the spool must have begun a new segment; returns the bodies."""
+    bodies = []
+    for number in range(megabytes * 10):
+        bodies.append(f"{number} " + "b" * 50_000)  # in two copies
+        sender.send_chat(recipient.bare, bodies[-1])
+        recipient.wait_message(bodies[-1], 30)
+    return bodies
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a disk of its own needs root")
+def test_the_spools_disk_is_full(make_world, own_workspace):
+    """The stream is closed before a byte is read that has no place; it comes back by itself."""
+    world = make_world(start=False, settings={"spool.max_size": "64MiB"})
+    spool = world.sidecar.folder / "spool"
+    spool.mkdir(mode=0o700)
+    disk = Disk(own_workspace, spool, "24m", "0700")
+    world.sidecar.allow_error(r"link server=\S+ spool is full spooled_mib=\d+: messages are missed")
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    before = send_bulk(world, alice, bob, 1)
+    world.drain(alice)
+    disk.fill()
+    for number in range(40):
+        alice.send_chat(bob.bare, f"{number} " + "f" * 50_000)
+    world.sidecar.wait_log("spool is full", 20)
+    wait_until(lambda: world.sidecar.status()["links"][0]["state"] == "full", 20, "it is closed")
+    disk.free()
+    wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 20, "a new stream")
+    world.sidecar.wait_ready()
+    assert world.sidecar.status()["links"][0]["gaps"] == 1
+    after = send_bulk(world, alice, bob, 1)
+    world.drain(alice)
+    stored = [row.body for row in world.oracle.rows(bob.bare)]
+    assert stored[:len(before)] == before and stored[-len(after):] == after
+    world.oracle.assert_sound()
+
+
+def test_the_link_process_has_no_descriptor_left(make_world):
+    """No new segment, no new worker: it says so, and goes on once it has them again."""
+    world = make_world(settings={"spool.max_size": "64MiB"})
+    world.sidecar.allow_error(r"supervisor socketpair: Too many open files")
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    before = send_bulk(world, alice, bob, 1)
+    world.drain(alice)
+    supervisor = world.sidecar.process.pid
+    limit_descriptors(supervisor, at_most=3)
+    world.sidecar.kill_worker()
+    world.sidecar.wait_log("Too many open files", 10)
+    body = world.body()
+    alice.send_chat(bob.bare, body)
+    time.sleep(1)
+    assert world.sidecar.process.alive() and world.sidecar.worker_pid() is None
+    limit_descriptors(supervisor, None)
+    world.oracle.wait_body(bob.bare, body, 20)
+    after = send_bulk(world, alice, bob, 1)
+    world.drain(alice)
+    assert [row.body for row in world.oracle.rows(bob.bare)] == [*before, body, *after]
+    assert_the_stream_stayed(world)
     world.oracle.assert_sound()

@@ -749,6 +749,24 @@ static void a_clock_that_is_ahead_does_not_run_away_with_the_ids(void **state)
     end(&w);
 }
 
+static void copies_are_known_while_our_clock_is_hours_ahead(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.now_us += 20 * DAY; /* the present */
+    message(&w, "li@here", "mei@here", "1");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    w.now_us += 3 * HOUR;
+    for (int copy = 0; copy < 3; copy++) { /* each in a batch of its own */
+        message(&w, "li@here", "mei@here", "1");
+        message(&w, "li@here", "mei@here", "2");
+        assert_unread(&w, "mei@here", "li@here", 2);
+    }
+    assert_int_equal(rows(), 4);
+    end(&w);
+}
+
 static void another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing(void **state)
 {
     (void)state;
@@ -1151,6 +1169,7 @@ int main(void)
         cmocka_unit_test(what_a_hook_breaks_is_archived_without_it),
         cmocka_unit_test(a_missing_partition_is_made),
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),
+        cmocka_unit_test(copies_are_known_while_our_clock_is_hours_ahead),
         cmocka_unit_test(another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing),
         cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),
         cmocka_unit_test(plans_that_were_made_for_empty_tables_hold_for_full_ones),

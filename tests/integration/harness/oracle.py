@@ -151,6 +151,11 @@ class Oracle:
         return wait_until(lambda: self.with_body(jid, body), timeout,
                           f"{jid} has a row with the body {body!r}")
 
+    def age_s(self, row_id):
+        """Seconds since the time that a row's id tells, by PostgreSQL's clock."""
+        return float(self.value("SELECT extract(epoch FROM clock_timestamp()) - 1577836800"
+                                " - (%s >> 8) / 1e6", (row_id,)))
+
     # Counts.
 
     def unread(self, jid, peer=None):

@@ -2,7 +2,6 @@
 """A private PostgreSQL cluster that a test may stop, kill and stall."""
 
 import contextlib
-import errno
 import os
 import shutil
 import signal
@@ -13,6 +12,7 @@ from urllib.parse import quote
 
 import psycopg2
 
+from .disk import Disk
 from .procs import HarnessError, Process, descendants_of, signal_all
 
 SUPERUSER = "xs"
@@ -28,34 +28,6 @@ def _bin_dir():
         if (folder / "postgres").exists():
             return folder
     raise HarnessError("PostgreSQL's server programs are not installed")
-
-
-class Disk:
-    """A small file system that a test may fill."""
-
-    def __init__(self, workspace, folder, size):
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", folder],
-                       check=True)
-        self.folder = folder
-        workspace.on_close(self.close)
-
-    def fill(self):
-        """Leaves no byte free."""
-        with open(self.folder / "ballast", "wb", buffering=0) as ballast:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while True:
-                        ballast.write(b"\0" * size)
-                except OSError as error:
-                    if error.errno != errno.ENOSPC:
-                        raise
-
-    def free(self):
-        (self.folder / "ballast").unlink(missing_ok=True)
-
-    def close(self):
-        self.free()
-        subprocess.run(["umount", "--lazy", self.folder], check=True)
 
 
 class Postgres:

@@ -206,6 +206,10 @@ class Sidecar:
         for path in self.failpoints.iterdir():
             path.unlink(missing_ok=True)
 
+    def set_clock(self, seconds):
+        """By how much the wall clock of both processes is wrong from now on."""
+        (self.failpoints / "clock").write_text(f"{seconds}\n")
+
     def wait_new_worker(self, old, timeout=10):
         return wait_until(lambda: (pid := self.worker_pid()) and pid != old and pid, timeout,
                           f"a worker after {old}")

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A TCP forwarder on loopback that can betray both sides."""
+
+import selectors
+import socket
+import threading
+
+TCP_REPAIR = 19  # linux/tcp.h; closing a socket in this mode tells the peer nothing
+
+
+class Proxy:
+    """Connections to .port are passed on to the target port.  vanish() needs root."""
+
+    def __init__(self, workspace, target):
+        self.target = target
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self._pairs = {}  # a socket of a connection: the other one
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        self._lock = threading.Lock()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        workspace.on_close(self.close)
+
+    def _accept(self):
+        near, _ = self._listener.accept()
+        try:
+            far = socket.create_connection(("127.0.0.1", self.target), 5)
+        except OSError:
+            near.close()
+            return
+        self._pairs[near], self._pairs[far] = far, near
+        for end in (near, far):
+            self._selector.register(end, selectors.EVENT_READ)
+
+    def _forget(self, end):
+        other = self._pairs.pop(end)
+        self._pairs.pop(other, None)
+        for each in (end, other):
+            self._selector.unregister(each)
+        return other
+
+    def _pass_on(self, end):
+        try:
+            data = end.recv(1 << 16)
+        except OSError:
+            data = b""
+        if data:
+            self._pairs[end].sendall(data)
+        else:
+            self._forget(end).close()
+            end.close()
+
+    def _run(self):
+        while not self._closed:
+            for key, _ in self._selector.select(0.1):
+                with self._lock:
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif key.fileobj in self._pairs:
+                        self._pass_on(key.fileobj)
+
+    def vanish(self):
+        """As when the server's machine loses its power: whoever connected is told nothing."""
+        with self._lock:
+            for near in [end for end in self._pairs if end.getsockname()[1] == self.port]:
+                far = self._forget(near)
+                near.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
+                near.close()
+                far.close()
+
+    def close(self):
+        self._closed = True
+        self._thread.join(5)
+        for end in [*self._pairs, self._listener]:
+            end.close()

@@ -2,7 +2,10 @@
 """The command line, reload, reconnecting, and life without a database."""
 
 import json
+import os
 import re
+import shutil
+import signal
 import stat
 import subprocess
 import time
@@ -226,6 +229,31 @@ def test_a_new_worker_keeps_the_stream(world):
     assert time.monotonic() - started < 5
     assert bob.mam_page().bodies == [body]
     assert world.ejabberd.component_connections() == opened
+
+
+def test_an_upgrade_replaces_the_worker_and_keeps_the_stream(make_world):
+    """What is installed now becomes the worker; the link goes on as what it was."""
+    world = make_world(start=False)
+    installed = world.sidecar.folder / "xmpp-sidecar"
+    shutil.copy2(PROGRAM, installed)
+    world.sidecar.program = installed
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    old, supervisor = world.sidecar.worker_pid(), world.sidecar.process.pid
+    before = os.stat(f"/proc/{old}/exe").st_ino
+    new = world.sidecar.folder / "new"
+    shutil.copy2(PROGRAM, new)
+    new.rename(installed)
+    world.sidecar.process.send_signal(signal.SIGUSR2)
+    worker = world.sidecar.wait_new_worker(old)
+    wait_until(lambda: os.stat(f"/proc/{worker}/exe").st_ino == installed.stat().st_ino != before,
+               5, "the worker is what is installed")
+    assert os.stat(f"/proc/{supervisor}/exe").st_ino == before
+    world.exchange(alice, bob)
+    assert world.sidecar.status()["links"][0]["connects"] == 1
+    assert world.ejabberd.component_connections() == 1
+    world.oracle.assert_sound()
 
 
 # Reload.

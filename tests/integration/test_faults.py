@@ -13,6 +13,7 @@ import time
 import pytest
 
 from harness.chaos import limit_descriptors
+from harness.clients import error_of
 from harness.disk import Disk
 from harness.load import SEED, Asker, Load, assert_the_stream_stayed
 from harness.procs import descendants_of, signal_all, wait_until
@@ -254,6 +255,25 @@ def test_a_server_that_vanished_without_a_word_is_noticed(behind_a_proxy):
     world.sidecar.wait_ready()
     world.exchange(alice, bob)
     assert world.sidecar.status()["links"][0]["gaps"] == 1
+    world.oracle.assert_sound()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to vanish from a connection needs root")
+def test_a_database_that_vanished_without_a_word_is_left(make_world, own_workspace, own_postgres):
+    """As after a failover by address: the sessions are gone, and nobody says so."""
+    world = make_world(cluster=own_postgres, start=False)
+    proxy = Proxy(own_workspace, own_postgres.socket)
+    world.sidecar.configure({"database.url":
+                             f"postgresql://xs@127.0.0.1:{proxy.port}/{world.database}"})
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    for _ in range(3):
+        proxy.vanish()
+        world.exchange(alice, bob)
+        wait_until(lambda: error_of(bob.ask("set", bob.mam_xml(rsm="<max>1</max>"))) is None, 20,
+                   "questions are answered")
+    assert len(bob.mam_page().results) == 4
     world.oracle.assert_sound()
 
 

@@ -149,6 +149,10 @@ class Postgres:
         connection.autocommit = True
         return connection
 
+    @property
+    def socket(self):
+        return self.folder / ".s.PGSQL.5432"
+
     def url(self, dbname):
         """For the sidecar's database.url."""
         return f"postgresql:///{dbname}?host={quote(str(self.folder), safe='')}&user={SUPERUSER}"

@@ -9,7 +9,8 @@ TCP_REPAIR = 19  # linux/tcp.h; closing a socket in this mode tells the peer not
 
 
 class Proxy:
-    """Connections to .port are passed on to the target port.  vanish() needs root."""
+    """Connections to .port are passed on to the target, a port or a Unix socket's path.
+    vanish() needs root."""
 
     def __init__(self, workspace, target):
         self.target = target
@@ -24,10 +25,17 @@ class Proxy:
         self._thread.start()
         workspace.on_close(self.close)
 
+    def _connect(self):
+        if isinstance(self.target, int):
+            return socket.create_connection(("127.0.0.1", self.target), 5)
+        far = socket.socket(socket.AF_UNIX)
+        far.connect(str(self.target))
+        return far
+
     def _accept(self):
         near, _ = self._listener.accept()
         try:
-            far = socket.create_connection(("127.0.0.1", self.target), 5)
+            far = self._connect()
         except OSError:
             near.close()
             return
@@ -65,7 +73,8 @@ class Proxy:
     def vanish(self):
         """As when the server's machine loses its power: whoever connected is told nothing."""
         with self._lock:
-            for near in [end for end in self._pairs if end.getsockname()[1] == self.port]:
+            for near in [end for end in self._pairs
+                         if end.getsockname() == ("127.0.0.1", self.port)]:
                 far = self._forget(near)
                 near.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
                 near.close()

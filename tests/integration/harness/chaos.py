@@ -65,6 +65,7 @@ class Chaos:
         self.world, self.load, self.say = world, load, say
         self.random = random.Random(seed)
         self.crashes = []  # unix times at which a worker was killed
+        self.away = False  # the gateway, for the whole run
         self.faults = [
             self.worker_dies_at_a_failpoint, self.worker_dies_at_a_failpoint,
             self.worker_freezes_at_a_failpoint, self.worker_is_killed, self.worker_is_frozen,
@@ -81,11 +82,11 @@ class Chaos:
         """Faults for about that long; each is over before the next begins, but for a gateway
         that may be away for minutes meanwhile."""
         end, start = time.monotonic() + seconds, time.monotonic()
-        away = self.random.random() < 0.5 and seconds > 60
-        if away:
+        self.away = self.random.random() < 0.5 and seconds > 60
+        if self.away:
             self.say(f"the gateway is away for {seconds:g} s", flush=True)
             self.world.gateway.down()
-        faults = [f for f in self.faults if not (away and f in self.of_the_gateway)]
+        faults = [f for f in self.faults if not (self.away and f in self.of_the_gateway)]
         with Sending(self.load):
             while time.monotonic() < end:
                 fault = self.random.choice(faults)
@@ -93,7 +94,7 @@ class Chaos:
                 fault()
                 time.sleep(self.random.uniform(0, 1))
             self.world.sidecar.disarm()
-        if away:
+        if self.away:
             self.world.gateway.down(False)
 
     def each_once(self):
@@ -108,6 +109,11 @@ class Chaos:
         time.sleep(self.random.uniform(least, most))
 
     # The worker.
+
+    def _place(self):
+        """A failpoint; without a gateway nothing is answered."""
+        return self.random.choice([name for name in OF_THE_WORKER
+                                   if not (self.away and name.startswith("push-"))])
 
     def _worker(self):
         return wait_until(self.world.sidecar.worker_pid, 10, "there is a worker")
@@ -124,7 +130,7 @@ class Chaos:
         self._died(old)
 
     def worker_dies_at_a_failpoint(self):
-        failpoint = self.random.choice(OF_THE_WORKER)
+        failpoint = self._place()
         passage = self.random.choice((1, 1, 2, 7))
         self.say(f"         {failpoint} {passage}", flush=True)
         self.kill_at(failpoint, passage, 30)
@@ -132,7 +138,7 @@ class Chaos:
     def worker_freezes_at_a_failpoint(self):
         """SIGSTOP in the middle, then death, or life as if nothing had been."""
         sidecar, old = self.world.sidecar, self._worker()
-        failpoint = self.random.choice(OF_THE_WORKER)
+        failpoint = self._place()
         self.say(f"         {failpoint}", flush=True)
         sidecar.arm(failpoint, "stop")
         wait_until(lambda: not sidecar.is_armed(failpoint), 30, f"{failpoint} is passed")

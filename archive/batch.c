@@ -203,7 +203,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->ops = ops;
     b->n = n;
     b->rows = b->convs_n = b->accounts_n = b->flags_n = b->changes_n = 0;
-    b->duplicates = b->stored = 0;
+    b->duplicates = b->stored = b->late = 0;
     b->ahead_us = 0;
     b->sorted = grow(b->sorted, &b->cap, n, sizeof *b->sorted);
     b->refs = clear_table(b->refs, &b->refs_n, n);
@@ -283,6 +283,7 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
             int64_t id = ident_id_from_us(at);
             prev = id > prev ? id : prev + 1;
             b->stored++;
+            b->late += (op->w.flags & ROW_LATE) != 0;
         }
         op->id = prev;
     }
@@ -418,6 +419,8 @@ static void settle_positions(struct batch *b)
             break;
         case WRITE_BOUNCE:
         case WRITE_RETRACT:
+        case WRITE_GAP_BEGIN:
+        case WRITE_GAP_END:
             break;
         }
     }

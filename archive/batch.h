@@ -70,6 +70,7 @@ struct batch {
     size_t changes_n;
     size_t duplicates;
     size_t stored; /* rows that go in */
+    size_t late;   /* of these, with the server's delay */
     int64_t last_id;
     int64_t ahead_us; /* the furthest that a receive time was ahead of the database's clock */
 

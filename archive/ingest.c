@@ -174,24 +174,52 @@ static struct lane *lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES]
     return &ing->lanes[ident_lane(ing->ident, owner)];
 }
 
+static bool has_room(const struct ingest *ing)
+{
+    return ing->ident && ingest_queue_rows(ing) < ing->queue_rows_max &&
+           ingest_queue_bytes(ing) < ing->queue_bytes_max;
+}
+
+static void queue_write(struct ingest *ing, struct lane *lane, const struct write *w,
+                        const struct place *place, int64_t received_us)
+{
+    if (place->end <= lane->stored[place->spool])
+        return; /* committed before we started to read again */
+    op_queue_add(lane->queue, w, place, received_us, ++lane->seq);
+    if (!event_pending(ing->turn, EV_TIMEOUT, NULL))
+        event_active(ing->turn, EV_TIMEOUT, 0);
+}
+
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 {
     assert(ev->place.spool < ing->spools);
-    if (!ing->ident || ingest_queue_rows(ing) >= ing->queue_rows_max ||
-        ingest_queue_bytes(ing) >= ing->queue_bytes_max)
+    if (!has_room(ing))
         return INGEST_FULL;
     /* What lies before this stanza was offered; the stanza itself may have more events. */
     ingest_passed(ing, ev->place.spool, ev->place.begin);
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
-    for (size_t i = 0; i < n; i++) {
-        struct lane *lane = lane_of(ing, writes[i].owner);
-        if (ev->place.end <= lane->stored[ev->place.spool])
-            continue; /* committed before we started to read again */
-        op_queue_add(lane->queue, &writes[i], &ev->place, ev->received_us, ++lane->seq);
-    }
-    if (n > 0 && !event_pending(ing->turn, EV_TIMEOUT, NULL))
-        event_active(ing->turn, EV_TIMEOUT, 0);
+    for (size_t i = 0; i < n; i++)
+        queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
+                    ev->received_us);
+    return INGEST_TAKEN;
+}
+
+/* At the promise that each gap is kept once: both ends travel like rows, with their place in
+ * the spool, through a lane that is always the same for this spool.  A crash before its COMMIT
+ * has them read again, a crash after it has them passed over. */
+enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st)
+{
+    assert(st->place.spool < ing->spools);
+    if (!has_room(ing))
+        return INGEST_FULL;
+    ingest_passed(ing, st->place.spool, st->place.begin);
+    const struct write w = {.kind = st->opened ? WRITE_GAP_END : WRITE_GAP_BEGIN,
+                            .peer_jid = st->server,
+                            .ref = st->epoch,
+                            .stamp_us = st->at_us,
+                            .body = st->why};
+    queue_write(ing, &ing->lanes[st->place.spool % ing->lanes_n], &w, &st->place, st->at_us);
     return INGEST_TAKEN;
 }
 

@@ -70,6 +70,17 @@ uint64_t ingest_start_position(const struct ingest *ing, unsigned spool);
 /* Copies what it needs.  Events of one spool come in order of place.  Always FULL until ready.
  */
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev);
+/* A spool's stream ended or began, which is when nothing could be read between the two: kept
+ * in xs.gap, each once.  Offered in order of place, among the events. */
+struct ingest_stream {
+    bool opened;
+    uint64_t epoch; /* of the stream */
+    int64_t at_us;
+    const char *server; /* the link's, for people */
+    const char *why;    /* of the end */
+    struct place place; /* of the record in the spool */
+};
+enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st);
 /* All events of bytes below end were taken, or there were none.  Must be called after the
  * last event of a stanza: the stored position never passes this. */
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end);
@@ -91,6 +102,7 @@ struct ingest_stats {
     bool up;
     uint64_t rows;       /* stored since the start */
     uint64_t batches;    /* committed */
+    uint64_t late;       /* of these, delivered later than they were sent */
     uint64_t duplicates; /* copies of what was stored already */
     uint64_t quarantined;
     uint64_t retries; /* batches that failed and were tried again */

@@ -334,6 +334,7 @@ static void on_done(void *ctx, const struct lane_outcome *o)
     switch (failure) {
     case PG_OK:
         s->ing->stats.rows += o->rows;
+        s->ing->stats.late += o->late;
         s->ing->stats.duplicates += o->duplicates;
         committed(s);
         break;

@@ -351,6 +351,8 @@ static bool means_a_row(const struct op *op)
         return true;
     case WRITE_ROW:
     case WRITE_READ:
+    case WRITE_GAP_BEGIN:
+    case WRITE_GAP_END:
         return false;
     }
     return false;
@@ -430,6 +432,7 @@ static void finish(struct lane_writer *w)
     set_state(w, LANE_IDLE);
     if (o->failure == PG_OK) {
         o->rows = w->batch.stored;
+        o->late = w->batch.late;
         o->duplicates = w->batch.duplicates;
         o->last_id = w->batch.last_id;
         for (size_t i = 0; i < w->batch.accounts_n; i++) {

@@ -36,6 +36,7 @@ struct lane_outcome {
     bool hooked;  /* hooks->batch was called: it must hear how it ended */
     bool by_hook; /* none of our own statements failed */
     size_t rows;
+    size_t late; /* of these */
     size_t duplicates;
     int64_t last_id;
 };

@@ -75,6 +75,14 @@ static const struct pg_statement quarantine = {
     "INSERT INTO xs.quarantine (spool, pos, reason, bytes)"
     " VALUES ($1::uuid, $2::bigint, $3::text, $4::bytea) ON CONFLICT (spool, pos) DO NOTHING"};
 
+/* Both say the same when they are said again: a place may be read twice. */
+static const struct pg_statement begin_gap = {
+    "lane_gap_begin",
+    "SELECT 1 FROM xs.gap_begin($1::uuid, $2::bigint, $3::text, $4::bigint, $5::text)"};
+
+static const struct pg_statement end_gap = {
+    "lane_gap_end", "SELECT 1 FROM xs.gap_end($1::uuid, $2::bigint, $3::bigint)"};
+
 /* --- writing ---------------------------------------------------------------------------- */
 
 static void send_lane(struct lane_writer *w)
@@ -234,6 +242,26 @@ static void send_account_counts(struct lane_writer *w)
         lane_send_arrays(w, &count_accounts, 4, lane_on_plain);
 }
 
+static void send_gaps(struct lane_writer *w)
+{
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        bool begins = op->w.kind == WRITE_GAP_BEGIN;
+        if (!begins && op->w.kind != WRITE_GAP_END)
+            continue;
+        struct pg_params p;
+        pg_params_init(&p);
+        pg_add_uuid(&p, w->opts.spool_ids[op->place.spool]);
+        pg_add_i64(&p, (int64_t)op->w.ref);
+        if (begins)
+            pg_add_text(&p, op->w.peer_jid);
+        pg_add_i64(&p, op->w.stamp_us);
+        if (begins)
+            pg_add_text(&p, op->w.body);
+        lane_send(w, begins ? &begin_gap : &end_gap, &p, lane_on_plain);
+    }
+}
+
 static void send_quarantine(struct lane_writer *w)
 {
     const struct op *op = &w->job.ops[0];
@@ -272,6 +300,7 @@ void lane_send_writes(struct lane_writer *w)
     send_conv_markers(w);
     send_accounts(w);
     send_account_counts(w);
+    send_gaps(w);
     if (w->job.quarantine)
         send_quarantine(w);
     w->outcome.hooked = hooks->batch && w->batch.changes_n > 0 && !w->job.without_hook;

@@ -46,6 +46,10 @@ enum write_kind {
     WRITE_MARK,      /* the owner has read up to the row with ref */
     WRITE_PEER_MARK, /* the peer has read up to the row with ref */
     WRITE_READ,      /* the owner has read everything, of one peer or of all (peer 0) */
+    /* These have no owner.  The stream number ref to the server peer_jid ended at stamp_us,
+     * because of body; the stream number ref began at stamp_us. */
+    WRITE_GAP_BEGIN,
+    WRITE_GAP_END,
 };
 
 /* One change of one owner's archive.  Strings and bytes are good until the next call. */

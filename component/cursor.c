@@ -151,6 +151,7 @@ static void start_parser(struct cursor *c, uint64_t boundary, bool resumed)
                                       .root_end = on_root_end,
                                       .ctx = c};
     struct err e;
+    struct place place = {.spool = c->spool, .begin = c->resume, .end = boundary};
     xml_parse_free(&c->parser);
     c->parser = xml_parse_new(&c->limits, &events);
     c->mode = MODE_READING;
@@ -172,21 +173,28 @@ static void start_parser(struct cursor *c, uint64_t boundary, bool resumed)
                               .id = c->id,
                               .from = c->from,
                               .received_us = c->last_us,
-                              .resumed = resumed};
+                              .resumed = resumed,
+                              .place = place};
     if (c->ev.opened)
         c->ev.opened(c->ev.ctx, &o);
 }
 
+/* By the record in hand.  us: when the link closed it, 0 when it did not. */
 static void finish_stream(struct cursor *c, int64_t us, const char *why)
 {
     bool half = c->mode != MODE_READING || c->partial;
-    uint64_t epoch = c->epoch;
+    struct cursor_closed o = {
+        .epoch = c->epoch,
+        .last_us = half || !us ? c->last_us : us,
+        .half_stanza = half,
+        .why = why,
+        .place = {c->spool, c->resume, c->rec.position + record_size(&c->rec)}};
     xml_parse_free(&c->parser);
     c->epoch = 0;
     c->mode = MODE_READING;
     c->partial = false;
     if (c->ev.closed)
-        c->ev.closed(c->ev.ctx, epoch, us, half, why);
+        c->ev.closed(c->ev.ctx, &o);
 }
 
 static void start_resync(struct cursor *c)
@@ -246,7 +254,7 @@ static void note_record(struct cursor *c)
 static void take_open(struct cursor *c, uint64_t end)
 {
     if (c->epoch) /* the link had no time to write CLOSE */
-        finish_stream(c, c->last_us, "");
+        finish_stream(c, 0, "");
     c->last_us = c->rec.received_us;
     keep_header(c);
     start_parser(c, end, false);
@@ -260,7 +268,7 @@ static void take_again(struct cursor *c)
     if (c->epoch == c->rec.epoch && follows)
         return;
     if (c->epoch && c->epoch != c->rec.epoch)
-        finish_stream(c, c->last_us, "");
+        finish_stream(c, 0, "");
     if (c->epoch == c->rec.epoch) {
         lose(c, c->read_to, c->rec.position, "segment missing");
         return;
@@ -277,7 +285,7 @@ static void take_data(struct cursor *c)
 {
     if (c->epoch != c->rec.epoch) {
         if (c->epoch)
-            finish_stream(c, c->last_us, "");
+            finish_stream(c, 0, "");
         lose(c, c->rec.position, c->rec.position + record_size(&c->rec), "no stream header");
         return;
     }
@@ -307,7 +315,7 @@ static void take_close(struct cursor *c, uint64_t end)
     size_t len = c->rec.len < sizeof why - 1 ? c->rec.len : sizeof why - 1;
     memcpy(why, c->payload, len);
     if (c->epoch && c->epoch != c->rec.epoch)
-        finish_stream(c, c->last_us, "");
+        finish_stream(c, 0, "");
     c->epoch = c->rec.epoch;
     finish_stream(c, c->rec.received_us, why);
     c->resume = end;
@@ -355,14 +363,15 @@ static bool open_segment(struct cursor *c, uint64_t base)
     return false;
 }
 
-/* The segment that has c->want, or the first one after it. */
+/* The segment with the byte before c->want, which tells what stream we are in or when the last
+ * one ended; else the first one after it. */
 static bool find_segment(struct cursor *c, uint64_t limit)
 {
     uint64_t *bases;
     size_t n, i;
     if (!segment_list(c->dir, &bases, &n) || n == 0)
         return false;
-    for (i = 0; i + 1 < n && bases[i + 1] <= c->want; i++)
+    for (i = 0; i + 1 < n && bases[i + 1] < c->want; i++)
         ;
     uint64_t base = bases[i];
     free(bases);

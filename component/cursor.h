@@ -29,6 +29,17 @@ struct cursor_opened {
     const char *from;    /* likewise */
     int64_t received_us; /* when this part of the stream was first seen by us */
     bool resumed;        /* we came in later than at its beginning */
+    struct place place;  /* of the record that says so */
+};
+
+struct cursor_closed {
+    uint64_t epoch;
+    /* Nothing that came later can have been read: when the link closed the stream; without a
+     * word of the link, or when half a stanza was left, when the last bytes came. */
+    int64_t last_us;
+    bool half_stanza; /* bytes of a stanza that never ended were dropped */
+    const char *why;  /* "" when the link had no time to say it */
+    struct place place;
 };
 
 /* All may call cursor_stop and no other function of this cursor. */
@@ -37,10 +48,7 @@ struct cursor_events {
     void (*stanza)(void *ctx, struct stanza *s, const struct place *place, int64_t received_us,
                    uint64_t epoch);
     void (*opened)(void *ctx, const struct cursor_opened *o);
-    /* half_stanza: bytes of a stanza that never ended were dropped.  why is "" when the link
-     * had no time to say it. */
-    void (*closed)(void *ctx, uint64_t epoch, int64_t received_us, bool half_stanza,
-                   const char *why);
+    void (*closed)(void *ctx, const struct cursor_closed *o);
     /* One stanza was over a limit; the stream goes on. */
     void (*skipped)(void *ctx, uint64_t epoch, const struct place *place, const char *why);
     /* Bytes [begin, end) of the spool cannot be read.  When streaming is set they are of the

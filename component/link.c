@@ -179,6 +179,7 @@ static void end_stream(struct link *l, const char *why)
         log_warn(l->prefix, "%s", e.text);
     l->epoch = 0;
     l->down_since_us = clock_real_us();
+    atomic_store(&l->set.page->down_since_us, l->down_since_us);
     atomic_fetch_add(&l->set.page->disconnects, 1);
     if (clock_mono_ms() - l->up_since_ms >= l->timing.settled_ms)
         backoff_reset(&l->retry);
@@ -306,6 +307,7 @@ static void now_up(struct link *l)
     l->complained = HANDSHAKE_OK;
     l->up_since_ms = l->sent_ms = clock_mono_ms();
     atomic_store(&p->connected_us, now);
+    atomic_store(&p->down_since_us, 0);
     atomic_fetch_add(&p->connects, 1);
     page_text_set(&p->error, "");
     if (l->down_since_us) {
@@ -591,6 +593,8 @@ enum err_kind link_new(const struct link_setup *setup, const struct link_events 
     page_text_set(&setup->page->host, where);
     /* Whatever was sent while nobody ran is a gap as well. */
     l->down_since_us = spool_last_us(setup->spool);
+    atomic_store(&setup->page->down_since_us,
+                 l->down_since_us ? l->down_since_us : clock_real_us());
     atomic_store(&setup->page->state, LINK_STOPPED);
     atomic_store(&setup->page->size_max, setup->spool_opts->size_max);
     publish(l);

@@ -55,9 +55,10 @@ struct page_link {
     _Atomic int64_t connected_us;
     _Atomic uint64_t connects;
     _Atomic uint64_t disconnects;
-    _Atomic uint64_t gaps; /* times that copies may have been missed */
-    _Atomic int64_t gap_from_us;
+    _Atomic uint64_t gaps;       /* times that copies may have been missed */
+    _Atomic int64_t gap_from_us; /* of the last one that has ended */
     _Atomic int64_t gap_to_us;
+    _Atomic int64_t down_since_us; /* 0 while it is up */
     _Atomic uint64_t bytes_read;
     _Atomic uint64_t bytes_written;
     _Atomic uint64_t frames_written;

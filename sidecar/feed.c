@@ -27,6 +27,7 @@ enum archive_state {
 struct feed {
     struct feed_opts opts;
     char *directory;
+    char *server;
     struct xml_parse_opts limits;
     char prefix[32];
     struct cursor *live;
@@ -82,6 +83,46 @@ static void archive_offer(struct feed *f, const struct event *e)
     set_state(f, ARCHIVE_FULL);
 }
 
+static void archive_offer_stream(struct feed *f, const struct ingest_stream *st)
+{
+    if (f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED)
+        return;
+    if (ingest_stream(f->ingest, st) == INGEST_TAKEN)
+        return;
+    f->archive_from = st->place.begin;
+    set_state(f, ARCHIVE_FULL);
+}
+
+/* A stream that is joined in its middle has not just begun. */
+static void archive_opened(struct feed *f, const struct cursor_opened *o)
+{
+    const struct ingest_stream st = {.opened = true,
+                                     .epoch = o->epoch,
+                                     .at_us = o->received_us,
+                                     .server = f->server,
+                                     .why = "",
+                                     .place = o->place};
+    if (!o->resumed)
+        archive_offer_stream(f, &st);
+}
+
+/* The server may have had a word in the reason, and a database takes no broken UTF-8. */
+static void archive_closed(struct feed *f, const struct cursor_closed *o)
+{
+    char why[ERR_TEXT_BYTES];
+    (void)snprintf(why, sizeof why, "%.200s%s", *o->why ? o->why : "the link process died",
+                   o->half_stanza ? "; half a stanza was dropped" : "");
+    for (char *c = why; *c; c++)
+        if (*c < ' ' || *c > '~')
+            *c = '?';
+    const struct ingest_stream st = {.epoch = o->epoch,
+                                     .at_us = o->last_us,
+                                     .server = f->server,
+                                     .why = why,
+                                     .place = o->place};
+    archive_offer_stream(f, &st);
+}
+
 void feed_event(struct feed *f, const struct event *e)
 {
     if (f->state == ARCHIVE_JOINED)
@@ -117,16 +158,18 @@ static void on_live_opened(void *ctx, const struct cursor_opened *o)
 {
     struct feed *f = ctx;
     service_opened(f->opts.service, f->opts.link, o->epoch, o->received_us);
+    if (f->state == ARCHIVE_JOINED)
+        archive_opened(f, o);
 }
 
-static void on_live_closed(void *ctx, uint64_t epoch, int64_t received_us, bool half,
-                           const char *why)
+static void on_live_closed(void *ctx, const struct cursor_closed *o)
 {
     struct feed *f = ctx;
-    (void)received_us;
     log_info(f->prefix, "the stream ended epoch=%llu half_stanza=%d why=\"%s\"",
-             (unsigned long long)epoch, half, why);
-    service_closed(f->opts.service, f->opts.link, epoch);
+             (unsigned long long)o->epoch, o->half_stanza, o->why);
+    service_closed(f->opts.service, f->opts.link, o->epoch);
+    if (f->state == ARCHIVE_JOINED)
+        archive_closed(f, o);
 }
 
 static void on_live_skipped(void *ctx, uint64_t epoch, const struct place *place,
@@ -181,22 +224,25 @@ static void on_archive_stanza(void *ctx, struct stanza *s, const struct place *p
         cursor_stop(f->archive);
 }
 
-/* What the live cursor met here has been reported by it. */
-static void on_archive_opened(void *ctx, const struct cursor_opened *o)
+static void stop_when_full(struct feed *f)
 {
-    (void)ctx;
-    (void)o;
+    if (f->state == ARCHIVE_FULL)
+        cursor_stop(f->archive);
 }
 
-static void on_archive_closed(void *ctx, uint64_t epoch, int64_t received_us, bool half,
-                              const char *why)
+static void on_archive_opened(void *ctx, const struct cursor_opened *o)
 {
-    (void)ctx;
-    (void)epoch;
-    (void)received_us;
-    (void)half;
-    (void)why;
+    archive_opened(ctx, o);
+    stop_when_full(ctx);
 }
+
+static void on_archive_closed(void *ctx, const struct cursor_closed *o)
+{
+    archive_closed(ctx, o);
+    stop_when_full(ctx);
+}
+
+/* What the live cursor met here has been reported by it. */
 
 static void on_archive_skipped(void *ctx, uint64_t epoch, const struct place *place,
                                const char *why)
@@ -258,7 +304,8 @@ struct feed *feed_new(const struct feed_opts *opts)
         abort();
     f->opts = *opts;
     f->directory = strdup(opts->directory);
-    if (!f->directory)
+    f->server = strdup(opts->server);
+    if (!f->directory || !f->server)
         abort();
     f->opts.directory = f->directory;
     f->limits = xml_parse_defaults;
@@ -284,6 +331,7 @@ void feed_free(struct feed **fp)
     cursor_free(&f->archive);
     cursor_free(&f->live);
     free(f->directory);
+    free(f->server);
     free(f);
 }
 

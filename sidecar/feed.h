@@ -21,6 +21,7 @@ struct ingest;
 struct feed_opts {
     unsigned link;
     const char *directory; /* of this link's spool; copied */
+    const char *server;    /* of the link, for people; copied */
     uint64_t live_from;    /* where the live cursor starts */
     uint64_t replay_until; /* what the worker before us had passed: no answers below it */
     size_t stanza_bytes_max;

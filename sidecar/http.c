@@ -55,9 +55,8 @@ static void on_ready(struct evhttp_request *req, void *ctx)
     struct buf body;
     buf_init(&body, ANSWER_MAX);
     h->report(h->ctx, r);
-    const char *why;
-    bool ready = report_ready(r, &why);
-    buf_addf(&body, "%s\n", ready ? "ready" : why);
+    bool ready = report_ready(r, &body);
+    buf_add_str(&body, ready ? "ready\n" : "\n");
     answer(req, ready ? HTTP_OK : HTTP_SERVUNAVAIL, "text/plain", &body);
     buf_deinit(&body);
     free(r);

@@ -9,6 +9,9 @@
 #include <cjson/cJSON.h>
 
 #include "base/buf.h"
+#include "base/datetime.h"
+
+#define WHY_BYTES_MAX 8192
 
 static int64_t age_s(int64_t now_us, int64_t then_us)
 {
@@ -30,20 +33,51 @@ static const char *schema_name(enum schema_state s)
     return "?";
 }
 
-bool report_ready(const struct report *r, const char **why_out)
+static bool is_up(const struct report_link *l)
 {
-    const char *why = NULL;
+    return strcmp(l->state, "up") == 0;
+}
+
+/* To the second: a person reads it. */
+static void add_time(struct buf *out, int64_t us)
+{
+    char text[DATETIME_BYTES];
+    datetime_format(us - us % 1000000, text);
+    buf_addf(out, "%.19sZ", text);
+}
+
+static void add_missing(struct buf *why, const char *what)
+{
+    if (why)
+        buf_addf(why, "%s%s", buf_len(why) ? "; " : "", what);
+}
+
+static void add_down(const struct report_link *l, struct buf *why)
+{
+    add_missing(why, "no link to ");
+    if (!why)
+        return;
+    buf_addf(why, "%s:%u since ", l->host, l->port);
+    add_time(why, l->down_since_us);
+    buf_addf(why, ", %s", l->state);
+    if (l->why[0])
+        buf_addf(why, ": %s", l->why);
+}
+
+bool report_ready(const struct report *r, struct buf *why)
+{
+    bool ready = r->worker_answers && r->relay.database_up && r->relay.ingest.up;
     if (!r->worker_answers)
-        why = "the worker does not answer";
-    else if (!r->relay.database_up || !r->relay.ingest.up)
-        why = r->relay.advice[0] ? r->relay.advice : "PostgreSQL is not reachable";
-    for (size_t i = 0; i < r->links_n && !why; i++) {
-        if (strcmp(r->links[i].state, "up") != 0)
-            why = "a link to the XMPP server is not up";
+        add_missing(why, "the worker does not answer");
+    else if (!ready)
+        add_missing(why, r->relay.advice[0] ? r->relay.advice : "PostgreSQL is not reachable");
+    for (size_t i = 0; i < r->links_n; i++) {
+        if (is_up(&r->links[i]))
+            continue;
+        ready = false;
+        add_down(&r->links[i], why);
     }
-    if (why_out)
-        *why_out = why ? why : "";
-    return !why;
+    return ready;
 }
 
 /* JSON.  Numbers above 2^53 do not occur: bytes on a disk, microseconds in ages are seconds.
@@ -52,6 +86,14 @@ bool report_ready(const struct report *r, const char **why_out)
 static void num(cJSON *o, const char *name, double v)
 {
     (void)cJSON_AddNumberToObject(o, name, v);
+}
+
+/* null: never. */
+static void time_json(cJSON *o, const char *name, int64_t us)
+{
+    char text[DATETIME_BYTES];
+    datetime_format(us, text);
+    (void)(us ? cJSON_AddStringToObject(o, name, text) : cJSON_AddNullToObject(o, name));
 }
 
 static cJSON *link_json(const struct report *r, const struct report_link *l)
@@ -63,8 +105,11 @@ static cJSON *link_json(const struct report *r, const struct report_link *l)
     (void)cJSON_AddStringToObject(o, "why", l->why);
     num(o, "epoch", (double)l->epoch);
     num(o, "up_s", (double)age_s(r->now_us, l->since_us));
+    time_json(o, "down_since", is_up(l) ? 0 : l->down_since_us);
     num(o, "connects", (double)l->connects);
     num(o, "gaps", (double)l->gaps);
+    time_json(o, "gap_from", l->gap_from_us);
+    time_json(o, "gap_to", l->gap_to_us);
     if (!l->known)
         return o;
     (void)cJSON_AddBoolToObject(o, "messages_granted", l->messages_granted);
@@ -92,6 +137,7 @@ static cJSON *archive_json(const struct report *r)
     (void)cJSON_AddBoolToObject(o, "ready", r->relay.archive_ready);
     num(o, "rows", (double)s->rows);
     num(o, "batches", (double)s->batches);
+    num(o, "late", (double)s->late);
     num(o, "duplicates", (double)s->duplicates);
     num(o, "quarantined", (double)s->quarantined);
     num(o, "retries", (double)s->retries);
@@ -139,11 +185,13 @@ static cJSON *app_json(const struct report_app *a)
 
 void report_json(const struct report *r, struct buf *out)
 {
-    const char *why;
+    struct buf why;
+    buf_init(&why, WHY_BYTES_MAX);
     cJSON *o = cJSON_CreateObject();
     (void)cJSON_AddStringToObject(o, "component", r->component);
     (void)cJSON_AddBoolToObject(o, "ready", report_ready(r, &why));
-    (void)cJSON_AddStringToObject(o, "why", why);
+    (void)cJSON_AddStringToObject(o, "why", buf_cstr(&why));
+    buf_deinit(&why);
     cJSON *links = cJSON_AddArrayToObject(o, "links");
     for (size_t i = 0; i < r->links_n; i++)
         (void)cJSON_AddItemToArray(links, link_json(r, &r->links[i]));
@@ -181,10 +229,20 @@ static void link_text(const struct report *r, const struct report_link *l, struc
     buf_addf(out, "link       %s:%u  %s", l->host, l->port, l->state);
     if (l->since_us)
         buf_addf(out, " for %" PRId64 " s", age_s(r->now_us, l->since_us));
+    if (!is_up(l)) {
+        buf_add_str(out, "  NOTHING IS READ since ");
+        add_time(out, l->down_since_us);
+    }
     if (l->why[0])
         buf_addf(out, "  (%s)", l->why);
-    buf_addf(out, "\n           %" PRIu64 " connects, %" PRIu64 " gaps\n", l->connects,
-             l->gaps);
+    buf_addf(out, "\n           %" PRIu64 " connects, %" PRIu64 " gaps", l->connects, l->gaps);
+    if (l->gap_to_us) {
+        buf_add_str(out, ", the last from ");
+        add_time(out, l->gap_from_us);
+        buf_add_str(out, " to ");
+        add_time(out, l->gap_to_us);
+    }
+    buf_add_char(out, '\n');
     if (l->known)
         buf_addf(out,
                  "           results as user: %s, presence: %s, namespaces delegated: %u, "
@@ -203,9 +261,10 @@ static void archive_text(const struct report *r, struct buf *out)
     buf_addf(out, "database   %s, schema %s%s%s\n", r->relay.database_up ? "up" : "DOWN",
              schema_name(r->relay.schema), r->relay.advice[0] ? ": " : "", r->relay.advice);
     buf_addf(out,
-             "archive    %" PRIu64 " rows stored, %" PRIu64 " duplicates, %zu rows queued, "
-             "oldest %" PRId64 " s\n",
-             s->rows, s->duplicates, s->queue_rows, age_s(r->now_us, s->oldest_queued_us));
+             "archive    %" PRIu64 " rows stored, %" PRIu64 " of them late, %" PRIu64
+             " duplicates, %zu rows queued, oldest %" PRId64 " s\n",
+             s->rows, s->late, s->duplicates, s->queue_rows,
+             age_s(r->now_us, s->oldest_queued_us));
     if (s->last_error[0])
         buf_addf(out, "           last error: %s\n", s->last_error);
     const struct outbox_status *o = &r->relay.outbox;
@@ -259,7 +318,7 @@ static void plain_metric(struct buf *out, const char *name, const char *type, co
 
 static double link_up(const struct report_link *l)
 {
-    return strcmp(l->state, "up") == 0;
+    return is_up(l);
 }
 static double link_connects(const struct report_link *l)
 {
@@ -268,6 +327,10 @@ static double link_connects(const struct report_link *l)
 static double link_gaps(const struct report_link *l)
 {
     return (double)l->gaps;
+}
+static double link_gap_seconds(const struct report_link *l)
+{
+    return (double)(l->gap_to_us - l->gap_from_us) / 1e6;
 }
 static double link_spool_bytes(const struct report_link *l)
 {
@@ -286,7 +349,8 @@ static void link_metrics(const struct report *r, struct buf *out)
     } table[] = {
         {"link_up", "gauge", "1 while the component stream is up.", link_up},
         {"link_connects_total", "counter", "Connections made.", link_connects},
-        {"link_gaps_total", "counter", "Times without a stream.", link_gaps},
+        {"link_gaps_total", "counter", "Times without a stream that have ended.", link_gaps},
+        {"link_last_gap_seconds", "gauge", "How long the last of them was.", link_gap_seconds},
         {"spool_bytes", "gauge", "Bytes of the spool on disk.", link_spool_bytes},
         {"spool_behind_bytes", "gauge", "Bytes received and not yet committed.", link_behind},
     };
@@ -330,6 +394,9 @@ void report_metrics(const struct report *r, struct buf *out)
     plain_metric(out, "database_up", "gauge", "1 while PostgreSQL takes rows.", s->up);
     plain_metric(out, "archive_rows_total", "counter", "Rows stored by this worker.",
                  (double)s->rows);
+    plain_metric(out, "archive_late_total", "counter",
+                 "Rows of messages that were delivered later than they were sent.",
+                 (double)s->late);
     plain_metric(out, "archive_duplicates_total", "counter",
                  "Copies that were stored already.", (double)s->duplicates);
     plain_metric(out, "archive_quarantined_total", "counter", "Stanzas put aside.",

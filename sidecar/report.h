@@ -26,8 +26,11 @@ struct report_link {
     char why[160];     /* last error, "" when up */
     uint64_t epoch;
     int64_t since_us; /* up since; 0 when it is not */
+    int64_t down_since_us;
     uint64_t connects;
-    uint64_t gaps;
+    uint64_t gaps;       /* since the service was started; all of them are in xs.gap */
+    int64_t gap_from_us; /* of the last one that has ended, 0 when there was none */
+    int64_t gap_to_us;
     uint64_t spool_bytes; /* on disk */
     uint64_t spool_max;
     uint64_t behind_bytes; /* received and not yet committed */
@@ -62,8 +65,7 @@ struct report {
 void report_json(const struct report *r, struct buf *out);
 void report_text(const struct report *r, struct buf *out);
 void report_metrics(const struct report *r, struct buf *out);
-/* Messages flow from every link to the database; why_out (may be NULL) says what is missing.
- */
-bool report_ready(const struct report *r, const char **why_out);
+/* Messages flow from every link to the database; why (may be NULL) gets what is missing. */
+bool report_ready(const struct report *r, struct buf *why);
 
 #endif

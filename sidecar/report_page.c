@@ -21,7 +21,10 @@ static void link_from_page(struct report_link *l, const struct page_link *p,
     l->epoch = atomic_load(&p->epoch);
     l->since_us = state == LINK_UP ? atomic_load(&p->connected_us) : 0;
     l->connects = atomic_load(&p->connects);
+    l->down_since_us = atomic_load(&p->down_since_us);
     l->gaps = atomic_load(&p->gaps);
+    l->gap_from_us = atomic_load(&p->gap_from_us);
+    l->gap_to_us = atomic_load(&p->gap_to_us);
     l->spool_bytes = atomic_load(&p->spool_bytes);
     l->spool_max = atomic_load(&p->size_max);
     uint64_t end = atomic_load(&p->spool_end);

@@ -268,7 +268,9 @@ static uint64_t releasable(struct worker *w, unsigned link)
     uint64_t snapshot = atomic_load(&w->page->links[link].snapshot_pos);
     uint64_t oldest_iq = open_iqs_oldest(w->iqs, link);
     pos = snapshot < pos ? snapshot : pos;
-    return oldest_iq < pos ? oldest_iq : pos;
+    pos = oldest_iq < pos ? oldest_iq : pos;
+    /* Who starts here looks at the record before, to see when the last stream was read. */
+    return pos > 0 ? pos - 1 : 0;
 }
 
 static void release(struct worker *w)
@@ -410,14 +412,16 @@ static void start_feeds(struct worker *w)
                  service_load(relay_service(w->relay), buf_data(&state), buf_len(&state));
     buf_deinit(&state);
     for (unsigned i = 0; i < w->links_n; i++) {
-        char dir[PATH_BYTES];
+        char dir[PATH_BYTES], server[PAGE_TEXT_BYTES];
         (void)link_directory(w, i, dir);
+        page_text_get(&w->page->links[i].host, server);
         uint64_t oldest = open_iqs_oldest(w->iqs, i);
         uint64_t from = known ? w->snapshot.live[i] : 0;
         w->replay_until[i] = atomic_load(&w->page->links[i].live_pos);
         struct feed_opts opts = {
             .link = i,
             .directory = dir,
+            .server = server,
             .live_from = oldest < from ? oldest : from,
             .replay_until = w->replay_until[i],
             .stanza_bytes_max = w->config->component.stanza_bytes_max,

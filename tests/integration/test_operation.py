@@ -469,6 +469,8 @@ def test_a_full_spool_closes_the_stream_and_recovers(make_world, own_postgres):
     wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 30, "a new stream")
     world.sidecar.wait_ready()
     assert world.sidecar.status()["links"][0]["gaps"] == 1
+    wait_until(lambda: [gap.why for gap in world.oracle.gaps() if gap.end] == ["spool is full"],
+               30, "the gap is kept")
     body = world.body("after")
     alice.send_chat(bob.bare, body)
     world.oracle.wait_body(bob.bare, body, 30)

@@ -33,6 +33,8 @@ struct seen {
     unsigned opened, resumed, closed, half, skipped, lost, lost_streaming, broken;
     uint64_t lost_bytes;
     char why[128];
+    int64_t last_us;                  /* of the stream that ended last */
+    struct place closed_at, began_at; /* of the last that ended, and that was seen to begin */
     struct cursor *c;
     size_t stop_after; /* stanzas, 0: never */
 };
@@ -93,18 +95,20 @@ static void on_opened(void *ctx, const struct cursor_opened *o)
     struct seen *v = ctx;
     v->opened++;
     v->resumed += o->resumed;
+    if (!o->resumed)
+        v->began_at = o->place;
     assert_string_equal(o->id, "s1");
     assert_string_equal(o->from, "sidecar.e.test");
 }
 
-static void on_closed(void *ctx, uint64_t epoch, int64_t us, bool half, const char *why)
+static void on_closed(void *ctx, const struct cursor_closed *o)
 {
     struct seen *v = ctx;
-    (void)epoch;
-    (void)us;
     v->closed++;
-    v->half += half;
-    snprintf(v->why, sizeof v->why, "%s", why);
+    v->half += o->half_stanza;
+    v->last_us = o->last_us;
+    v->closed_at = o->place;
+    snprintf(v->why, sizeof v->why, "%s", o->why);
 }
 
 static void on_skipped(void *ctx, uint64_t epoch, const struct place *place, const char *why)
@@ -379,6 +383,71 @@ static void test_a_new_epoch_without_close_closes_the_old_one(void **state)
     assert_int_equal(seen.lost + seen.broken, 0);
 }
 
+/* Where a stream ended, in place and time, is the same for whoever reads it again, from the
+ * last stanza or from the end itself. */
+static void test_the_end_of_a_stream_has_one_place_and_time(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *half;
+        bool closed;
+    } ends[] = {{"", true}, {"<message><bo", true}, {"", false}, {"<message><bo", false}};
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        uint64_t begin = spool_end(spool);
+        open_stream();
+        append("<message id='m0'/>", 100, false);
+        append(ends[i].half, 100, false);
+        int64_t last_us = *ends[i].half || !ends[i].closed ? write_us : 6;
+        if (ends[i].closed)
+            close_stream();
+        open_stream();
+        append("<message id='m1'/>", 100, false);
+        read_all(&seen, begin);
+        size_t n = seen.n;
+        assert_int_equal(seen.last_us, last_us);
+        assert_int_equal(seen.half > 0, *ends[i].half != 0);
+        assert_int_equal(seen.closed_at.begin, seen.stanzas[n - 2].place.end);
+        assert_int_equal(seen.began_at.end, seen.stanzas[n - 1].place.begin);
+        assert_true(seen.closed_at.end > seen.closed_at.begin);
+        read_all(&other, seen.closed_at.begin);
+        assert_int_equal(other.last_us, last_us);
+        assert_memory_equal(&other.closed_at, &seen.closed_at, sizeof seen.closed_at);
+        assert_memory_equal(&other.began_at, &seen.began_at, sizeof seen.began_at);
+        read_all(&other, seen.began_at.begin);
+        assert_int_equal(other.n, 1);
+        assert_memory_equal(&other.began_at, &seen.began_at, sizeof seen.began_at);
+        spool_delete_below(spool, spool_end(spool));
+        close_stream();
+    }
+}
+
+/* The service was stopped and started: the new stream is in a new segment, and who reads on
+ * from the end of the old one looks back for when that was. */
+static void test_the_end_of_the_last_run_is_found_from_the_beginning_of_the_next(void **state)
+{
+    (void)state;
+    open_stream();
+    append("<message id='m0'/>", 100, false);
+    int64_t last_us = write_us;
+    spool_close(&spool);
+    open_spool(0);
+    uint64_t end = spool_end(spool);
+    open_stream();
+    append("<message id='m1'/>", 100, false);
+    read_all(&seen, end);
+    expect_messages(&seen, 0, 1, 1);
+    assert_int_equal(seen.closed, 1);
+    assert_int_equal(seen.last_us, last_us);
+    assert_int_equal(seen.closed_at.begin, end);
+    assert_true(seen.closed_at.end > end);
+    spool_delete_below(spool, end - 1); /* as the worker asks */
+    read_all(&other, end);
+    assert_int_equal(other.last_us, last_us);
+    spool_delete_below(spool, end);
+    read_all(&other, end);
+    assert_int_equal(other.closed + other.lost, 0);
+}
+
 static void test_the_jump_after_a_crash_is_no_loss(void **state)
 {
     (void)state;
@@ -602,6 +671,8 @@ int main(void)
         T(test_reads_only_up_to_the_published_end),
         T(test_close_drops_half_a_stanza),
         T(test_a_new_epoch_without_close_closes_the_old_one),
+        T(test_the_end_of_a_stream_has_one_place_and_time),
+        T(test_the_end_of_the_last_run_is_found_from_the_beginning_of_the_next),
         T(test_the_jump_after_a_crash_is_no_loss),
         T(test_a_damaged_record_costs_what_it_holds),
         T(test_damage_anywhere_never_invents_a_stanza),

@@ -27,6 +27,7 @@ struct ingest {
     uint64_t refused; /* where the stanza began that found no room */
     uint64_t passed;
     struct buf ids;
+    struct buf streams; /* that it took, as text */
 };
 
 uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
@@ -46,6 +47,25 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     ing->refused = NOTHING;
     ing->room--;
     buf_addf(&ing->ids, "%s ", ev->id);
+    return INGEST_TAKEN;
+}
+
+/* It may be told again of what it took: the table's key tells. */
+enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st)
+{
+    if (ing->room == 0) {
+        ing->refused = st->place.begin;
+        return INGEST_FULL;
+    }
+    ing->refused = NOTHING;
+    ing->room--;
+    assert_string_equal(st->server, "e.test:5347");
+    char line[256];
+    snprintf(line, sizeof line, "%s%llu at %lld%s%s\n", st->opened ? "+" : "-",
+             (unsigned long long)st->epoch, (long long)st->at_us, *st->why ? " " : "",
+             st->why);
+    if (!strstr(buf_cstr(&ing->streams), line))
+        buf_add_str(&ing->streams, line);
     return INGEST_TAKEN;
 }
 
@@ -142,6 +162,7 @@ static void start_feed(uint64_t live_from, uint64_t replay_until)
 {
     struct feed_opts opts = {.link = 0,
                              .directory = s.dir.spool,
+                             .server = "e.test:5347",
                              .live_from = live_from,
                              .replay_until = replay_until,
                              .stanza_bytes_max = 64 << 10,
@@ -157,7 +178,8 @@ static void next_worker(uint64_t live_from, uint64_t replay_until)
     feed_free(&s.feed);
     service_free(&s.service);
     s.live = 0;
-    s.archive.start = s.archive.passed;
+    if (s.archive.passed > s.archive.start)
+        s.archive.start = s.archive.passed;
     s.archive.passed = 0;
     s.archive.refused = NOTHING;
     start_service();
@@ -179,6 +201,7 @@ static int setup(void **state)
     temp_dir_make(&s.dir);
     world_init(&s.world, 1);
     buf_init(&s.archive.ids, 1 << 16);
+    buf_init(&s.archive.streams, 1 << 16);
     struct spool_settings set = {.size_max = 64 << 20};
     struct err e;
     uint64_t epoch;
@@ -200,6 +223,7 @@ static int teardown(void **state)
     spool_close(&s.spool);
     temp_dir_drop(&s.dir);
     buf_deinit(&s.archive.ids);
+    buf_deinit(&s.archive.streams);
     buf_deinit(&s.world.sent);
     buf_deinit(&s.world.events);
     buf_deinit(&s.world.reconnects);
@@ -463,6 +487,86 @@ static void a_stream_that_is_no_xml_is_given_up_and_the_next_one_read(void **sta
     assert_int_equal(s.reconnects, 1);
 }
 
+static void end_stream(const char *why)
+{
+    struct err e;
+    s.world.real_us += SECOND_US;
+    assert_int_equal(spool_stream_close(s.spool, why, s.world.real_us, &e), ERR_NONE);
+}
+
+static void begin_stream(void)
+{
+    struct err e;
+    uint64_t epoch;
+    s.world.real_us += SECOND_US;
+    assert_int_equal(spool_stream_open(s.spool, (const uint8_t *)HEADER, strlen(HEADER),
+                                       s.world.real_us, &epoch, &e),
+                     ERR_NONE);
+}
+
+/* Two gaps, the second of which begins with half a stanza; what the archive must hear. */
+static void write_two_gaps(char expected[512])
+{
+    long long t = s.world.real_us, second = SECOND_US;
+    write_messages(1);
+    end_stream("server \xff restarts");
+    begin_stream();
+    write_messages(1);
+    append("<message><half");
+    end_stream("connection reset");
+    begin_stream();
+    write_messages(1);
+    snprintf(expected, 512,
+             "+1 at %lld\n-1 at %lld server ? restarts\n+2 at %lld\n"
+             "-2 at %lld connection reset; half a stanza was dropped\n+3 at %lld\n",
+             t, t + second, t + 2 * second, t + 2 * second, t + 4 * second);
+}
+
+static void the_archive_hears_when_a_stream_ended_and_the_next_began(void **state)
+{
+    (void)state;
+    char expected[512];
+    feed_archive_open(s.feed, &s.archive);
+    pump(); /* joined */
+    write_two_gaps(expected);
+    pump();
+    assert_string_equal(buf_cstr(&s.archive.streams), expected);
+    assert_archived(3);
+    assert_int_equal(s.archive.passed, feed_live_position(s.feed));
+}
+
+static void an_archive_that_comes_later_hears_the_same_of_streams(void **state)
+{
+    (void)state;
+    char expected[512];
+    write_two_gaps(expected);
+    pump();
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_string_equal(buf_cstr(&s.archive.streams), expected);
+    assert_archived(3);
+}
+
+/* It takes one thing at a time, and every other worker dies after it. */
+static void streams_are_told_to_a_full_archive_and_over_the_death_of_workers(void **state)
+{
+    (void)state;
+    char expected[512];
+    write_two_gaps(expected);
+    for (int i = 0; i < 20; i++) {
+        s.archive.room = 1;
+        feed_archive_open(s.feed, &s.archive);
+        pump();
+        if (i % 2)
+            next_worker(0, feed_live_position(s.feed));
+    }
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_string_equal(buf_cstr(&s.archive.streams), expected);
+    assert_archived(3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -478,6 +582,9 @@ int main(void)
         TEST(a_replay_answers_only_what_the_last_worker_left_open),
         TEST(a_new_feed_says_nothing_before_it_is_pumped),
         TEST(a_stanza_over_the_limit_costs_only_itself),
+        TEST(the_archive_hears_when_a_stream_ended_and_the_next_began),
+        TEST(an_archive_that_comes_later_hears_the_same_of_streams),
+        TEST(streams_are_told_to_a_full_archive_and_over_the_death_of_workers),
         TEST(a_stream_that_is_no_xml_is_given_up_and_the_next_one_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

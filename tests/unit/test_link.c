@@ -292,14 +292,12 @@ static void on_opened(void *ctx, const struct cursor_opened *o)
     assert_string_equal(o->id, "s1");
 }
 
-static void on_closed(void *ctx, uint64_t epoch, int64_t us, bool half, const char *why)
+static void on_closed(void *ctx, const struct cursor_closed *o)
 {
     struct seen *v = ctx;
-    (void)epoch;
-    (void)us;
     v->closed++;
-    v->half += half;
-    snprintf(v->why, sizeof v->why, "%s", why);
+    v->half += o->half_stanza;
+    snprintf(v->why, sizeof v->why, "%s", o->why);
 }
 
 static struct seen look(void)
@@ -355,6 +353,7 @@ static void test_a_lost_connection_comes_back_with_a_higher_epoch_and_a_gap(void
     assert_int_equal(atomic_load(&page->links[0].epoch), 2);
     assert_int_equal(atomic_load(&page->links[0].gaps), 1);
     assert_true(atomic_load(&page->links[0].gap_from_us) > 0);
+    assert_int_equal(atomic_load(&page->links[0].down_since_us), 0);
     assert_true(atomic_load(&page->links[0].gap_to_us) >=
                 atomic_load(&page->links[0].gap_from_us));
     say("<message id='m2'/>");

@@ -52,24 +52,76 @@ static struct report *healthy(void)
 static void a_service_is_ready_when_messages_flow(void **state)
 {
     (void)state;
-    const char *why;
+    struct buf why;
+    buf_init(&why, 4096);
     assert_true(report_ready(healthy(), &why));
-    assert_string_equal(why, "");
+    assert_string_equal(buf_cstr(&why), "");
     struct report *r = healthy();
-    r->links[0].state = "backoff";
-    assert_false(report_ready(r, &why));
-    assert_string_equal(why, "a link to the XMPP server is not up");
-    r = healthy();
-    r->relay.ingest.up = false;
-    assert_false(report_ready(r, &why));
-    r = healthy();
     r->relay.ingest.up = false;
     r->relay.advice = "run migrate";
     assert_false(report_ready(r, &why));
-    assert_string_equal(why, "run migrate");
+    assert_string_equal(buf_cstr(&why), "run migrate");
+    r = healthy();
+    r->relay.ingest.up = false;
+    buf_reset(&why);
+    assert_false(report_ready(r, &why));
+    assert_string_equal(buf_cstr(&why), "PostgreSQL is not reachable");
     r = healthy();
     r->worker_answers = false;
     assert_false(report_ready(r, NULL));
+    buf_deinit(&why);
+}
+
+/* One of two nodes of a cluster. */
+static struct report *with_a_lost_node(void)
+{
+    struct report *r = healthy();
+    r->links_n = 2;
+    r->links[1] = (struct report_link){.host = "10.0.0.2",
+                                       .port = 5348,
+                                       .state = "backoff",
+                                       .why = "Connection refused",
+                                       .down_since_us = NOW - 3600 * INT64_C(1000000),
+                                       .gaps = 2,
+                                       .gap_from_us = NOW - 7200 * INT64_C(1000000),
+                                       .gap_to_us = NOW - 7190 * INT64_C(1000000)};
+    return r;
+}
+
+static void a_node_without_a_link_is_named_with_since_when_and_why(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    assert_false(report_ready(with_a_lost_node(), &b));
+    assert_string_equal(buf_cstr(&b), "no link to 10.0.0.2:5348 since 2027-01-15T07:00:00Z, "
+                                      "backoff: Connection refused");
+    buf_reset(&b);
+    report_text(with_a_lost_node(), &b);
+    assert_non_null(strstr(buf_cstr(&b), "10.0.0.2:5348  backoff  NOTHING IS READ since "
+                                         "2027-01-15T07:00:00Z  (Connection refused)"));
+    buf_deinit(&b);
+}
+
+static void gaps_are_told_with_from_and_to(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    report_text(with_a_lost_node(), &b);
+    assert_non_null(strstr(buf_cstr(&b), "2 gaps, the last from 2027-01-15T06:00:00Z to "
+                                         "2027-01-15T06:00:10Z"));
+    buf_reset(&b);
+    report_json(with_a_lost_node(), &b);
+    assert_non_null(strstr(buf_cstr(&b), "\"down_since\":null,\"connects\":0,\"gaps\":0,"
+                                         "\"gap_from\":null,\"gap_to\":null"));
+    assert_non_null(strstr(buf_cstr(&b), "\"down_since\":\"2027-01-15T07:00:00.000000Z\""));
+    assert_non_null(strstr(buf_cstr(&b), "\"gap_to\":\"2027-01-15T06:00:10.000000Z\""));
+    buf_reset(&b);
+    report_metrics(with_a_lost_node(), &b);
+    assert_non_null(strstr(buf_cstr(&b), "link_gaps_total{link=\"1\"} 2\n"));
+    assert_non_null(strstr(buf_cstr(&b), "link_last_gap_seconds{link=\"1\"} 10\n"));
+    buf_deinit(&b);
 }
 
 static double number_at(const cJSON *o, const char *a, const char *b)
@@ -164,6 +216,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_service_is_ready_when_messages_flow),
+        cmocka_unit_test(a_node_without_a_link_is_named_with_since_when_and_why),
+        cmocka_unit_test(gaps_are_told_with_from_and_to),
         cmocka_unit_test(json_has_every_part),
         cmocka_unit_test(without_a_worker_the_link_is_still_told),
         cmocka_unit_test(text_names_what_a_person_looks_for),

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 from .procs import wait_until
 
-COUNTED, OUTGOING, RETRACTED, FAILED = 1, 2, 4, 32
+COUNTED, OUTGOING, RETRACTED, FAILED, LATE = 1, 2, 4, 32, 64
 
 # Every difference between what is stored beside the rows and what the rows say.
 RECOUNT = """
@@ -56,6 +56,7 @@ ADDED_BY_SERVERS = {"{urn:xmpp:delay}delay", "{jabber:x:delay}x", "{urn:xmpp:sid
 NOTHING_NEW = {"{urn:xmpp:message-correct:0}replace", "{urn:xmpp:reactions:0}reactions",
                "{urn:xmpp:message-retract:1}retract"}
 
+Gap = collections.namedtuple("Gap", "server epoch start end next_epoch why")
 Row = collections.namedtuple("Row", "id peer flags body stanza stanza_id")
 
 
@@ -204,6 +205,14 @@ class Oracle:
             if expected is not None and expected != bool(flags & COUNTED):
                 found.append((jid, message.get("id"), flags))
         return found
+
+    # Gaps.
+
+    def gaps(self):
+        """Every gap that was kept, oldest first; times are unix times, end is None while open."""
+        return [Gap(*row) for row in self.query(
+            "SELECT server, epoch, extract(epoch FROM from_at)::float,"
+            " extract(epoch FROM to_at)::float, next_epoch, why FROM xs.gap ORDER BY from_at")]
 
     # Devices and pushes.
 

@@ -170,6 +170,7 @@ class Sidecar:
         """Both processes at once, as in a power cut."""
         if self.process is not None:
             process, self.process = self.process, None
+            process.send_signal(signal.SIGSTOP)  # it must not start another worker
             for pid in children_of(process.pid):
                 os.kill(pid, signal.SIGKILL)
             process.stop(signal.SIGKILL)

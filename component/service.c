@@ -141,6 +141,7 @@ enum err_kind service_new(const struct component_opts *opts,
         .adapter = &s->adapter, .adhoc = s->adhoc, .delegation = &s->delegation};
     crypt_random(s->strangers_key, sizeof s->strangers_key);
     s->sweep_ms = clock_mono_ms() + SWEEP_MS;
+    s->nodes.ask_ms = INT64_MAX;
     add_own_handlers(s);
     add_links(s);
     *out = s;
@@ -200,8 +201,15 @@ static void lose_link(struct service *s, unsigned link)
     l->up = false;
     l->closed_us = clock_real_us();
     iq_link_lost(s->iqs, link);
-    sessions_link_lost(s->sessions, link);
     link_reset(s, l);
+    sessions_link_lost(s->sessions, link);
+    bool any = false;
+    for (size_t i = 0; i < s->links_n; i++)
+        any = any || s->links[i].up;
+    if (!any)
+        sessions_link_lost(s->sessions, SESSION_LINK_UNKNOWN);
+    link_list_again(s);
+    nodes_reset(s);
 }
 
 void service_opened(struct service *s, unsigned link, uint64_t epoch, int64_t opened_us)
@@ -237,6 +245,7 @@ void service_live(struct service *s, unsigned link)
         return;
     link_check_begin(s, l);
     link_list_sessions(s, l);
+    nodes_reset(s);
 }
 
 /* ---- copies ---- */
@@ -256,19 +265,19 @@ static void on_copy_event(void *ctx, const struct event *e)
 static void on_copy_seen(void *ctx, const struct jid *who)
 {
     struct copy_ctx *c = ctx;
-    sessions_seen(c->s->sessions, who, c->link, c->received_us);
+    sessions_seen(c->s->sessions, who, service_any_node(c->s, c->link), c->received_us);
 }
 
-static void session_gone(struct service *s, const struct jid *who)
+static void session_gone(struct service *s, const struct jid *who, int64_t at_us)
 {
-    sessions_gone(s->sessions, who);
-    iq_session_gone(s->iqs, who);
+    if (sessions_gone(s->sessions, who, at_us))
+        iq_session_gone(s->iqs, who);
 }
 
 static void on_copy_gone(void *ctx, const struct jid *who)
 {
     struct copy_ctx *c = ctx;
-    session_gone(c->s, who);
+    session_gone(c->s, who, c->received_us);
 }
 
 static enum err_kind take_message(struct service *s, struct stanza *st, const struct place *p,
@@ -319,7 +328,7 @@ static void take_presence(struct service *s, const struct stanza *st, unsigned l
         sessions_available(s->sessions, &who, link, read_priority(st), read_show(st),
                            received_us);
     else if (strcmp(type, "unavailable") == 0)
-        session_gone(s, &who);
+        session_gone(s, &who, received_us);
 }
 
 /* ---- IQs ---- */
@@ -492,6 +501,7 @@ void service_tick(struct service *s, int64_t now_ms)
     iq_tick(s->iqs, now_ms);
     for (size_t i = 0; i < s->links_n; i++)
         link_check(s, &s->links[i], now_ms);
+    nodes_tick(s, now_ms);
     if (now_ms >= s->sweep_ms) {
         sessions_sweep(s->sessions, clock_real_us());
         s->sweep_ms = now_ms + SWEEP_MS;
@@ -504,6 +514,8 @@ int64_t service_deadline(const struct service *s)
     for (size_t i = 0; i < s->links_n; i++)
         if (s->links[i].check_ms < next)
             next = s->links[i].check_ms;
+    if (s->nodes.ask_ms < next)
+        next = s->nodes.ask_ms;
     return s->sweep_ms < next ? s->sweep_ms : next;
 }
 

@@ -113,6 +113,16 @@ struct service_link_status {
 void service_link_status(const struct service *s, unsigned link,
                          struct service_link_status *out);
 
+/* The server's own nodes.  Each needs a link of its own, for copies, presence and queries of
+ * its users come by no other. */
+struct service_nodes {
+    unsigned running;  /* as the server says, 0: it does not */
+    unsigned links;    /* configured */
+    unsigned links_up; /* of these */
+    const char *names; /* of the running ones, good until the next tick */
+};
+void service_nodes(const struct service *s, struct service_nodes *out);
+
 /* The state that belongs to the links' epochs, for the next worker. */
 void service_save(const struct service *s, struct buf *out);
 /* False when the bytes are no such state of this version: start from the spool's beginning.

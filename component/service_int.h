@@ -41,6 +41,15 @@ struct link_state {
     struct host_state *hosts; /* opts->domains_n */
 };
 
+#define NODE_NAMES_BYTES 256
+
+/* What the server says of its own nodes. */
+struct nodes {
+    unsigned running; /* 0: it has not told */
+    char names[NODE_NAMES_BYTES];
+    int64_t ask_ms; /* when it is asked, INT64_MAX: not */
+};
+
 struct handler {
     const char *name;
     const char *ns;
@@ -62,6 +71,7 @@ struct service {
     size_t handlers_n;
     struct link_state *links; /* opts->hosts_n */
     size_t links_n;
+    struct nodes nodes;
     int64_t sweep_ms;
     /* Refusals to strangers in this period: all, and by a hash of their domain. */
     uint8_t strangers_key[16];
@@ -73,6 +83,14 @@ struct service {
 /* Place of an exact server host in opts->domains, -1 when it is none. */
 int service_host(const struct service *s, const char *name);
 
+/* service_nodes.c */
+/* The link of a session, as far as that is told by what came by this one and may come by any:
+ * copies, and the list of who is online. */
+unsigned service_any_node(const struct service *s, unsigned link);
+/* What was known is so no more; the server is asked again soon. */
+void nodes_reset(struct service *s);
+void nodes_tick(struct service *s, int64_t now_ms);
+
 /* service_link.c */
 void link_reset(struct service *s, struct link_state *l);
 /* A message from exactly a server host; true when it was an announcement or an error. */
@@ -80,6 +98,9 @@ bool link_announcement(struct service *s, struct link_state *l, unsigned host,
                        const struct stanza *message);
 /* Asks each host who is online that has granted presence and was not asked. */
 void link_list_sessions(struct service *s, struct link_state *l);
+/* A link was lost, and what we knew of its node's sessions with it: each list is of the whole
+ * cluster, so another link is asked for it again. */
+void link_list_again(struct service *s);
 /* A result from a host: its list of who is online, when it is that. */
 void link_read_list(struct service *s, struct link_state *l, unsigned host,
                     const struct stanza *iq, int64_t received_us);

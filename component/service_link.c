@@ -15,6 +15,8 @@
 #define ANNOUNCE_WITHIN_MAX_MS (3600 * 1000)
 #define LIST_WITHIN_MS 30000
 #define LIST_NODE "online users" /* ejabberd's mod_configure */
+/* Who came in while the server made its list is not on it. */
+#define LIST_SLACK_US (5 * INT64_C(1000000))
 
 static unsigned number(const struct service *s, const struct link_state *l)
 {
@@ -61,8 +63,10 @@ bool link_announcement(struct service *s, struct link_state *l, unsigned host,
     l->in_vain = 0;
     if (delegation)
         read_delegated(s, state, delegation);
-    if (privilege)
+    if (privilege) {
         link_list_sessions(s, l);
+        nodes_reset(s);
+    }
     return true;
 }
 
@@ -121,6 +125,20 @@ void link_list_sessions(struct service *s, struct link_state *l)
     }
 }
 
+void link_list_again(struct service *s)
+{
+    for (size_t i = 0; i < s->links_n; i++) {
+        struct link_state *l = &s->links[i];
+        if (!l->up)
+            continue;
+        for (size_t h = 0; h < s->opts->domains_n; h++)
+            if (l->hosts[h].listing == LISTING_DONE)
+                l->hosts[h].listing = LISTING_NONE;
+        link_list_sessions(s, l);
+        return;
+    }
+}
+
 void link_read_list(struct service *s, struct link_state *l, unsigned host,
                     const struct stanza *iq, int64_t received_us)
 {
@@ -135,10 +153,10 @@ void link_read_list(struct service *s, struct link_state *l, unsigned host,
         struct jid who;
         if (!jid_parse(&who, stanza_get(item, "jid")) || !adapter_is_local(&s->adapter, &who))
             continue;
-        sessions_available(s->sessions, &who, number(s, l), SESSION_PRIORITY_UNKNOWN,
-                           SHOW_AVAILABLE, received_us);
+        sessions_listed(s->sessions, &who, service_any_node(s, number(s, l)), received_us);
         count++;
     }
+    sessions_unlisted(s->sessions, s->opts->domains[host], received_us - LIST_SLACK_US);
     l->hosts[host].listing = LISTING_DONE;
     log_info("xmpp", "link=%u host=%s sessions=%u", number(s, l), s->opts->domains[host],
              count);

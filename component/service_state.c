@@ -11,7 +11,7 @@
 #include "base/crypt.h"
 #include "component/reader.h"
 
-#define STATE_MAGIC 0x58535631u /* "XSV1" */
+#define STATE_MAGIC 0x58535632u /* "XSV2" */
 #define NAME_MAX_BYTES 1024
 
 enum { LINK_UP = 1, LINK_ANNOUNCED = 2 };

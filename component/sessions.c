@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "component/sessions.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/crypt.h"
 #include "base/map.h"
 #include "component/reader.h"
 
@@ -25,10 +27,19 @@ struct account {
     char bare[];
 };
 
+/* Who has just gone, by a hash of the full JID; one that shares the slot takes it. */
+#define GONE_SLOTS 4096
+struct gone {
+    uint64_t who;
+    int64_t at_us;
+};
+
 struct sessions {
     struct map *accounts;
     struct account *oldest;
     struct account *newest;
+    uint8_t gone_key[16];
+    struct gone gone[GONE_SLOTS];
 };
 
 struct sessions *sessions_new(void)
@@ -37,6 +48,7 @@ struct sessions *sessions_new(void)
     if (!s)
         abort();
     s->accounts = map_new();
+    crypt_random(s->gone_key, sizeof s->gone_key);
     return s;
 }
 
@@ -129,9 +141,15 @@ static bool is_of_link(const struct resource *r, const void *link)
     return r->is.link == *(const unsigned *)link;
 }
 
+/* The newest sign that it is there. */
+static int64_t sign_us(const struct resource *r)
+{
+    return r->is.seen_us > r->is.listed_us ? r->is.seen_us : r->is.listed_us;
+}
+
 static bool is_older(const struct resource *r, const void *us)
 {
-    return r->is.seen_us < *(const int64_t *)us;
+    return sign_us(r) < *(const int64_t *)us;
 }
 
 /* A user who logs in a thousand times under a thousand names keeps the last few. */
@@ -143,7 +161,7 @@ static void make_room(struct account *a, int64_t now_us)
         return;
     const struct resource *oldest = a->first;
     for (const struct resource *r = a->first; r; r = r->next)
-        if (r->is.seen_us < oldest->is.seen_us)
+        if (sign_us(r) < sign_us(oldest))
             oldest = r;
     drop_where(a, is_named, oldest->name);
 }
@@ -156,8 +174,8 @@ static struct resource *find_resource(const struct account *a, const char *name)
     return r;
 }
 
-static struct resource *touch(struct sessions *s, const struct jid *who, unsigned link,
-                              int64_t at_us)
+static struct resource *get_resource(struct sessions *s, const struct jid *who, unsigned link,
+                                     int64_t at_us)
 {
     struct account *a = get_account(s, who->bare);
     struct resource *r = find_resource(a, who->resource);
@@ -170,22 +188,45 @@ static struct resource *touch(struct sessions *s, const struct jid *who, unsigne
         memcpy(r->name, who->resource, len);
         r->is.resource = r->name;
         r->is.priority = SESSION_PRIORITY_UNKNOWN;
+        r->is.link = link;
         r->next = a->first;
         a->first = r;
         a->count++;
     }
-    r->is.link = link;
-    if (at_us > r->is.seen_us)
-        r->is.seen_us = at_us;
     if (at_us > a->seen_us)
         a->seen_us = at_us;
     return r;
 }
 
+static void touch(struct resource *r, int64_t at_us)
+{
+    if (at_us > r->is.seen_us)
+        r->is.seen_us = at_us;
+}
+
+static struct gone *gone_slot(struct sessions *s, const struct jid *who, uint64_t *hash_out)
+{
+    char full[sizeof who->bare + sizeof who->resource + 1];
+    int n = snprintf(full, sizeof full, "%s/%s", who->bare, who->resource);
+    *hash_out = crypt_siphash(s->gone_key, full, (size_t)n);
+    return &s->gone[*hash_out % GONE_SLOTS];
+}
+
+static bool has_just_gone(struct sessions *s, const struct jid *who, int64_t at_us)
+{
+    uint64_t hash;
+    const struct gone *g = gone_slot(s, who, &hash);
+    return g->who == hash && at_us <= g->at_us + SESSIONS_ECHO_US;
+}
+
 void sessions_seen(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us)
 {
-    if (!jid_is_bare(who))
-        touch(s, who, link, at_us);
+    if (jid_is_bare(who))
+        return;
+    if (!find_resource(find_account(s, who->bare), who->resource) &&
+        has_just_gone(s, who, at_us))
+        return;
+    touch(get_resource(s, who, link, at_us), at_us);
 }
 
 void sessions_available(struct sessions *s, const struct jid *who, unsigned link, int priority,
@@ -193,11 +234,20 @@ void sessions_available(struct sessions *s, const struct jid *who, unsigned link
 {
     if (jid_is_bare(who))
         return;
-    struct resource *r = touch(s, who, link, at_us);
-    if (priority == SESSION_PRIORITY_UNKNOWN)
-        return;
+    struct resource *r = get_resource(s, who, link, at_us);
+    touch(r, at_us);
+    r->is.link = link;
     r->is.priority = priority;
     r->is.show = show;
+}
+
+void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us)
+{
+    if (jid_is_bare(who))
+        return;
+    struct resource *r = get_resource(s, who, link, at_us);
+    if (at_us > r->is.listed_us)
+        r->is.listed_us = at_us;
 }
 
 static void drop_if_empty(struct sessions *s, struct account *a)
@@ -206,13 +256,32 @@ static void drop_if_empty(struct sessions *s, struct account *a)
         drop_account(s, a);
 }
 
-void sessions_gone(struct sessions *s, const struct jid *who)
+bool sessions_gone(struct sessions *s, const struct jid *who, int64_t at_us)
 {
     struct account *a = find_account(s, who->bare);
-    if (!a)
-        return;
-    drop_where(a, is_named, who->resource);
-    drop_if_empty(s, a);
+    const struct resource *r = find_resource(a, who->resource);
+    if (r && r->is.seen_us > at_us)
+        return false;
+    uint64_t hash;
+    struct gone *g = gone_slot(s, who, &hash);
+    *g = (struct gone){hash, at_us};
+    if (a) {
+        drop_where(a, is_named, who->resource);
+        drop_if_empty(s, a);
+    }
+    return true;
+}
+
+void sessions_unlisted(struct sessions *s, const char *host, int64_t since_us)
+{
+    for (struct account *a = s->oldest, *newer; a; a = newer) {
+        newer = a->newer;
+        const char *at = strchr(a->bare, '@');
+        if (!at || strcmp(at + 1, host) != 0)
+            continue;
+        drop_where(a, is_older, &since_us);
+        drop_if_empty(s, a);
+    }
 }
 
 void sessions_link_lost(struct sessions *s, unsigned link)
@@ -241,10 +310,10 @@ enum session_state sessions_state(const struct sessions *s, const char *bare, in
     int64_t newest = 0;
     const struct account *a = find_account(s, bare);
     for (const struct resource *r = a ? a->first : NULL; r; r = r->next) {
-        if (r->is.seen_us > newest)
-            newest = r->is.seen_us;
+        if (sign_us(r) > newest)
+            newest = sign_us(r);
         /* A negative priority asks not to be given messages to the account. */
-        if (r->is.priority >= 0 && now_us - r->is.seen_us <= stale_after_us)
+        if (r->is.priority >= 0 && now_us - sign_us(r) <= stale_after_us)
             state = SESSION_ONLINE;
     }
     if (seen_us_out)
@@ -316,6 +385,7 @@ void sessions_save(const struct sessions *s, struct buf *out)
             buf_add_u16(out, (uint16_t)r->is.show);
             buf_add_u32(out, r->is.link);
             buf_add_u64(out, (uint64_t)r->is.seen_us);
+            buf_add_u64(out, (uint64_t)r->is.listed_us);
         }
     }
 }
@@ -328,10 +398,17 @@ static void load_resource(struct sessions *s, struct reader *r, struct jid *who,
     unsigned show = (unsigned)reader_int(r, 2);
     unsigned link = (unsigned)reader_int(r, 4);
     int64_t seen_us = (int64_t)reader_int(r, 8);
+    int64_t listed_us = (int64_t)reader_int(r, 8);
     if (priority < -128 || priority > SESSION_PRIORITY_UNKNOWN || show > SHOW_DND)
         r->bad = true;
-    if (!r->bad && link < links_n)
-        sessions_available(s, who, link, priority, (enum session_show)show, seen_us);
+    if (r->bad || jid_is_bare(who) || (link >= links_n && link != SESSION_LINK_UNKNOWN))
+        return;
+    struct resource *added =
+        get_resource(s, who, link, seen_us > listed_us ? seen_us : listed_us);
+    added->is.priority = priority;
+    added->is.show = (enum session_show)show;
+    added->is.seen_us = seen_us;
+    added->is.listed_us = listed_us;
 }
 
 bool sessions_load(struct sessions *s, const uint8_t **data, size_t *len, unsigned links_n)

@@ -21,6 +21,9 @@ struct sessions;
 #define SESSIONS_FORGET_US (24 * 3600 * INT64_C(1000000))
 #define SESSIONS_ACCOUNTS_MAX 2000000 /* then the account silent longest is forgotten */
 #define SESSIONS_PER_ACCOUNT_MAX 32
+/* A stanza that a session sent may come to us after its goodbye, by another node of a cluster:
+ * for so long it is no sign of life. */
+#define SESSIONS_ECHO_US (5 * INT64_C(1000000))
 
 enum session_state {
     SESSION_OFFLINE,
@@ -30,14 +33,16 @@ enum session_state {
 
 enum session_show { SHOW_AVAILABLE, SHOW_CHAT, SHOW_AWAY, SHOW_XA, SHOW_DND };
 
-#define SESSION_PRIORITY_UNKNOWN 128 /* seen, but without a presence of its own */
+#define SESSION_PRIORITY_UNKNOWN 128    /* seen, but without a presence of its own */
+#define SESSION_LINK_UNKNOWN UINT32_MAX /* it is on one of several nodes */
 
 struct session {
     const char *resource;
     int priority; /* -128 to 127, or unknown */
     enum session_show show;
-    unsigned link; /* that told us last */
-    int64_t seen_us;
+    unsigned link;     /* whose node it is on */
+    int64_t seen_us;   /* its last stanza; 0: none was seen */
+    int64_t listed_us; /* when the server last listed it, 0: never */
     int64_t
         stuck_us; /* when the server last said that something did not get through; 0: never */
 };
@@ -45,25 +50,35 @@ struct session {
 struct sessions *sessions_new(void);
 void sessions_free(struct sessions **s);
 
-/* A stanza of that resource passed: it is alive.  Adds it when it is new. */
+/* A stanza of that resource passed: it is alive.  Adds it when it is new and has not just
+ * gone; only then link matters, for a copy may come by the node of the other side. */
 void sessions_seen(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us);
-/* Its presence, or an entry of the server's list (priority unknown keeps what is known). */
+/* Its presence, told by its own node. */
 void sessions_available(struct sessions *s, const struct jid *who, unsigned link, int priority,
                         enum session_show show, int64_t at_us);
-void sessions_gone(struct sessions *s, const struct jid *who);
+/* The server lists it: it is there, which says nothing of when it was last alive.  link
+ * matters when it is new. */
+void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us);
+/* The server's list of a host was complete: forgets its sessions that were neither listed nor
+ * seen since then. */
+void sessions_unlisted(struct sessions *s, const char *host, int64_t since_us);
+/* False: it has been seen later than that, on another node; it stays. */
+bool sessions_gone(struct sessions *s, const struct jid *who, int64_t at_us);
 /* The server could not hand something to that session: its connection is lost, though it may
  * come back.  Of a resource without a session this says nothing: that it is not there is
  * known, and the others may well be. */
 void sessions_stuck(struct sessions *s, const char *bare, const char *resource, int64_t at_us);
+/* Those of its node are gone, or out of our sight. */
 void sessions_link_lost(struct sessions *s, unsigned link);
 /* Forgets what was silent too long. */
 void sessions_sweep(struct sessions *s, int64_t now_us);
 
-/* ONLINE when a resource with a priority that is not negative was seen within stale_after_us;
- * else OFFLINE.  *seen_us_out (may be NULL) is the newest sign of any resource, 0 for none. */
+/* ONLINE when a resource with a priority that is not negative was seen or listed within
+ * stale_after_us; else OFFLINE.  *seen_us_out (may be NULL) is the newest sign of any
+ * resource, 0 for none. */
 enum session_state sessions_state(const struct sessions *s, const char *bare, int64_t now_us,
                                   int64_t stale_after_us, int64_t *seen_us_out);
-/* When that resource was last seen, 0 when it has no session. */
+/* When that resource was last seen, 0 when nothing was. */
 int64_t sessions_seen_at(const struct sessions *s, const char *bare, const char *resource);
 /* When any other resource (NULL: any) was last seen, 0 when there is none. */
 int64_t sessions_others_seen_at(const struct sessions *s, const char *bare,

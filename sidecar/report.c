@@ -64,6 +64,24 @@ static void add_down(const struct report_link *l, struct buf *why)
         buf_addf(why, ": %s", l->why);
 }
 
+/* What is wrong between the server's nodes and our links, as far as the server tells. */
+static bool nodes_fit(const struct report *r, struct buf *why)
+{
+    const struct service_nodes *n = &r->nodes;
+    const char *fault = NULL;
+    if (n->running > n->links)
+        fault = "users of the others are not seen: name every node in xmpp.hosts";
+    else if (n->running > 0 && n->running < n->links_up)
+        fault = "two of them lead to one node, or the nodes are no cluster";
+    if (!fault)
+        return true;
+    add_missing(why, "the server runs ");
+    if (why)
+        buf_addf(why, "%u %s (%s), and xmpp.hosts has %u: %s", n->running,
+                 n->running == 1 ? "node" : "nodes", n->names, n->links, fault);
+    return false;
+}
+
 bool report_ready(const struct report *r, struct buf *why)
 {
     bool ready = r->worker_answers && r->relay.database_up && r->relay.ingest.up;
@@ -77,7 +95,7 @@ bool report_ready(const struct report *r, struct buf *why)
         ready = false;
         add_down(&r->links[i], why);
     }
-    return ready;
+    return nodes_fit(r, why) && ready;
 }
 
 /* JSON.  Numbers above 2^53 do not occur: bytes on a disk, microseconds in ages are seconds.
@@ -203,6 +221,10 @@ void report_json(const struct report *r, struct buf *out)
     num(worker, "pid", (double)r->worker_pid);
     num(worker, "starts", (double)r->worker_starts);
     if (r->worker_answers) {
+        cJSON *nodes = cJSON_AddObjectToObject(o, "nodes");
+        num(nodes, "running", r->nodes.running);
+        num(nodes, "links", r->nodes.links);
+        (void)cJSON_AddStringToObject(nodes, "names", r->nodes.names);
         cJSON *db = cJSON_AddObjectToObject(o, "database");
         (void)cJSON_AddBoolToObject(db, "up", r->relay.database_up);
         (void)cJSON_AddStringToObject(db, "schema", schema_name(r->relay.schema));
@@ -275,6 +297,17 @@ static void archive_text(const struct report *r, struct buf *out)
              o->paused ? ", paused until the archive has caught up" : "");
 }
 
+static void nodes_text(const struct report *r, struct buf *out)
+{
+    struct buf why;
+    buf_init(&why, WHY_BYTES_MAX);
+    if (!nodes_fit(r, &why))
+        buf_addf(out, "cluster    WRONG: %s\n", buf_cstr(&why));
+    else if (r->nodes.running > 1)
+        buf_addf(out, "cluster    %u nodes: %s\n", r->nodes.running, r->nodes.names);
+    buf_deinit(&why);
+}
+
 void report_text(const struct report *r, struct buf *out)
 {
     buf_addf(out, "component  %s\n", r->component);
@@ -288,6 +321,7 @@ void report_text(const struct report *r, struct buf *out)
     }
     buf_addf(out, "worker     pid %" PRId64 ", started %" PRIu64 " times\n", r->worker_pid,
              r->worker_starts);
+    nodes_text(r, out);
     archive_text(r, out);
     for (size_t i = 0; i < r->apps_n; i++) {
         const struct report_app *a = &r->apps[i];
@@ -389,6 +423,11 @@ void report_metrics(const struct report *r, struct buf *out)
     const struct ingest_stats *s = &r->relay.ingest;
     const struct outbox_status *o = &r->relay.outbox;
     link_metrics(r, out);
+    plain_metric(out, "server_nodes", "gauge", "Nodes of the server, 0 when it does not tell.",
+                 r->nodes.running);
+    plain_metric(out, "server_nodes_without_link", "gauge",
+                 "Nodes of the server for which no link is configured.",
+                 r->nodes.running > r->nodes.links ? r->nodes.running - r->nodes.links : 0);
     plain_metric(out, "worker_starts_total", "counter", "Worker processes started.",
                  (double)r->worker_starts);
     plain_metric(out, "database_up", "gauge", "1 while PostgreSQL takes rows.", s->up);

@@ -12,6 +12,7 @@
 
 #include "apns/gateway.h"
 #include "apns/outbox.h"
+#include "component/service.h"
 #include "sidecar/relay.h"
 
 #define REPORT_LINKS_MAX 16
@@ -56,6 +57,7 @@ struct report {
     bool worker_answers; /* false: only what the shared page shows is filled in */
     size_t links_n;
     struct report_link links[REPORT_LINKS_MAX];
+    struct service_nodes nodes;
     struct relay_status relay;
     int64_t behind_us;
     size_t apps_n;

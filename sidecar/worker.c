@@ -293,6 +293,7 @@ static void fill_report(void *ctx, struct report *r)
     r->worker_answers = true;
     r->behind_us = behind_us(w);
     relay_get_status(w->relay, &r->relay);
+    service_nodes(relay_service(w->relay), &r->nodes);
     for (size_t i = 0; i < r->links_n; i++) {
         struct service_link_status s;
         service_link_status(relay_service(w->relay), (unsigned)i, &s);

@@ -24,6 +24,7 @@ static struct report *healthy(void)
                              .worker_starts = 3,
                              .worker_answers = true,
                              .links_n = 1,
+                             .nodes = {1, 1, 1, "ejabberd@localhost"},
                              .apps_n = 1};
     report.links[0] = (struct report_link){.host = "127.0.0.1",
                                            .port = 5347,
@@ -124,6 +125,44 @@ static void gaps_are_told_with_from_and_to(void **state)
     buf_deinit(&b);
 }
 
+static void nodes_and_links_that_do_not_fit_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        struct service_nodes nodes;
+        const char *why; /* NULL: fits */
+    } cases[] = {
+        {{0, 1, 1, ""}, NULL}, /* the server does not tell */
+        {{1, 1, 1, "a@x"}, NULL},
+        {{2, 2, 2, "a@x b@x"}, NULL},
+        {{1, 2, 1, "a@x"}, NULL}, /* a node is down, and its link says so */
+        {{2, 1, 1, "a@x b@x"},
+         "the server runs 2 nodes (a@x b@x), and xmpp.hosts has 1: users of the others are "
+         "not seen: name every node in xmpp.hosts"},
+        {{1, 2, 2, "a@x"},
+         "the server runs 1 node (a@x), and xmpp.hosts has 2: two of them lead to one node, "
+         "or the nodes are no cluster"},
+    };
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct report *r = healthy();
+        r->nodes = cases[i].nodes;
+        buf_reset(&b);
+        assert_true(report_ready(r, &b) == !cases[i].why);
+        assert_string_equal(buf_cstr(&b), cases[i].why ? cases[i].why : "");
+        buf_reset(&b);
+        report_text(r, &b);
+        if (cases[i].why)
+            assert_non_null(strstr(buf_cstr(&b), cases[i].why));
+        assert_true(!strstr(buf_cstr(&b), "WRONG") == !cases[i].why);
+        buf_reset(&b);
+        report_metrics(r, &b);
+        assert_true(!strstr(buf_cstr(&b), "server_nodes_without_link 1\n") == (i != 4));
+    }
+    buf_deinit(&b);
+}
+
 static double number_at(const cJSON *o, const char *a, const char *b)
 {
     const cJSON *inner = cJSON_GetObjectItem(o, a);
@@ -218,6 +257,7 @@ int main(void)
         cmocka_unit_test(a_service_is_ready_when_messages_flow),
         cmocka_unit_test(a_node_without_a_link_is_named_with_since_when_and_why),
         cmocka_unit_test(gaps_are_told_with_from_and_to),
+        cmocka_unit_test(nodes_and_links_that_do_not_fit_are_told),
         cmocka_unit_test(json_has_every_part),
         cmocka_unit_test(without_a_worker_the_link_is_still_told),
         cmocka_unit_test(text_names_what_a_person_looks_for),

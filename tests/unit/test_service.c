@@ -381,6 +381,134 @@ static void a_query_is_answered_with_the_grant_of_its_own_link(void **state)
     world_end(&w);
 }
 
+/* The id of the question for that node; nothing was asked: "". */
+static void id_of_question(struct world *w, const char *node, char id[64])
+{
+    const char *at = strstr(buf_cstr(&w->sent), node);
+    id[0] = '\0';
+    if (!at)
+        return;
+    const char *begin = buf_cstr(&w->sent);
+    for (const char *line = begin; line && line < at; line = strstr(line + 1, "id=\"xs-ask-"))
+        if (strncmp(line, "id=\"", 4) == 0)
+            snprintf(id, 64, "%.*s", (int)strcspn(line + 4, "\""), line + 4);
+}
+
+static void answer_nodes(struct world *w, unsigned link, const char *type, const char *inner)
+{
+    char id[64], xml[1024];
+    id_of_question(w, "node=\"running nodes\"", id);
+    assert_string_not_equal(id, "");
+    buf_reset(&w->sent);
+    snprintf(xml, sizeof xml,
+             "<iq to='sidecar.e.test' from='e.test' type='%s' id='%s'>%s</iq>", type, id,
+             inner);
+    assert_int_equal(world_feed_link(w, link, xml), ERR_NONE);
+}
+
+static bool asks_for_nodes(struct world *w)
+{
+    service_tick(w->service, w->mono_ms);
+    return strstr(buf_cstr(&w->sent), "node=\"running nodes\"") != NULL;
+}
+
+#define NODES(items)                                                                          \
+    "<query xmlns='http://jabber.org/protocol/disco#items' node='running nodes'>" items       \
+    "</query>"
+
+static void the_server_tells_how_many_nodes_it_has(void **state)
+{
+    (void)state;
+    struct world w;
+    struct service_nodes nodes;
+    begin(&w);
+    world_pass(&w, 5000);
+    assert_false(asks_for_nodes(&w)); /* nothing was granted yet */
+    world_feed(&w, GRANT(NS_PRIVILEGE_1));
+    answer_list(&w, "");
+    assert_false(asks_for_nodes(&w));
+    world_pass(&w, 1000);
+    assert_true(asks_for_nodes(&w));
+    answer_nodes(&w, 0, "result",
+                 NODES("<item jid='e.test' name='n1@x'/><item jid='e.test' name='n2@x'/>"));
+    service_nodes(w.service, &nodes);
+    assert_int_equal(nodes.running, 2);
+    assert_int_equal(nodes.links, 1);
+    assert_int_equal(nodes.links_up, 1);
+    assert_string_equal(nodes.names, "n1@x n2@x");
+    world_pass(&w, 59999);
+    assert_false(asks_for_nodes(&w));
+    world_pass(&w, 1);
+    assert_true(asks_for_nodes(&w)); /* one may have joined */
+    answer_nodes(&w, 0, "result", NODES("<item jid='e.test' name='n1@x'/>"));
+    service_nodes(w.service, &nodes);
+    assert_int_equal(nodes.running, 1);
+    service_closed(w.service, 0, 1);
+    service_nodes(w.service, &nodes);
+    assert_int_equal(nodes.running, 0);
+    assert_int_equal(nodes.links_up, 0);
+    world_end(&w);
+}
+
+static void a_server_that_does_not_tell_its_nodes_is_not_asked_again(void **state)
+{
+    (void)state;
+    struct world w;
+    struct service_nodes nodes;
+    begin(&w);
+    world_feed(&w, GRANT(NS_PRIVILEGE_1));
+    answer_list(&w, "");
+    world_pass(&w, 1000);
+    assert_true(asks_for_nodes(&w));
+    answer_nodes(&w, 0, "error",
+                 "<error type='auth'><forbidden "
+                 "xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>");
+    world_pass(&w, 3600000);
+    assert_false(asks_for_nodes(&w));
+    service_nodes(w.service, &nodes);
+    assert_int_equal(nodes.running, 0);
+    world_end(&w);
+}
+
+/* The server's list is of all its nodes, whichever link it comes by. */
+static void the_link_that_is_left_tells_who_is_still_there(void **state)
+{
+    (void)state;
+    struct world w;
+    new_worker(&w, 2);
+    for (unsigned link = 0; link < 2; link++) {
+        service_opened(w.service, link, 1, w.real_us);
+        service_live(w.service, link);
+        world_feed_link(&w, link, GRANT(NS_PRIVILEGE_1));
+        answer_list(&w, "<item jid='listed@e.test/1'/>");
+    }
+    world_feed_link(&w, 0, "<presence from='near@e.test/1' to='sidecar.e.test'/>");
+    world_feed_link(&w, 1,
+                    "<presence from='lost@e.test/1' to='sidecar.e.test'/>"
+                    "<presence from='kept@e.test/1' to='sidecar.e.test'/>");
+    /* A copy by the other node does not move a session. */
+    world_feed_link(&w, 1,
+                    COPY("<message xmlns='jabber:client' from='near@e.test/1' "
+                         "to='kept@e.test'/>"));
+    world_pass(&w, 10000);
+    buf_reset(&w.sent);
+    service_closed(w.service, 1, 1);
+    assert_int_equal(state_of(&w, "near@e.test"), SESSION_ONLINE);
+    assert_int_equal(state_of(&w, "listed@e.test"), SESSION_ONLINE);
+    assert_int_equal(state_of(&w, "lost@e.test"), SESSION_UNKNOWN);
+    answer_list(&w, "<item jid='near@e.test/1'/><item jid='kept@e.test/1'/>");
+    assert_int_equal(state_of(&w, "near@e.test"), SESSION_ONLINE);
+    assert_int_equal(state_of(&w, "kept@e.test"), SESSION_ONLINE);
+    assert_int_equal(state_of(&w, "listed@e.test"), SESSION_UNKNOWN);
+    world_pass(&w, 120000);
+    assert_int_equal(state_of(&w, "lost@e.test"), SESSION_OFFLINE);
+    assert_int_equal(state_of(&w, "listed@e.test"), SESSION_OFFLINE);
+    assert_int_equal(state_of(&w, "kept@e.test"), SESSION_ONLINE);
+    service_closed(w.service, 0, 1); /* nobody is left to ask */
+    assert_int_equal(sessions_accounts(service_sessions(w.service)), 0);
+    world_end(&w);
+}
+
 static void a_server_without_adapter_is_a_setting_that_is_wrong(void **state)
 {
     (void)state;
@@ -431,6 +559,9 @@ int main(void)
         cmocka_unit_test(the_state_goes_over_to_the_next_worker),
         cmocka_unit_test(a_damaged_state_is_refused),
         cmocka_unit_test(a_query_is_answered_with_the_grant_of_its_own_link),
+        cmocka_unit_test(the_server_tells_how_many_nodes_it_has),
+        cmocka_unit_test(a_server_that_does_not_tell_its_nodes_is_not_asked_again),
+        cmocka_unit_test(the_link_that_is_left_tells_who_is_still_there),
         cmocka_unit_test(a_server_without_adapter_is_a_setting_that_is_wrong),
         cmocka_unit_test(every_recording_is_read_without_harm),
     };

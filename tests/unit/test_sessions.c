@@ -34,9 +34,10 @@ static void an_account_is_online_while_a_session_is_fresh(void **state)
     assert_int_equal(
         sessions_state(s, "bob@e.test", START_US + 2 * SECOND_US + STALE_US, STALE_US, NULL),
         SESSION_OFFLINE);
-    sessions_gone(s, &r1);
-    sessions_gone(s, &r2);
-    sessions_gone(s, &r2);
+    int64_t at = START_US + 2 * SECOND_US;
+    assert_true(sessions_gone(s, &r1, at));
+    assert_true(sessions_gone(s, &r2, at));
+    assert_true(sessions_gone(s, &r2, at));
     assert_int_equal(sessions_accounts(s), 0);
     assert_int_equal(sessions_seen_at(s, "bob@e.test", "r1"), 0);
     sessions_free(&s);
@@ -75,7 +76,7 @@ static void a_negative_priority_is_not_online(void **state)
     assert_int_equal(sessions_state(s, "bob@e.test", START_US, STALE_US, NULL),
                      SESSION_OFFLINE);
     /* What the list of the server says has no priority and changes none. */
-    sessions_available(s, &r1, 0, SESSION_PRIORITY_UNKNOWN, SHOW_AVAILABLE, START_US);
+    sessions_listed(s, &r1, 0, START_US);
     assert_int_equal(sessions_state(s, "bob@e.test", START_US, STALE_US, NULL),
                      SESSION_OFFLINE);
     sessions_available(s, &r1, 0, 0, SHOW_AVAILABLE, START_US);
@@ -96,6 +97,87 @@ static void a_lost_link_takes_its_sessions_along(void **state)
     assert_int_equal(sessions_accounts(s), 1);
     assert_int_equal(sessions_seen_at(s, "b@e.test", "2"), START_US);
     assert_int_equal(sessions_seen_at(s, "b@e.test", "1"), 0);
+    sessions_free(&s);
+}
+
+/* A copy of what a session sent may come by the node of the recipient. */
+static void a_session_is_of_the_node_that_shows_its_presence(void **state)
+{
+    (void)state;
+    struct sessions *s = sessions_new();
+    struct jid a = jid_of("a@e.test/1");
+    sessions_seen(s, &a, SESSION_LINK_UNKNOWN, START_US);
+    sessions_link_lost(s, 0);
+    sessions_link_lost(s, 1);
+    assert_int_equal(sessions_accounts(s), 1);
+    sessions_available(s, &a, 1, 0, SHOW_AVAILABLE, START_US);
+    sessions_seen(s, &a, SESSION_LINK_UNKNOWN, START_US);
+    sessions_seen(s, &a, 0, START_US);
+    sessions_listed(s, &a, 0, START_US);
+    sessions_link_lost(s, 0);
+    assert_int_equal(sessions_accounts(s), 1);
+    /* It came back on the other node before the first one was lost. */
+    sessions_available(s, &a, 0, 0, SHOW_AVAILABLE, START_US);
+    sessions_link_lost(s, 1);
+    assert_int_equal(sessions_accounts(s), 1);
+    sessions_link_lost(s, 0);
+    assert_int_equal(sessions_accounts(s), 0);
+    sessions_free(&s);
+}
+
+static void a_goodbye_ends_no_session_that_was_seen_later(void **state)
+{
+    (void)state;
+    struct sessions *s = sessions_new();
+    struct jid a = jid_of("a@e.test/1");
+    sessions_available(s, &a, 1, 0, SHOW_AVAILABLE, START_US + 2);
+    assert_false(sessions_gone(s, &a, START_US + 1)); /* the old node's, read late */
+    assert_int_equal(sessions_accounts(s), 1);
+    assert_true(sessions_gone(s, &a, START_US + 2));
+    assert_int_equal(sessions_accounts(s), 0);
+    sessions_free(&s);
+}
+
+static void a_stanza_that_comes_after_the_goodbye_is_no_session(void **state)
+{
+    (void)state;
+    struct sessions *s = sessions_new();
+    struct jid a = jid_of("a@e.test/1"), other = jid_of("a@e.test/2");
+    sessions_available(s, &a, 0, 0, SHOW_AVAILABLE, START_US);
+    sessions_gone(s, &a, START_US);
+    sessions_seen(s, &a, 1, START_US + SESSIONS_ECHO_US);
+    assert_int_equal(sessions_accounts(s), 0);
+    sessions_seen(s, &other, 1, START_US);
+    assert_int_equal(sessions_accounts(s), 1);
+    sessions_gone(s, &other, START_US);
+    /* A new session says that it is there, or is seen when no echo can be left. */
+    sessions_available(s, &a, 1, 0, SHOW_AVAILABLE, START_US + 1);
+    assert_int_equal(sessions_accounts(s), 1);
+    sessions_gone(s, &a, START_US + 1);
+    sessions_seen(s, &a, 1, START_US + SESSIONS_ECHO_US + 2);
+    assert_int_equal(sessions_accounts(s), 1);
+    sessions_free(&s);
+}
+
+static void a_complete_list_ends_the_sessions_that_it_does_not_name(void **state)
+{
+    (void)state;
+    struct sessions *s = sessions_new();
+    struct jid old = jid_of("a@e.test/old"), listed = jid_of("a@e.test/listed"),
+               fresh = jid_of("b@e.test/1"), elsewhere = jid_of("c@other.test/1");
+    sessions_available(s, &old, 0, 0, SHOW_AVAILABLE, START_US);
+    sessions_available(s, &listed, 0, 0, SHOW_AVAILABLE, START_US);
+    sessions_available(s, &elsewhere, 0, 0, SHOW_AVAILABLE, START_US);
+    int64_t later = START_US + 60 * SECOND_US;
+    sessions_available(s, &fresh, 0, 0, SHOW_AVAILABLE, later - 1);
+    sessions_listed(s, &listed, 1, later);
+    sessions_unlisted(s, "e.test", later - 1);
+    assert_int_equal(sessions_accounts(s), 3);
+    assert_null(sessions_next(s, "a@e.test", sessions_next(s, "a@e.test", NULL)));
+    /* On the list is no sign of life. */
+    assert_int_equal(sessions_seen_at(s, "a@e.test", "listed"), START_US);
+    assert_int_equal(sessions_state(s, "a@e.test", later + STALE_US, STALE_US, NULL),
+                     SESSION_ONLINE);
     sessions_free(&s);
 }
 
@@ -140,19 +222,20 @@ static void sessions_survive_saving(void **state)
     (void)state;
     struct sessions *s = sessions_new(), *again = sessions_new();
     struct jid a = jid_of("a@e.test/1"), b = jid_of("b@e.test/\xC3\xBC"),
-               c = jid_of("c@e.test/9");
+               c = jid_of("c@e.test/9"), d = jid_of("d@e.test/1");
     struct buf out;
     buf_init(&out, 1 << 20);
     sessions_available(s, &a, 0, -7, SHOW_DND, START_US);
     sessions_seen(s, &b, 1, START_US + 5);
     sessions_seen(s, &c, 2, START_US + 5);
+    sessions_listed(s, &d, SESSION_LINK_UNKNOWN, START_US + 6);
     sessions_save(s, &out);
 
     const uint8_t *data = buf_data(&out);
     size_t len = buf_len(&out);
     assert_true(sessions_load(again, &data, &len, 2)); /* link 2 is no more */
     assert_int_equal(len, 0);
-    assert_int_equal(sessions_accounts(again), 2);
+    assert_int_equal(sessions_accounts(again), 3);
     const struct session *is = sessions_next(again, "a@e.test", NULL);
     assert_int_equal(is->priority, -7);
     assert_int_equal(is->show, SHOW_DND);
@@ -161,6 +244,10 @@ static void sessions_survive_saving(void **state)
     assert_string_equal(is->resource, "\xC3\xBC");
     assert_int_equal(is->priority, SESSION_PRIORITY_UNKNOWN);
     assert_int_equal(is->link, 1);
+    is = sessions_next(again, "d@e.test", NULL);
+    assert_int_equal(is->link, SESSION_LINK_UNKNOWN);
+    assert_int_equal(is->seen_us, 0);
+    assert_int_equal(is->listed_us, START_US + 6);
 
     for (size_t cut = 0; cut < buf_len(&out); cut++) {
         struct sessions *bad = sessions_new();
@@ -276,6 +363,10 @@ int main(void)
         cmocka_unit_test(a_stuck_session_is_stuck_until_it_is_seen),
         cmocka_unit_test(a_negative_priority_is_not_online),
         cmocka_unit_test(a_lost_link_takes_its_sessions_along),
+        cmocka_unit_test(a_session_is_of_the_node_that_shows_its_presence),
+        cmocka_unit_test(a_goodbye_ends_no_session_that_was_seen_later),
+        cmocka_unit_test(a_stanza_that_comes_after_the_goodbye_is_no_session),
+        cmocka_unit_test(a_complete_list_ends_the_sessions_that_it_does_not_name),
         cmocka_unit_test(what_is_silent_for_a_day_is_forgotten),
         cmocka_unit_test(one_account_holds_so_many_sessions_and_no_more),
         cmocka_unit_test(sessions_survive_saving),

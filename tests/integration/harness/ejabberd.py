@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Debian's ejabberd as a child process: no systemd, no ejabberdctl, no epmd."""
+"""Debian's ejabberd as a child process: no systemd, no ejabberdctl; epmd only for a cluster."""
 
 import base64
 import json
 import os
 import secrets
 import signal
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -108,10 +109,12 @@ class Ejabberd:
     """One node with the hosts e.test (tapped) and r.test (not)."""
 
     def __init__(self, workspace, name="ejabberd", with_mam_never=False, with_muc=False,
-                 resume_timeout=3, component=COMPONENT, extra=None):
+                 resume_timeout=3, component=COMPONENT, extra=None, cluster=None):
         self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
         self.component = component
-        self.secret = secrets.token_hex(16)
+        self.cluster = cluster
+        self.node = f"{name}@localhost" if cluster else None
+        self.secret = cluster.secret if cluster else secrets.token_hex(16)
         self.c2s_port, self.api_port, self.component_port = (free_port() for _ in range(3))
         self.folder = workspace.folder(name)
         self.spool = workspace.folder(f"{name}/spool")
@@ -141,13 +144,20 @@ class Ejabberd:
         # Without -sname there is no distribution: no epmd, no cookie, and any
         # number of nodes side by side.
         args = ["erl", "-noinput", "+S", "2", "+sbwt", "none",
-                "-mnesia", "dir", f'"{self.spool}"', "-s", "ejabberd"]
+                "-mnesia", "dir", f'"{self.spool}"']
+        if self.cluster:
+            args += self.cluster.arguments(self.node)
+            env.update(self.cluster.environment)
+        args += ["-s", "ejabberd"]
         self.process = Process("ejabberd", args, self.folder / "stdout.log", env=env,
                                cwd=self.spool)
+        self.wait_ready()
+        return self
+
+    def wait_ready(self):
         self.process.wait_ready(
             lambda: all(port_answers(p) for p in (self.component_port, self.c2s_port,
                                                   self.api_port)), 30)
-        return self
 
     def stop(self):
         if self.process is not None:
@@ -217,6 +227,59 @@ class Ejabberd:
 
     def create_room(self, room):
         self.api("create_room", name=room, service=ROOMS, host=HOST)
+
+
+# What ejabberd_cluster:join does, before ejabberd is started for the first time: there is then
+# nothing to stop and to forget.  At a later start it changes nothing.
+JOIN = """
+ok = mnesia:start(), First = '{first}',
+mnesia:change_config(extra_db_nodes, [First]),
+mnesia:change_table_copy_type(schema, node(), disc_copies),
+[mnesia:add_table_copy(T, node(), rpc:call(First, mnesia, table_info, [T, storage_type]))
+ || T <- mnesia:system_info(tables), T =/= schema,
+    not lists:member(node(), mnesia:table_info(T, all_nodes))].
+"""
+
+
+class Cluster:
+    """Nodes that are one server: on loopback, with an epmd and a cookie of their own."""
+
+    def __init__(self, workspace, size=2, **options):
+        self.secret = secrets.token_hex(16)
+        self._cookie = secrets.token_hex(16)
+        port = free_port()
+        self.environment = {"ERL_EPMD_PORT": str(port), "ERL_EPMD_ADDRESS": "127.0.0.1"}
+        self._epmd = Process("epmd", ["epmd", "-port", str(port)],
+                             workspace.folder("epmd") / "epmd.log", env=self.environment)
+        workspace.on_close(self._epmd.stop)
+        self._epmd.wait_ready(lambda: port_answers(port), 10)
+        self.nodes = [Ejabberd(workspace, name=f"n{number + 1}", cluster=self, **options)
+                      for number in range(size)]
+        for node in self.nodes:
+            node.start()
+        wait_until(lambda: self.running() == sorted(node.node for node in self.nodes), 20,
+                   "the nodes are one cluster")
+
+    def arguments(self, node):
+        arguments = ["-sname", node, "-setcookie", self._cookie, "-start_epmd", "false",
+                     "-kernel", "inet_dist_use_interface", "{127,0,0,1}"]
+        first = self.nodes[0].node
+        return arguments if node == first else [*arguments, "-eval", JOIN.format(first=first)]
+
+    def call(self, node, module, function, arguments="[]"):
+        """A function of a node, with its arguments as an Erlang list; the answer as text."""
+        done = subprocess.run(
+            ["erl_call", "-sname", node.node, "-c", self._cookie, "-timeout", "30",
+             "-a", f"{module} {function} {arguments}"],
+            env={**os.environ, **self.environment, "HOME": str(node.folder)},
+            capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            raise HarnessError(f"{node.node} {module}:{function}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def running(self, seen_by=0):
+        answer = self.call(self.nodes[seen_by], "ejabberd_cluster", "get_nodes")
+        return sorted(word.strip(" '[]\n") for word in answer.split(","))
 
 
 def new_password():

@@ -79,9 +79,13 @@ class Sidecar:
         workspace.on_close(self.close)
 
     def _defaults(self, ejabberd, database_url, apps):
+        where = {"host": "127.0.0.1", "port": ejabberd.component_port}
+        if ejabberd.cluster:
+            where = {"hosts": [f"127.0.0.1:{node.component_port}"
+                               for node in ejabberd.cluster.nodes]}
         return {
             "xmpp": {
-                "server": "ejabberd", "host": "127.0.0.1", "port": ejabberd.component_port,
+                "server": "ejabberd", **where,
                 "component": ejabberd.component, "secret": ejabberd.secret,
                 "domains": [ejabberd.host],
             },

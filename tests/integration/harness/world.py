@@ -74,13 +74,13 @@ class World:
     def users(self, count, label="user"):
         return [self.user(label) for _ in range(count)]
 
-    def client(self, user, resource="r1", sm=False):
-        """A client that is not connected yet."""
-        return Client(self.loop, self.ejabberd, user.name, user.password, resource,
+    def client(self, user, resource="r1", sm=False, node=None):
+        """A client that is not connected yet; node is one of a cluster."""
+        return Client(self.loop, node or self.ejabberd, user.name, user.password, resource,
                       host=user.host, sm=sm)
 
-    def login(self, user, resource="r1", sm=False, **options):
-        return self.client(user, resource, sm).login(**options)
+    def login(self, user, resource="r1", sm=False, node=None, **options):
+        return self.client(user, resource, sm, node).login(**options)
 
     def another(self, client, resource, **options):
         """A further session of the same account."""

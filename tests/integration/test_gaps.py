@@ -10,6 +10,7 @@ import pytest
 
 from harness.oracle import COUNTED, LATE, OUTGOING
 from harness.procs import wait_until
+from harness.proxy import Proxy
 
 SETTINGS = {"push.confirm_after": "1s"}
 
@@ -174,3 +175,51 @@ def test_every_gap_is_kept_once_whatever_ended_the_stream(make_world, own_postgr
     world.sidecar.kill_worker()
     world.sidecar.restart()
     wait_gaps(world, 4)
+
+
+@pytest.fixture
+def fragile(world, own_workspace):
+    """The world with a proxy in its link that can cut it; nothing is open at first."""
+    port = world.sidecar.settings["xmpp"]["port"]
+    world.proxy = Proxy(own_workspace, port)
+    world.sidecar.configure({"xmpp.port": world.proxy.port})
+    world.sidecar.restart()
+    wait_until(lambda: all(gap.end for gap in world.oracle.gaps()), 10, "no gap is open")
+    yield world
+    world.sidecar.configure({"xmpp.port": port})
+    world.sidecar.restart()
+
+
+def test_a_gap_is_kept_once_when_the_worker_dies_while_it_writes_it(fragile):
+    places, known = ("lane-commit", "lane-committing"), len(fragile.oracle.gaps())
+    for number, place in enumerate(places):
+        # At the beginning of the gap, and then at its end: each a transaction of its own.
+        for doing in (fragile.proxy.cut, lambda: None):
+            worker = fragile.sidecar.worker_pid()
+            fragile.sidecar.arm(place)
+            doing()
+            fragile.sidecar.wait_new_worker(worker)
+            assert not fragile.sidecar.is_armed(place)
+        gaps = wait_gaps(fragile, known + number + 1)
+        assert [gap.next_epoch - gap.epoch for gap in gaps] == [1] * len(gaps)
+        wait_until(lambda: fragile.sidecar.behind() == 0, 10, "nothing is left to write")
+    link = fragile.sidecar.status()["links"][0]
+    assert link["connects"] == len(places) + 1
+    assert link["gaps"] == len(places) + 1  # with that of the start
+
+
+def test_half_a_stanza_begins_the_gap(fragile, alice, bob):
+    sender, receiver = fragile.login(alice), fragile.login(bob)
+    known = len(fragile.oracle.gaps())
+    _, before = fragile.exchange(sender, receiver)
+    fragile.proxy.cut_within(2000)
+    cut = time.time()
+    lost = fragile.body("x" * 8000)
+    sender.send_chat(bob.bare, lost)
+    receiver.wait_message(lost)
+    gap = wait_gaps(fragile, known + 1)[-1]
+    assert gap.why.endswith("; half a stanza was dropped")
+    assert cut - 1 < gap.start < gap.end
+    fragile.sidecar.wait_ready()
+    _, after = fragile.exchange(sender, receiver)
+    assert [row.body for row in fragile.oracle.rows(bob.bare)] == [before, after]

@@ -17,6 +17,7 @@ class Proxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self._pairs = {}  # a socket of a connection: the other one
+        self._cut_within = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._lock = threading.Lock()
@@ -55,11 +56,18 @@ class Proxy:
             data = end.recv(1 << 16)
         except OSError:
             data = b""
+        if self._cut_within and len(data) >= self._cut_within and self._is_far(end):
+            self._cut_within = None
+            self._pairs[end].sendall(data[:len(data) // 3])
+            data = b""
         if data:
             self._pairs[end].sendall(data)
         else:
             self._forget(end).close()
             end.close()
+
+    def _is_far(self, end):
+        return end.getsockname() != ("127.0.0.1", self.port)
 
     def _run(self):
         while not self._closed:
@@ -70,11 +78,22 @@ class Proxy:
                     elif key.fileobj in self._pairs:
                         self._pass_on(key.fileobj)
 
+    def cut(self):
+        """Every connection ends, for both sides."""
+        with self._lock:
+            for near in [end for end in self._pairs if not self._is_far(end)]:
+                self._forget(near).close()
+                near.close()
+
+    def cut_within(self, size):
+        """The next time that the target sends so much at once, a third of it is passed on, and
+        then the connection ends."""
+        self._cut_within = size
+
     def vanish(self):
         """As when the server's machine loses its power: whoever connected is told nothing."""
         with self._lock:
-            for near in [end for end in self._pairs
-                         if end.getsockname() == ("127.0.0.1", self.port)]:
+            for near in [end for end in self._pairs if not self._is_far(end)]:
                 far = self._forget(near)
                 near.setsockopt(socket.IPPROTO_TCP, TCP_REPAIR, 1)
                 near.close()

@@ -438,6 +438,16 @@ void outbox_pause(struct outbox *o, bool pause)
     outbox_soon(o);
 }
 
+bool outbox_drain(struct outbox *o)
+{
+    o->draining = true;
+    for (struct outbox_app *app = outbox_set_apps(o->set); app; app = app->next)
+        if (app->by_state[ENTRY_FETCHING] || app->by_state[ENTRY_FLYING] ||
+            app->by_state[ENTRY_SETTLING])
+            return false;
+    return o->outcomes_n == 0;
+}
+
 /* The timer. */
 
 static void arm(struct outbox *o, int64_t in_ms)

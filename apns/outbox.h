@@ -97,6 +97,9 @@ void outbox_reload(struct outbox *o, const struct push_opts *push);
 void outbox_start(struct outbox *o);
 /* While paused entries are only collected: ingest is behind, counts are not those of now. */
 void outbox_pause(struct outbox *o, bool pause);
+/* Before an orderly end: no push begins any more.  True once none is on its way and every
+ * answer is stored, so that the next worker sends nothing twice; ask again until then. */
+bool outbox_drain(struct outbox *o);
 
 /* Adds entries to the open transaction on conn, for owners with devices; conn, changes and n
  * are ingest_hooks.batch's.  outbox_committed must follow, once, whatever happened. */

@@ -66,6 +66,7 @@ struct outbox {
     LIST_HEAD(outbox_txns, outbox_txn) txns;
     size_t pending_n;
     bool paused;
+    bool draining; /* nothing begins any more */
     bool started;
 
     /* Outcomes to be stored; the first settling_n of them are with PostgreSQL now. */

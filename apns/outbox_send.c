@@ -241,7 +241,7 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
         return;
     }
     struct outbox_app *app = e->app;
-    if (!app->gateway || !app->opts) {
+    if (!app->gateway || !app->opts || o->draining) {
         back_to_ready(e);
         return;
     }
@@ -312,7 +312,8 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
 
 void outbox_pump(struct outbox *o, struct outbox_app *app)
 {
-    bool may = !o->paused && app->gateway && app->opts && clock_mono_ms() >= o->sql_again_ms;
+    bool may = !o->paused && !o->draining && app->gateway && app->opts &&
+               clock_mono_ms() >= o->sql_again_ms;
     while (may && app->fetches < FETCHES_MAX && !TAILQ_EMPTY(&app->ready)) {
         size_t room = o->gateways.room(app->gateway);
         size_t busy = app->by_state[ENTRY_FETCHING];

@@ -319,6 +319,11 @@ void relay_set_behind(struct relay *r, bool behind)
         outbox_pause(r->outbox, behind);
 }
 
+bool relay_drain(struct relay *r)
+{
+    return !r->outbox || outbox_drain(r->outbox);
+}
+
 void relay_get_status(struct relay *r, struct relay_status *out)
 {
     *out = (struct relay_status){

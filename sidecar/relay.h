@@ -44,6 +44,8 @@ struct ingest *relay_ingest(struct relay *r);
 
 /* While the archive is behind, pushes are only collected. */
 void relay_set_behind(struct relay *r, bool behind);
+/* Before an orderly end: pushes under way are finished, none begins; true when that is done. */
+bool relay_drain(struct relay *r);
 
 struct relay_status {
     bool database_up;

@@ -33,7 +33,7 @@
 #define HTTP_AGAIN_MS 2000
 #define BEHIND_US (5 * INT64_C(1000000)) /* then pushes are only collected */
 #define CHANNEL_QUEUE_MAX ((size_t)64 << 20)
-#define LAST_WORDS_MS 1000
+#define LAST_WORDS_MS 2500 /* less than the link process grants */
 #define PATH_BYTES 1024
 
 struct worker {
@@ -454,11 +454,13 @@ static void start_events(struct worker *w, int channel_fd)
     (void)frame_channel_tell(w->channel, FRAME_READY, 0);
 }
 
-/* What is queued for the link still goes out: answers, and the last release. */
-static void say_last_words(struct worker *w)
+/* What is under way at the gateways is answered and stored, or the next worker would send it
+ * again; what is queued for the link still goes out: answers, and the last release. */
+static void finish_work(struct worker *w)
 {
     int64_t until = clock_mono_ms() + LAST_WORDS_MS;
-    while (frame_channel_queued(w->channel) > 0 && clock_mono_ms() < until)
+    while ((!relay_drain(w->relay) || frame_channel_queued(w->channel) > 0) &&
+           clock_mono_ms() < until)
         (void)event_base_loop(w->base, EVLOOP_ONCE);
 }
 
@@ -474,7 +476,7 @@ static void stop(struct worker *w)
     if (w->relay && w->channel) {
         write_snapshot(w);
         release(w);
-        say_last_words(w);
+        finish_work(w);
     }
     http_free(&w->http);
     for (unsigned i = 0; i < w->links_n; i++)

@@ -3,6 +3,7 @@
 
 import contextlib
 import re
+import signal
 import time
 
 import pytest
@@ -646,6 +647,21 @@ def test_the_worker_dies_with_a_push_in_flight(world, alice, bob, token):
     assert [push.status for push in pushes] == [0, 200]
     assert pushes[1].apns_id == first.apns_id
     assert pushes[1].header("apns-collapse-id") == first.header("apns-collapse-id")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGUSR2, signal.SIGHUP])
+def test_an_orderly_replacement_repeats_no_push(world, alice, bob, token, signum):
+    """The old worker waits for the answer and stores it."""
+    world.gateway.script(token, {"delay_ms": 700})
+    write(world, alice, bob)
+    wait_until(lambda: in_flight(world) == 1, 5, "it is on its way")
+    old = world.sidecar.worker_pid()
+    world.sidecar.process.send_signal(signum)
+    world.sidecar.wait_new_worker(old)
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 10, "the entry is settled")
+    world.sidecar.wait_ready()
+    world.no_push(token, 1, since=1)
+    assert [push.status for push in world.gateway.pushes(token)] == [200]
 
 
 def test_the_worker_dies_while_a_push_waits(world, alice):

@@ -851,6 +851,29 @@ static void a_worker_that_died_is_succeeded_at_once_with_the_same_ids(void **sta
     assert_int_equal(entries(), 0);
 }
 
+static void an_orderly_end_waits_for_answers_and_begins_nothing(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    assert_true(outbox_drain(w->outbox));
+    w->outbox->draining = false;
+    message(w, 0, 0);
+    pass(w, 600);
+    message(w, 1, 0);
+    assert_false(outbox_drain(w->outbox)); /* one is on its way */
+    answer_with(w, any_flying(w), &done);
+    assert_false(outbox_drain(w->outbox)); /* answered, not stored */
+    pass(w, 0);
+    assert_true(outbox_drain(w->outbox));
+    w->mono_ms += 1000; /* the other one is due, and the next worker's */
+    set_clock(w);
+    outbox_run(w->outbox);
+    assert_true(outbox_drain(w->outbox));
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(entries(), 1);
+}
+
 static void an_entry_whose_answer_was_lost_is_found_again(void **state)
 {
     struct world *w = *state;
@@ -1148,6 +1171,7 @@ int main(void)
         CASE(a_held_device_gets_nothing_until_its_time),
         CASE(a_stopped_app_waits_and_goes_on_when_there_is_room_again),
         CASE(a_worker_that_died_is_succeeded_at_once_with_the_same_ids),
+        CASE(an_orderly_end_waits_for_answers_and_begins_nothing),
         CASE(an_entry_whose_answer_was_lost_is_found_again),
         CASE(an_outcome_that_comes_before_its_answers_is_heard),
         CASE(lost_connections_delay_pushes_but_lose_none),

@@ -22,6 +22,8 @@ class Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
         self._lock = threading.Lock()
         self._closed = False
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         workspace.on_close(self.close)
@@ -71,12 +73,20 @@ class Proxy:
 
     def _run(self):
         while not self._closed:
+            self._goes_on.wait()
             for key, _ in self._selector.select(0.1):
                 with self._lock:
                     if key.fileobj is self._listener:
                         self._accept()
                     elif key.fileobj in self._pairs:
                         self._pass_on(key.fileobj)
+
+    def pause(self):
+        """Nothing is passed on any more, but nothing is lost."""
+        self._goes_on.clear()
+
+    def resume(self):
+        self._goes_on.set()
 
     def cut(self):
         """Every connection ends, for both sides."""
@@ -101,6 +111,7 @@ class Proxy:
 
     def close(self):
         self._closed = True
+        self.resume()
         self._thread.join(5)
         for end in [*self._pairs, self._listener]:
             end.close()

@@ -156,7 +156,8 @@ void link_read_list(struct service *s, struct link_state *l, unsigned host,
         sessions_listed(s->sessions, &who, service_any_node(s, number(s, l)), received_us);
         count++;
     }
-    sessions_unlisted(s->sessions, s->opts->domains[host], received_us - LIST_SLACK_US);
+    sessions_unlisted(s->sessions, s->opts->domains[host], number(s, l),
+                      received_us - LIST_SLACK_US);
     l->hosts[host].listing = LISTING_DONE;
     log_info("xmpp", "link=%u host=%s sessions=%u", number(s, l), s->opts->domains[host],
              count);

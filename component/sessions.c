@@ -272,14 +272,27 @@ bool sessions_gone(struct sessions *s, const struct jid *who, int64_t at_us)
     return true;
 }
 
-void sessions_unlisted(struct sessions *s, const char *host, int64_t since_us)
+struct unlisted {
+    unsigned link;
+    int64_t since_us;
+};
+
+static bool is_unlisted(const struct resource *r, const void *what)
 {
+    const struct unlisted *u = what;
+    return (r->is.link == u->link || r->is.link == SESSION_LINK_UNKNOWN) &&
+           sign_us(r) < u->since_us;
+}
+
+void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us)
+{
+    const struct unlisted u = {link, since_us};
     for (struct account *a = s->oldest, *newer; a; a = newer) {
         newer = a->newer;
         const char *at = strchr(a->bare, '@');
         if (!at || strcmp(at + 1, host) != 0)
             continue;
-        drop_where(a, is_older, &since_us);
+        drop_where(a, is_unlisted, &u);
         drop_if_empty(s, a);
     }
 }

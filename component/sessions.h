@@ -59,9 +59,10 @@ void sessions_available(struct sessions *s, const struct jid *who, unsigned link
 /* The server lists it: it is there, which says nothing of when it was last alive.  link
  * matters when it is new. */
 void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us);
-/* The server's list of a host was complete: forgets its sessions that were neither listed nor
- * seen since then. */
-void sessions_unlisted(struct sessions *s, const char *host, int64_t since_us);
+/* The list of a host that came by this link was complete: forgets the host's sessions that
+ * were neither listed nor seen since then, but for those of other links' nodes, which know
+ * better while they are cut off from this one. */
+void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us);
 /* False: it has been seen later than that, on another node; it stays. */
 bool sessions_gone(struct sessions *s, const struct jid *who, int64_t at_us);
 /* The server could not hand something to that session: its connection is lost, though it may

@@ -164,15 +164,18 @@ static void a_complete_list_ends_the_sessions_that_it_does_not_name(void **state
     (void)state;
     struct sessions *s = sessions_new();
     struct jid old = jid_of("a@e.test/old"), listed = jid_of("a@e.test/listed"),
-               fresh = jid_of("b@e.test/1"), elsewhere = jid_of("c@other.test/1");
+               fresh = jid_of("b@e.test/1"), elsewhere = jid_of("c@other.test/1"),
+               cut_off = jid_of("d@e.test/1");
     sessions_available(s, &old, 0, 0, SHOW_AVAILABLE, START_US);
     sessions_available(s, &listed, 0, 0, SHOW_AVAILABLE, START_US);
     sessions_available(s, &elsewhere, 0, 0, SHOW_AVAILABLE, START_US);
     int64_t later = START_US + 60 * SECOND_US;
     sessions_available(s, &fresh, 0, 0, SHOW_AVAILABLE, later - 1);
+    sessions_available(s, &cut_off, 1, 0, SHOW_AVAILABLE, START_US);
     sessions_listed(s, &listed, 1, later);
-    sessions_unlisted(s, "e.test", later - 1);
-    assert_int_equal(sessions_accounts(s), 3);
+    sessions_unlisted(s, "e.test", 0, later - 1);
+    assert_int_equal(sessions_accounts(s), 4);
+    assert_int_equal(sessions_seen_at(s, "d@e.test", "1"), START_US);
     assert_null(sessions_next(s, "a@e.test", sessions_next(s, "a@e.test", NULL)));
     /* On the list is no sign of life. */
     assert_int_equal(sessions_seen_at(s, "a@e.test", "listed"), START_US);

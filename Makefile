@@ -98,6 +98,10 @@ $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/libsidecar.a
 	@mkdir -p $(@D)
 	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
 
+$(B)/replay/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay.o $(B)/libsidecar.a
+	@mkdir -p $(@D)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
 $(B)/fuzz/%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/libsidecar.a
 	@mkdir -p $(@D)
 	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
@@ -107,10 +111,11 @@ deps-build:
 deps-test:
 	@sh tests/deps.sh test
 
-check: deps-test ## layers, headers and unit tests under ASan and UBSan
+check: deps-test ## layers, headers, unit tests and fuzzing corpus under ASan and UBSan
 	@$(MAKE) --no-print-directory MODE=asan check-built
-check-built: layers headers $(UNITS:%=$(B)/unit/%)
+check-built: layers headers $(UNITS:%=$(B)/unit/%) $(FUZZERS:%=$(B)/replay/%)
 	@SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(UNITS:%=$(B)/unit/%)
+	@for f in $(FUZZERS); do $(B)/replay/$$f tests/fuzz/corpus/$$f || exit 1; done; echo "corpus: ok"
 
 layers: ## the direction of includes, and no foreign library in a header
 	@sh tests/layers.sh

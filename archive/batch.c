@@ -421,6 +421,7 @@ static void settle_positions(struct batch *b)
         case WRITE_RETRACT:
         case WRITE_GAP_BEGIN:
         case WRITE_GAP_END:
+        case WRITE_ASIDE:
             break;
         }
     }

@@ -223,6 +223,42 @@ enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream 
     return INGEST_TAKEN;
 }
 
+/* At the promise that a stanza put aside is kept once: it travels like a row, with its place,
+ * through a lane that is always the same for this place.  A crash before its COMMIT has it met
+ * again, a crash after it has it passed over. */
+enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_aside *a)
+{
+    assert(a->place.spool < ing->spools);
+    if (!has_room(ing))
+        return INGEST_FULL;
+    ingest_passed(ing, a->place.spool, a->place.begin);
+    const struct write w = {
+        .kind = WRITE_ASIDE, .content = a->length, .flags = a->with_bytes, .body = a->why};
+    queue_write(ing, &ing->lanes[a->place.begin % ing->lanes_n], &w, &a->place,
+                a->received_us);
+    return INGEST_TAKEN;
+}
+
+enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
+                                const struct ingest_again *key)
+{
+    if (!has_room(ing))
+        return INGEST_FULL;
+    ing->again = *key;
+    struct write writes[WRITES_MAX];
+    size_t n = rows_from_event(ing->rows, ev, writes);
+    for (size_t i = 0; i < n; i++) {
+        struct lane *lane = lane_of(ing, writes[i].owner);
+        writes[i].again = true;
+        writes[i].flags |= writes[i].kind == WRITE_ROW ? ROW_LATE : 0u;
+        writes[i].reads = false; /* what came in since then was not there to be read */
+        op_queue_add(lane->queue, &writes[i], NULL, ev->received_us, ++lane->seq);
+    }
+    if (n > 0)
+        event_active(ing->turn, EV_TIMEOUT, 0);
+    return INGEST_TAKEN;
+}
+
 /* --- waiting ---------------------------------------------------------------------------- */
 
 static bool is_done(const struct waiter *w)

@@ -20,6 +20,17 @@ struct ident;
 struct ingest;
 struct pg;
 
+#define INGEST_RAW_BYTES 65536
+
+/* A stanza as it came, of which so many bytes are kept. */
+struct ingest_raw {
+    const uint8_t *bytes;
+    size_t bytes_n;
+    bool cut;              /* there are more */
+    const uint8_t *header; /* of its stream */
+    size_t header_n;
+};
+
 struct ingest_hooks {
     /* Inside the open transaction of one batch, after rows and counters were sent: pg_send
      * what belongs to the same transaction, without pg_flush or pg_sync; it is committed
@@ -33,6 +44,9 @@ struct ingest_hooks {
     void (*committed)(void *ctx, struct pg *conn, bool ok);
     /* Places were committed, or there is room again after INGEST_FULL. */
     void (*progress)(void *ctx);
+    /* The bytes of a stanza that is being put aside, borrowed until the next call; false when
+     * they cannot be read. */
+    bool (*raw)(void *ctx, const struct place *place, struct ingest_raw *out);
     /* PostgreSQL takes rows, or it does not and why; called at every change of either. */
     void (*state)(void *ctx, bool up, const char *why);
     void *ctx;
@@ -81,6 +95,24 @@ struct ingest_stream {
     struct place place; /* of the record in the spool */
 };
 enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st);
+/* Puts a stanza aside for a person, in xs.quarantine: offered like an event, in its place. */
+struct ingest_aside {
+    struct place place;
+    const char *why;
+    uint64_t length;
+    int64_t received_us;
+    bool with_bytes; /* it is somebody's message: keep its beginning, see hooks.raw */
+};
+enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_aside *a);
+/* An event out of quarantine, whose row there has this key; its own place means nothing.  What
+ * is in the archive already is not stored twice.  When PostgreSQL refuses it once more, that
+ * row says so.  One stanza at a time: ingest_wait for its owners before the next. */
+struct ingest_again {
+    uint8_t spool[16];
+    int64_t pos;
+};
+enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
+                                const struct ingest_again *key);
 /* All events of bytes below end were taken, or there were none.  Must be called after the
  * last event of a stanza: the stored position never passes this. */
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end);

@@ -91,7 +91,8 @@ struct ingest {
     struct lane *lanes;
     unsigned lanes_n;
     unsigned next_lane;
-    uint64_t *reader; /* per spool: everything below was offered */
+    uint64_t *reader;          /* per spool: everything below was offered */
+    struct ingest_again again; /* of the ops that are marked so */
     struct slot slots[INGEST_SLOTS];
     struct waiter *waiters;
     struct event *turn;  /* look for work once the caller is done */

@@ -87,11 +87,14 @@ static void committed(struct slot *s)
 {
     struct ingest *ing = s->ing;
     struct lane *lane = s->lane;
+    struct op *ops = NULL;
+    bool again = lane->mode == MODE_QUARANTINE && op_queue_front(lane->queue, 1, &ops) > 0 &&
+                 ops[0].w.again;
     FAILPOINT("lane-committed");
     memcpy(lane->stored, s->to, ing->spools * sizeof *s->to);
     op_queue_drop(lane->queue, s->n);
     if (lane->mode == MODE_QUARANTINE) {
-        ing->stats.quarantined++;
+        ing->stats.quarantined += !again;
         lane->quarantined++;
     } else if (s->n > 0) {
         lane->quarantined = 0;
@@ -314,9 +317,9 @@ static void data_failure(struct slot *s, const struct lane_outcome *o)
     } else {
         lane->mode = MODE_QUARANTINE;
         snprintf(lane->why, sizeof lane->why, "%s: %.140s", o->error.sqlstate, o->error.text);
-        log_error(PREFIX, "quarantined spool=%u pos=%llu sqlstate=%s why=\"%s\"",
-                  ops[0].place.spool, (unsigned long long)ops[0].place.begin,
-                  o->error.sqlstate, o->error.text);
+        log_error(PREFIX, "%s spool=%u pos=%llu sqlstate=%s why=\"%s\"",
+                  ops[0].w.again ? "refused again" : "quarantined", ops[0].place.spool,
+                  (unsigned long long)ops[0].place.begin, o->error.sqlstate, o->error.text);
     }
     try_at_once(s);
 }
@@ -336,6 +339,7 @@ static void on_done(void *ctx, const struct lane_outcome *o)
         s->ing->stats.rows += o->rows;
         s->ing->stats.late += o->late;
         s->ing->stats.duplicates += o->duplicates;
+        s->ing->stats.quarantined += o->aside;
         committed(s);
         break;
     case PG_LOST:
@@ -490,6 +494,7 @@ static void start(struct slot *s, struct lane *lane)
                            .to = s->to,
                            .quarantine = lane->mode == MODE_QUARANTINE,
                            .why = lane->why,
+                           .again = &ing->again,
                            .without_hook = lane->mode == MODE_WITHOUT_HOOK};
     lane_write(s->writer, &job);
 }

@@ -353,6 +353,7 @@ static bool means_a_row(const struct op *op)
     case WRITE_READ:
     case WRITE_GAP_BEGIN:
     case WRITE_GAP_END:
+    case WRITE_ASIDE:
         return false;
     }
     return false;
@@ -434,6 +435,7 @@ static void finish(struct lane_writer *w)
         o->rows = w->batch.stored;
         o->late = w->batch.late;
         o->duplicates = w->batch.duplicates;
+        o->aside = w->aside;
         o->last_id = w->batch.last_id;
         for (size_t i = 0; i < w->batch.accounts_n; i++) {
             const struct batch_account *a = &w->batch.accounts[i];

@@ -27,6 +27,7 @@ struct lane_job {
     const uint64_t *to;
     bool quarantine; /* keep the one stanza of ops for a person instead of archiving it */
     const char *why; /* of quarantine */
+    const struct ingest_again *again; /* of ops that come out of quarantine */
     bool without_hook;
 };
 
@@ -38,6 +39,7 @@ struct lane_outcome {
     size_t rows;
     size_t late; /* of these */
     size_t duplicates;
+    size_t aside; /* stanzas put aside, that of quarantine not counted */
     int64_t last_id;
 };
 

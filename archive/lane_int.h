@@ -33,6 +33,7 @@ struct lane_writer {
     size_t asked_cap;
     uint32_t *targets; /* the same for rows that are meant by markers and the like */
     size_t targets_cap;
+    size_t aside;     /* stanzas that this batch puts aside */
     size_t unread_at; /* op behind the one whose read_unread was answered last */
 };
 

@@ -6,7 +6,6 @@
 #include "base/failpoint.h"
 #include "base/log.h"
 
-#define QUARANTINE_BYTES 65536
 #define AHEAD_WARN_MS 60000
 
 /* --- statements ------------------------------------------------------------------------- */
@@ -72,8 +71,12 @@ static const struct pg_statement count_accounts = {
 
 static const struct pg_statement quarantine = {
     "lane_quarantine",
-    "INSERT INTO xs.quarantine (spool, pos, reason, bytes)"
-    " VALUES ($1::uuid, $2::bigint, $3::text, $4::bytea) ON CONFLICT (spool, pos) DO NOTHING"};
+    "SELECT 1 FROM xs.quarantine_add($1::uuid, $2::bigint, $3::text, $4::bytea, $5::bigint,"
+    "   $6::bytea, $7::bigint)"};
+
+static const struct pg_statement refuse_again = {
+    "lane_refuse_again", "UPDATE xs.quarantine SET retry_at = NULL, retry_error = $3::text"
+                         " WHERE spool = $1::uuid AND pos = $2::bigint"};
 
 /* Both say the same when they are said again: a place may be read twice. */
 static const struct pg_statement begin_gap = {
@@ -110,6 +113,7 @@ static void send_rows(struct lane_writer *w)
         const struct op *op = &b->ops[b->sorted[i]];
         if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
             continue;
+        FAILPOINT_TEXT("lane-row", op->w.body ? op->w.body : "");
         pg_array_add_uuid(owner, op->w.owner);
         pg_array_add_i64(id, op->id);
         pg_array_add_i64(peer, (int64_t)op->w.peer);
@@ -262,19 +266,59 @@ static void send_gaps(struct lane_writer *w)
     }
 }
 
-static void send_quarantine(struct lane_writer *w)
+/* The stanza is still in the spool: its place is not committed. */
+static void put_aside(struct lane_writer *w, const struct op *op, const char *why)
 {
-    const struct op *op = &w->job.ops[0];
-    size_t len = op->w.stanza_len < QUARANTINE_BYTES ? op->w.stanza_len : QUARANTINE_BYTES;
-    if (!op->placed)
-        return;
+    const struct ingest_hooks *hooks = w->opts.hooks;
+    struct ingest_raw raw = {0};
+    bool has = (op->w.kind != WRITE_ASIDE || op->w.flags) && hooks->raw &&
+               hooks->raw(hooks->ctx, &op->place, &raw);
+    if (!has)
+        raw = (struct ingest_raw){.bytes = op->w.stanza, .bytes_n = op->w.stanza_len};
+    if (raw.bytes_n > INGEST_RAW_BYTES) {
+        raw.bytes_n = INGEST_RAW_BYTES;
+        raw.cut = true;
+    }
+    uint64_t length = raw.bytes_n;
+    if (raw.bytes_n == 0 || raw.cut)
+        length = op->w.kind == WRITE_ASIDE ? op->w.content : op->place.end - op->place.begin;
     struct pg_params p;
     pg_params_init(&p);
     pg_add_uuid(&p, w->opts.spool_ids[op->place.spool]);
     pg_add_i64(&p, (int64_t)op->place.begin);
-    pg_add_text(&p, w->job.why);
-    pg_add_bytes(&p, op->w.stanza, len);
+    pg_add_text(&p, why);
+    pg_add_bytes(&p, raw.bytes_n ? raw.bytes : (const uint8_t *)"", raw.bytes_n);
+    pg_add_i64(&p, (int64_t)length);
+    pg_add_bytes(&p, raw.header_n ? raw.header : (const uint8_t *)"", raw.header_n);
+    pg_add_i64(&p, op->received_us);
     lane_send(w, &quarantine, &p, lane_on_plain);
+}
+
+static void send_asides(struct lane_writer *w)
+{
+    w->aside = 0;
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_ASIDE)
+            continue;
+        put_aside(w, op, op->w.body);
+        w->aside++;
+    }
+}
+
+static void send_quarantine(struct lane_writer *w)
+{
+    const struct op *op = &w->job.ops[0];
+    if (op->placed)
+        put_aside(w, op, w->job.why);
+    if (!op->w.again)
+        return;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, w->job.again->spool);
+    pg_add_i64(&p, w->job.again->pos);
+    pg_add_text(&p, w->job.why);
+    lane_send(w, &refuse_again, &p, lane_on_plain);
 }
 
 static void warn_ahead(struct lane_writer *w)
@@ -301,6 +345,7 @@ void lane_send_writes(struct lane_writer *w)
     send_accounts(w);
     send_account_counts(w);
     send_gaps(w);
+    send_asides(w);
     if (w->job.quarantine)
         send_quarantine(w);
     w->outcome.hooked = hooks->batch && w->batch.changes_n > 0 && !w->job.without_hook;

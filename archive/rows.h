@@ -50,6 +50,9 @@ enum write_kind {
      * because of body; the stream number ref began at stamp_us. */
     WRITE_GAP_BEGIN,
     WRITE_GAP_END,
+    /* Without an owner: a stanza is put aside because of body, with its bytes when flags is
+     * not 0.  Its length is content. */
+    WRITE_ASIDE,
 };
 
 /* One change of one owner's archive.  Strings and bytes are good until the next call. */
@@ -60,6 +63,7 @@ struct write {
     uint64_t peer;
     const char *peer_jid;
     uint64_t ref; /* of this row, or of the row meant */
+    bool again;   /* out of quarantine, see ingest_again */
     /* WRITE_ROW only: */
     uint64_t content;
     unsigned flags;

@@ -234,6 +234,9 @@ static enum err_kind take_root(struct xml_parse *p, const char *bytes, size_t le
 static enum err_kind take_stanza(struct xml_parse *p, const char *bytes, size_t len,
                                  struct err *e)
 {
+    uint64_t end = p->before + p->at;
+    if (p->events.found && !p->events.found(p->events.ctx, p->begin, end))
+        return ERR_NONE;
     if (p->expat_bytes > EXPAT_BYTES_MAX) {
         enum err_kind kind = renew_expat(p, e);
         if (kind != ERR_NONE)
@@ -242,7 +245,6 @@ static enum err_kind take_stanza(struct xml_parse *p, const char *bytes, size_t 
     enum err_kind kind = show(p, PIECE_STANZA, bytes, len, e);
     if (kind != ERR_NONE)
         return kind;
-    uint64_t end = p->before + p->at;
     if (p->tree.full) {
         char name[NAME_BYTES];
         (void)snprintf(name, sizeof name, "%s", p->tree.top ? p->tree.top->name : "");

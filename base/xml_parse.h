@@ -7,6 +7,7 @@
 #ifndef BASE_XML_PARSE_H
 #define BASE_XML_PARSE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -37,12 +38,16 @@ typedef void (*xml_parse_skipped_fn)(void *ctx, const char *name, const char *wh
 struct xml_parse_events {
     /* The root's start tag: attributes in root->attrs; borrowed for the call. */
     void (*root)(void *ctx, const struct stanza *root);
+    /* A whole stanza within the limits is there, in bytes [begin, end), and nobody has looked
+     * into it yet; false: pass over it, and neither stanza nor skipped is called. */
+    bool (*found)(void *ctx, uint64_t begin, uint64_t end);
     xml_parse_stanza_fn stanza;
     xml_parse_skipped_fn skipped;
     void (*root_end)(void *ctx);
     void *ctx;
 };
 
+/* Callbacks may be NULL. */
 struct xml_parse *xml_parse_new(const struct xml_parse_opts *opts,
                                 const struct xml_parse_events *events);
 void xml_parse_free(struct xml_parse **p);

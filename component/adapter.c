@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/crypt.h"
 #include "base/datetime.h"
+#include "base/failpoint.h"
 #include "base/stanza.h"
 #include "component/ns.h"
 
@@ -29,6 +30,19 @@ enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
         break;
     }
     return err_set(e, ERR_CONFIG, "no adapter for this server");
+}
+
+bool adapter_copies_message(const struct adapter *a, const struct stanza *head)
+{
+    switch (a->opts->server) {
+    case SERVER_EJABBERD:
+        return adapter_ejabberd_copies_message(a, head);
+    case SERVER_PROSODY:
+    case SERVER_OPENFIRE:
+    case SERVER_GENERIC:
+        break;
+    }
+    return false;
 }
 
 static bool is_domain(const struct adapter *a, const char *text)
@@ -212,6 +226,7 @@ enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
     };
     if (!ev.from_local && !ev.to_local)
         return ERR_NONE;
+    FAILPOINT_TEXT("adapter-message", ev.id ? ev.id : "");
     if (ev.to_local)
         ev.delayed_us = delayed_us(message, &to, received_us);
     if (!fill_addresses(&ev, message->arena, &from, &to))

@@ -45,6 +45,9 @@ MUST_CHECK enum err_kind adapter_classify(const struct adapter *a, struct stanza
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
 
+/* The server's copy of a message, as far as its first start tags show (base/xml_head.h). */
+bool adapter_copies_message(const struct adapter *a, const struct stanza *head);
+
 /* text is exactly a server host that we serve: only then an envelope counts. */
 bool adapter_is_host(const struct adapter *a, const char *text);
 /* Of xmpp.domains: as a domain, and as a user's address. */
@@ -71,5 +74,6 @@ void adapter_liveness(const struct adapter *a, const struct stanza *inner,
 MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
+bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head);
 
 #endif

@@ -19,15 +19,25 @@ static bool is_envelope(const struct adapter *a, const struct stanza *st)
            to && strcmp(to, a->opts->component) == 0 && (!type || strcmp(type, "error") != 0);
 }
 
+/* What the forwarded stanza itself forwards is its sender's business: one level only. */
+static struct stanza *inner_of(const struct stanza *st)
+{
+    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
+}
+
+bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head)
+{
+    const struct stanza *inner = is_envelope(a, head) ? inner_of(head) : NULL;
+    return inner && strcmp(inner->name, "message") == 0;
+}
+
 enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
 {
     if (!is_envelope(a, st))
         return ERR_NONE;
-    /* What the forwarded stanza itself forwards is its sender's business: one level only. */
-    struct stanza *inner =
-        stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
+    struct stanza *inner = inner_of(st);
     if (!inner)
         return ERR_NONE;
     adapter_liveness(a, inner, sink);

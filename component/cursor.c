@@ -107,19 +107,41 @@ static void on_stanza(void *ctx, struct stanza *s, uint64_t end)
         xml_parse_stop(c->parser);
 }
 
+static bool on_found(void *ctx, uint64_t begin, uint64_t end)
+{
+    struct cursor *c = self(ctx);
+    if (c->in_header || !c->ev.found)
+        return true;
+    const struct cursor_piece piece = {.epoch = c->epoch,
+                                       .place = {c->spool, c->boundary, offset_of(c, end)},
+                                       .received_us = c->last_us,
+                                       .bytes = end - begin,
+                                       .name = "",
+                                       .why = ""};
+    if (c->ev.found(c->ev.ctx, &piece))
+        return true;
+    (void)pass_boundary(c, end);
+    if (c->stop)
+        xml_parse_stop(c->parser);
+    return false;
+}
+
 static void on_skipped(void *ctx, const char *name, const char *why, uint64_t begin,
                        uint64_t end)
 {
-    (void)name;
-    (void)begin;
     struct cursor *c = self(ctx);
     if (c->in_header) {
         c->root_seen = false;
         return;
     }
-    struct place place = pass_boundary(c, end);
+    const struct cursor_piece piece = {.epoch = c->epoch,
+                                       .place = pass_boundary(c, end),
+                                       .received_us = c->last_us,
+                                       .bytes = end - begin,
+                                       .name = name,
+                                       .why = why};
     if (c->ev.skipped)
-        c->ev.skipped(c->ev.ctx, c->epoch, &place, why);
+        c->ev.skipped(c->ev.ctx, &piece);
     if (c->stop)
         xml_parse_stop(c->parser);
 }
@@ -146,6 +168,7 @@ static void break_stream(struct cursor *c, const char *why)
 static void start_parser(struct cursor *c, uint64_t boundary, bool resumed)
 {
     struct xml_parse_events events = {.root = on_root,
+                                      .found = on_found,
                                       .stanza = on_stanza,
                                       .skipped = on_skipped,
                                       .root_end = on_root_end,
@@ -551,20 +574,25 @@ static bool add_part(const struct record *r, const uint8_t *payload, const struc
     uint64_t from = r->position + RECORD_HEADER_BYTES, to = from + r->len;
     uint64_t a = place->begin > from ? place->begin : from;
     uint64_t b = place->end < to ? place->end : to;
-    if (r->kind == RECORD_DATA && a < b)
-        buf_add(out, payload + (a - from), (size_t)(b - a));
-    return !buf_failed(out);
+    if (r->kind != RECORD_DATA || a >= b)
+        return true;
+    size_t room = out->max - buf_len(out);
+    buf_add(out, payload + (a - from), b - a < room ? (size_t)(b - a) : room);
+    return b - a <= room;
 }
 
-static enum err_kind copy_place(struct cursor *c, const struct place *place, struct buf *out,
-                                struct err *e)
+static void copy_place(struct cursor *c, const struct place *place, struct buf *out,
+                       struct buf *header)
 {
-    while (cursor_read_position(c) < place->end && next_record(c, UINT64_MAX)) {
-        if (!add_part(&c->rec, c->payload, place, out))
-            return err_set(e, ERR_REJECT, "stanza does not fit");
-        c->read_to = c->rec.position + record_size(&c->rec);
+    bool more = true;
+    while (more && cursor_read_position(c) < place->end && next_record(c, UINT64_MAX)) {
+        if (header && (c->rec.kind == RECORD_OPEN || c->rec.kind == RECORD_AGAIN)) {
+            buf_reset(header);
+            buf_add(header, c->payload, c->rec.len);
+        }
+        more = add_part(&c->rec, c->payload, place, out);
+        c->read_to = more ? c->rec.position + record_size(&c->rec) : place->end;
     }
-    return ERR_NONE;
 }
 
 static void count_loss(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end, bool streaming,
@@ -579,18 +607,19 @@ static void count_loss(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end, 
 }
 
 enum err_kind cursor_bytes(const char *dir, const struct place *place, struct buf *out,
-                           struct err *e)
+                           struct buf *header, struct err *e)
 {
     unsigned losses = 0;
     struct cursor_events events = {.lost = count_loss, .ctx = &losses};
     struct cursor *c = cursor_new(dir, place->spool, place->begin, NULL, &events);
-    enum err_kind kind = copy_place(c, place, out, e);
+    copy_place(c, place, out, header);
     bool opened = c->reader.fd >= 0;
-    bool whole = losses == 0 && cursor_read_position(c) >= place->end;
+    bool whole =
+        losses == 0 && (buf_len(out) == out->max || cursor_read_position(c) >= place->end);
     cursor_free(&c);
-    if (kind == ERR_NONE && !opened)
+    if (!opened)
         return err_set(e, ERR_RETRY, "spool %s cannot be read", dir);
-    if (kind == ERR_NONE && !whole)
+    if (!whole)
         return err_set(e, ERR_REJECT, "stanza is no longer in the spool");
-    return kind;
+    return ERR_NONE;
 }

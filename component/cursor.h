@@ -42,15 +42,27 @@ struct cursor_closed {
     struct place place;
 };
 
-/* All may call cursor_stop and no other function of this cursor. */
+/* A stanza of which no tree is made. */
+struct cursor_piece {
+    uint64_t epoch;
+    struct place place;
+    int64_t received_us;
+    uint64_t bytes;   /* of the stanza alone */
+    const char *name; /* of its element, "" while it is not known */
+    const char *why;  /* which limit it passes */
+};
+
+/* All may call cursor_stop and no other function of this cursor.  found may be NULL. */
 struct cursor_events {
     /* The stanza is handed over: stanza_free it.  place is borrowed. */
     void (*stanza)(void *ctx, struct stanza *s, const struct place *place, int64_t received_us,
                    uint64_t epoch);
     void (*opened)(void *ctx, const struct cursor_opened *o);
     void (*closed)(void *ctx, const struct cursor_closed *o);
+    /* A whole stanza is there, and nobody has looked into it yet; false: pass over it. */
+    bool (*found)(void *ctx, const struct cursor_piece *p);
     /* One stanza was over a limit; the stream goes on. */
-    void (*skipped)(void *ctx, uint64_t epoch, const struct place *place, const char *why);
+    void (*skipped)(void *ctx, const struct cursor_piece *p);
     /* Bytes [begin, end) of the spool cannot be read.  When streaming is set they are of the
      * stream being read, whose next boundary may be known only when it ends: ask the link to
      * reconnect if it is the present one. */
@@ -82,9 +94,10 @@ uint64_t cursor_read_position(const struct cursor *c);
 /* Of the stream being read, 0 when between streams. */
 uint64_t cursor_epoch(const struct cursor *c);
 
-/* The bytes of a stanza as they came, for quarantine; RETRY when they cannot be read, REJECT
- * when they are gone or do not fit into out. */
+/* The bytes of a stanza as they came, white space before it included, for quarantine: so many
+ * as fit into out, and the header of its stream into header (may be NULL).  RETRY when they
+ * cannot be read, REJECT when they are gone. */
 MUST_CHECK enum err_kind cursor_bytes(const char *dir, const struct place *place,
-                                      struct buf *out, struct err *e);
+                                      struct buf *out, struct buf *header, struct err *e);
 
 #endif

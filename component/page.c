@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #define PAGE_MAGIC 0x58535047
-#define PAGE_VERSION 1
+#define PAGE_VERSION 2
 #define READ_TRIES 100
 
 static enum err_kind page_error(const char *path, struct err *e)

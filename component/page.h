@@ -19,6 +19,7 @@
 
 #define PAGE_LINKS_MAX 16
 #define PAGE_IQS_MAX 4096
+#define PAGE_POISON_MAX 32
 #define PAGE_TEXT_WORDS 24
 #define PAGE_TEXT_BYTES (8 * PAGE_TEXT_WORDS)
 
@@ -68,6 +69,7 @@ struct page_link {
     /* Written by the worker. */
     _Atomic uint64_t live_pos;
     _Atomic uint64_t archive_pos; /* committed */
+    _Atomic uint64_t offered_pos; /* the archive was given what lies before */
     _Atomic uint64_t snapshot_pos;
 };
 
@@ -76,6 +78,14 @@ struct page_iq {
     _Atomic uint64_t end;
     _Atomic int64_t opened_us;
     atomic_uint spool;
+};
+
+/* A stanza that no worker may look into: it has killed two.  Kept until nobody will read that
+ * part of the spool again. */
+struct page_poison {
+    struct page_place place; /* none: the slot is free */
+    atomic_uint deaths;
+    struct page_text why;
 };
 
 struct page {
@@ -91,12 +101,20 @@ struct page {
     _Atomic uint64_t worker_starts;
     _Atomic uint64_t worker_faults; /* deaths by a fault of its own */
     struct page_text worker_death;  /* the last one */
-    struct page_place fault;        /* what was in hand then; none: not clear */
-    atomic_uint fault_times;        /* in a row with this same place, 0: no fault yet */
+    atomic_uint faults_unclear;     /* the last ones in a row, with nothing in hand */
+    /* Written by the supervisor at a death, taken away by the worker that drew its conclusion.
+     */
+    atomic_uint faults_in_row; /* with no long life between them */
+    struct page_place fault;   /* what was in hand then; none: not clear */
+    atomic_uint fault_times;   /* in a row with this same place, 0: no fault yet */
+    struct page_text fault_why;
     /* Written by the worker. */
     _Atomic int64_t worker_heartbeat_ms; /* monotonic */
     atomic_int worker_ready;
     struct page_place in_hand;
+    struct page_poison poison[PAGE_POISON_MAX];
+    _Atomic int64_t poison_hour_us; /* begin of the hour in which the next are counted */
+    atomic_uint poison_hour_n;
     struct page_link links[PAGE_LINKS_MAX];
     struct page_iq iqs[PAGE_IQS_MAX];
 };

@@ -7,8 +7,10 @@
 
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/stanza.h"
+#include "component/cursor.h"
 #include "component/ns.h"
 #include "component/service_int.h"
 
@@ -341,6 +343,7 @@ static bool is_read(const struct iq_request *r)
 static void dispatch(struct service *s, struct iq_request *r)
 {
     bool known_ns = false;
+    FAILPOINT_TEXT("service-request", stanza_get(r->iq, "id") ? stanza_get(r->iq, "id") : "");
     for (size_t i = 0; i < s->handlers_n; i++) {
         const struct handler *h = &s->handlers[i];
         if ((h->direct_only && r->delegated) || strcmp(h->ns, r->payload->ns) != 0)
@@ -373,41 +376,53 @@ static bool may_refuse(struct service *s, const struct jid *stranger, int64_t no
     return true;
 }
 
-static void take_direct(struct service *s, const struct stanza *st, const struct iq_origin *o,
-                        bool again)
+/* NULL when it is not for a handler: it has been refused, or cannot be answered. */
+static struct iq_request *open_direct(struct service *s, const struct stanza *st,
+                                      const struct iq_origin *o)
 {
     struct jid from;
+    struct iq_request *r;
     if (!jid_parse(&from, stanza_get(st, "from")))
-        return;
+        return NULL;
     bool stranger = !adapter_serves(&s->adapter, &from);
     if (stranger && !may_refuse(s, &from, o->now_ms))
-        return;
-    struct iq_request *r;
+        return NULL;
     if (iq_open_direct(s->iqs, st, o, &r) != IQ_OPENED)
-        return;
+        return NULL;
     const char *to = stanza_get(r->iq, "to");
+    if (!stranger && to && strcmp(to, s->opts->component) == 0)
+        return r;
     if (stranger)
         iq_forbid(r);
-    else if (!to || strcmp(to, s->opts->component) != 0)
-        iq_error(r, "cancel", "service-unavailable", NULL);
-    else if (again && !(is_read(r) && o->age_ms < IQ_REPEAT_WITHIN_MS))
-        iq_later(r, "interrupted");
     else
-        dispatch(s, r);
+        iq_error(r, "cancel", "service-unavailable", NULL);
+    return NULL;
 }
 
-static void take_delegated(struct service *s, const struct stanza *st,
-                           const struct stanza *delegation, const struct iq_origin *o,
-                           bool again)
+static struct iq_request *open_request(struct service *s, const struct stanza *st,
+                                       const struct stanza *delegation,
+                                       const struct iq_origin *o)
 {
     struct iq_request *r;
-    if (iq_open_delegated(s->iqs, st, delegation_ns(delegation_version(delegation->ns)), o,
-                          &r) != IQ_OPENED)
-        return;
-    if (again && !(is_read(r) && o->age_ms < IQ_REPEAT_WITHIN_MS))
-        iq_later(r, "interrupted");
-    else
-        dispatch(s, r);
+    if (!delegation)
+        return open_direct(s, st, o);
+    const char *ns = delegation_ns(delegation_version(delegation->ns));
+    return iq_open_delegated(s->iqs, st, ns, o, &r) == IQ_OPENED ? r : NULL;
+}
+
+static struct iq_origin origin_of(uint64_t epoch, const struct place *p, int64_t received_us)
+{
+    int64_t age_ms = (clock_real_us() - received_us) / 1000;
+    return (struct iq_origin){.place = *p,
+                              .epoch = epoch,
+                              .received_us = received_us,
+                              .age_ms = age_ms > 0 ? age_ms : 0,
+                              .now_ms = clock_mono_ms()};
+}
+
+static const struct stanza *delegation_of(const struct service *s, const struct stanza *st)
+{
+    return service_host(s, stanza_get(st, "from")) >= 0 ? delegation_element(st) : NULL;
 }
 
 /* A request is a sign of life of who asks, whether or not it is answered here. */
@@ -423,8 +438,7 @@ static void asker_seen(struct service *s, const struct stanza *iq, unsigned link
 static void take_request(struct service *s, uint64_t epoch, const struct stanza *st,
                          const struct place *p, int64_t received_us, enum service_pass pass)
 {
-    const struct stanza *delegation =
-        service_host(s, stanza_get(st, "from")) >= 0 ? delegation_element(st) : NULL;
+    const struct stanza *delegation = delegation_of(s, st);
     const struct stanza *inner =
         delegation
             ? stanza_child(stanza_child(delegation, "forwarded", NS_FORWARD), "iq", NS_CLIENT)
@@ -433,28 +447,44 @@ static void take_request(struct service *s, uint64_t epoch, const struct stanza 
     bool again = pass == SERVICE_REPLAY;
     if (again && !s->events.request_is_open(s->events.ctx, p))
         return;
-    int64_t age_ms = (clock_real_us() - received_us) / 1000;
-    struct iq_origin o = {.place = *p,
-                          .epoch = epoch,
-                          .received_us = received_us,
-                          .age_ms = age_ms > 0 ? age_ms : 0,
-                          .now_ms = clock_mono_ms()};
-    if (delegation)
-        take_delegated(s, st, delegation, &o, again);
-    else
-        take_direct(s, st, &o, again);
+    struct iq_origin o = origin_of(epoch, p, received_us);
+    struct iq_request *r = open_request(s, st, delegation, &o);
+    if (r && again && !(is_read(r) && o.age_ms < IQ_REPEAT_WITHIN_MS))
+        iq_later(r, "interrupted");
+    else if (r)
+        dispatch(s, r);
+}
+
+static bool is_request(const struct stanza *st)
+{
+    const char *type = stanza_get(st, "type");
+    return strcmp(st->name, "iq") == 0 && type &&
+           (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
+}
+
+void service_refuse(struct service *s, const struct stanza *head, const struct cursor_piece *p,
+                    enum service_pass pass, bool over_limit)
+{
+    if (!is_request(head) ||
+        (pass == SERVICE_REPLAY && !s->events.request_is_open(s->events.ctx, &p->place)))
+        return;
+    struct iq_origin o = origin_of(p->epoch, &p->place, p->received_us);
+    struct iq_request *r = open_request(s, head, delegation_of(s, head), &o);
+    if (r && over_limit)
+        iq_error(r, "modify", "policy-violation", p->why);
+    else if (r)
+        iq_error(r, "cancel", "internal-server-error", NULL);
 }
 
 static void take_iq(struct service *s, uint64_t epoch, const struct stanza *st,
                     const struct place *p, int64_t received_us, enum service_pass pass)
 {
-    const char *type = stanza_get(st, "type");
-    if (!type)
-        return;
-    if (strcmp(type, "get") == 0 || strcmp(type, "set") == 0) {
+    if (is_request(st)) {
         take_request(s, epoch, st, p, received_us, pass);
         return;
     }
+    if (!stanza_get(st, "type"))
+        return;
     int host = service_host(s, stanza_get(st, "from"));
     if (host >= 0)
         link_read_list(s, &s->links[p->spool], (unsigned)host, st, received_us);

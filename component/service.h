@@ -21,6 +21,7 @@
 #include "component/sessions.h"
 
 struct buf;
+struct cursor_piece;
 struct service;
 struct stanza;
 
@@ -77,6 +78,13 @@ void service_live(struct service *s, unsigned link);
 MUST_CHECK enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *st,
                                         const struct place *p, int64_t received_us,
                                         enum service_pass pass, struct err *e);
+
+/* A stanza that is passed over, of which only the first start tags are known (base/xml_head.h,
+ * SERVICE_HEAD_DEPTH of them): a request that is ours is answered with an error.  over_limit:
+ * the asker's fault, or else ours. */
+#define SERVICE_HEAD_DEPTH 5 /* iq, delegation, forwarded, iq and what it asks */
+void service_refuse(struct service *s, const struct stanza *head, const struct cursor_piece *p,
+                    enum service_pass pass, bool over_limit);
 
 /* Deadlines, on the monotonic clock of base/clock.h. */
 void service_tick(struct service *s, int64_t now_ms);

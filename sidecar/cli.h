@@ -18,6 +18,7 @@ int cli_worker(const struct cli *c); /* started by run, never by hand */
 int cli_check(const struct cli *c);
 int cli_migrate(const struct cli *c);
 int cli_status(const struct cli *c);
+int cli_quarantine(const struct cli *c);
 int cli_version(void);
 
 /* The settings, or NULL after telling every complaint on standard error. */

@@ -7,15 +7,20 @@
 #include <string.h>
 
 #include "archive/ingest.h"
+#include "base/buf.h"
+#include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
 #include "base/stanza.h"
+#include "base/xml_head.h"
 #include "base/xml_parse.h"
 #include "component/adapter.h"
 #include "component/cursor.h"
+#include "sidecar/hand.h"
 
 /* Per call and cursor: requests of other links get their turn. */
 #define PUMP_BYTES (1 << 20)
+#define HEAD_BYTES 32768 /* the first start tags of a stanza */
 
 enum archive_state {
     ARCHIVE_CLOSED,  /* it does not take events yet -> READING */
@@ -40,6 +45,12 @@ struct feed {
     uint64_t archive_from;   /* where it goes on, while FULL */
     uint64_t archive_passed; /* what ingest was told */
     int64_t archive_seen_us; /* receive time of the last stanza its cursor gave */
+    /* Careful: the request that must be answered, and what must be committed, before the next.
+     */
+    bool asked;
+    struct place asked_at;
+    bool waits;
+    struct place waits_for;
 };
 
 static void set_state(struct feed *f, enum archive_state to)
@@ -68,7 +79,14 @@ static void archive_passed(struct feed *f, uint64_t end)
     if (end <= f->archive_passed)
         return;
     f->archive_passed = end;
+    hand_offered(f->opts.hand, f->opts.link, end);
     ingest_passed(f->ingest, f->opts.link, end);
+}
+
+static void archive_full(struct feed *f, uint64_t from)
+{
+    f->archive_from = from;
+    set_state(f, ARCHIVE_FULL);
 }
 
 /* Gives one event; when there is no room the whole stanza is offered again later.  Of two
@@ -77,10 +95,8 @@ static void archive_offer(struct feed *f, const struct event *e)
 {
     if (f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED)
         return;
-    if (ingest_event(f->ingest, e) == INGEST_TAKEN)
-        return;
-    f->archive_from = e->place.begin;
-    set_state(f, ARCHIVE_FULL);
+    if (ingest_event(f->ingest, e) != INGEST_TAKEN)
+        archive_full(f, e->place.begin);
 }
 
 static void archive_offer_stream(struct feed *f, const struct ingest_stream *st)
@@ -129,29 +145,160 @@ void feed_event(struct feed *f, const struct event *e)
         archive_offer(f, e);
 }
 
+/* Stanzas that are passed over. */
+
+/* What the first tags say of it, NULL when it must not be looked at or they say nothing. */
+static struct stanza *read_head(struct feed *f, const struct cursor_piece *p)
+{
+    bool may_look = true;
+    (void)hand_poison(f->opts.hand, &p->place, &may_look);
+    struct buf bytes;
+    struct err e;
+    struct stanza *head = NULL;
+    buf_init(&bytes, HEAD_BYTES);
+    if (may_look && cursor_bytes(f->directory, &p->place, &bytes, NULL, &e) == ERR_NONE)
+        head = xml_head(buf_data(&bytes), buf_len(&bytes), SERVICE_HEAD_DEPTH);
+    buf_deinit(&bytes);
+    return head;
+}
+
+/* Only what is somebody's message is kept, and of poison that it was there: other people's
+ * requests never get into the database. */
+static void archive_put_aside(struct feed *f, const struct cursor_piece *p,
+                              const struct stanza *head)
+{
+    bool may_look;
+    bool poison = hand_poison(f->opts.hand, &p->place, &may_look) != NULL;
+    bool message = head && adapter_copies_message(service_adapter(f->opts.service), head);
+    if ((f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED) || !(poison || message))
+        return;
+    const struct ingest_aside aside = {.place = p->place,
+                                       .why = p->why,
+                                       .length = p->bytes,
+                                       .received_us = p->received_us,
+                                       .with_bytes = message};
+    if (ingest_put_aside(f->ingest, &aside) != INGEST_TAKEN)
+        archive_full(f, p->place.begin);
+}
+
+/* A copy of a message that nobody can understand. */
+static void archive_reject(struct feed *f, const struct place *place, int64_t received_us,
+                           const char *why)
+{
+    const struct ingest_aside aside = {.place = *place,
+                                       .why = why,
+                                       .length = place->end - place->begin,
+                                       .received_us = received_us,
+                                       .with_bytes = true};
+    if ((f->state == ARCHIVE_READING || f->state == ARCHIVE_JOINED) &&
+        ingest_put_aside(f->ingest, &aside) != INGEST_TAKEN)
+        archive_full(f, place->begin);
+}
+
+static bool is_replay(const struct feed *f, const struct place *place)
+{
+    return place->end <= f->opts.replay_until;
+}
+
+static void live_passed(struct feed *f, const struct place *place)
+{
+    if (f->state == ARCHIVE_JOINED)
+        archive_passed(f, place->end);
+    f->opts.passed(f->opts.ctx, f->opts.link, place);
+}
+
+static void announce_live(struct feed *f)
+{
+    if (f->live_announced)
+        return;
+    f->live_announced = true;
+    service_live(f->opts.service, f->opts.link);
+}
+
+static struct cursor_piece over_limit(const struct cursor_piece *p, char *why, size_t size)
+{
+    struct cursor_piece piece = *p;
+    (void)snprintf(why, size, "over a limit: %s", p->why);
+    piece.why = why;
+    return piece;
+}
+
+static void live_pass_over(struct feed *f, const struct cursor_piece *p, bool too_large)
+{
+    hand_take(f->opts.hand, &p->place);
+    struct stanza *head = read_head(f, p);
+    f->live_seen_us = p->received_us;
+    if (!is_replay(f, &p->place))
+        announce_live(f);
+    if (head)
+        service_refuse(f->opts.service, head, p,
+                       is_replay(f, &p->place) ? SERVICE_REPLAY : SERVICE_LIVE, too_large);
+    if (f->state == ARCHIVE_JOINED)
+        archive_put_aside(f, p, head);
+    stanza_free(&head);
+    hand_put(f->opts.hand);
+    live_passed(f, &p->place);
+}
+
+static void archive_pass_over(struct feed *f, const struct cursor_piece *p)
+{
+    hand_take(f->opts.hand, &p->place);
+    struct stanza *head = read_head(f, p);
+    archive_put_aside(f, p, head);
+    stanza_free(&head);
+    hand_put(f->opts.hand);
+}
+
 /* The live cursor. */
+
+static bool on_live_found(void *ctx, const struct cursor_piece *p)
+{
+    struct feed *f = ctx;
+    bool may_look;
+    const char *why = hand_poison(f->opts.hand, &p->place, &may_look);
+    hand_take(f->opts.hand, &p->place);
+    if (!why)
+        return true;
+    struct cursor_piece poison = *p;
+    poison.why = why;
+    live_pass_over(f, &poison, false);
+    return false;
+}
+
+/* Whoever is careful waits for the answer, so that the worker's death in between has a place.
+ */
+static void hold_request(struct feed *f, const struct place *place)
+{
+    if (!hand_is_careful(f->opts.hand) || !f->opts.is_open(f->opts.ctx, place) ||
+        !hand_hold(f->opts.hand, place))
+        return;
+    f->asked = true;
+    f->asked_at = *place;
+    cursor_stop(f->live);
+}
 
 static void on_live_stanza(void *ctx, struct stanza *s, const struct place *place,
                            int64_t received_us, uint64_t epoch)
 {
     struct feed *f = ctx;
-    bool replay = place->end <= f->opts.replay_until;
+    bool replay = is_replay(f, place);
     f->live_seen_us = received_us;
     FAILPOINT("feed-parsed");
-    if (!replay && !f->live_announced) {
-        f->live_announced = true;
-        service_live(f->opts.service, f->opts.link);
-    }
+    if (!replay)
+        announce_live(f);
     struct err e;
     if (service_stanza(f->opts.service, epoch, s, place, received_us,
-                       replay ? SERVICE_REPLAY : SERVICE_LIVE, &e))
-        log_error(f->prefix, "stanza not understood begin=%llu: %s",
-                  (unsigned long long)place->begin, e.text);
+                       replay ? SERVICE_REPLAY : SERVICE_LIVE, &e)) {
+        log_warn(f->prefix, "stanza not understood begin=%llu: %s",
+                 (unsigned long long)place->begin, e.text);
+        if (f->state == ARCHIVE_JOINED)
+            archive_reject(f, place, received_us, e.text);
+    }
     stanza_free(&s);
     FAILPOINT("feed-handled");
-    if (f->state == ARCHIVE_JOINED)
-        archive_passed(f, place->end);
-    f->opts.passed(f->opts.ctx, f->opts.link, place);
+    hand_put(f->opts.hand);
+    live_passed(f, place);
+    hold_request(f, place);
 }
 
 static void on_live_opened(void *ctx, const struct cursor_opened *o)
@@ -172,13 +319,15 @@ static void on_live_closed(void *ctx, const struct cursor_closed *o)
         archive_closed(f, o);
 }
 
-static void on_live_skipped(void *ctx, uint64_t epoch, const struct place *place,
-                            const char *why)
+static void on_live_skipped(void *ctx, const struct cursor_piece *p)
 {
     struct feed *f = ctx;
-    log_warn(f->prefix, "a stanza was passed over epoch=%llu begin=%llu bytes=%llu: %s",
-             (unsigned long long)epoch, (unsigned long long)place->begin,
-             (unsigned long long)(place->end - place->begin), why);
+    log_warn(f->prefix, "a stanza was passed over epoch=%llu begin=%llu bytes=%llu limit=%s",
+             (unsigned long long)p->epoch, (unsigned long long)p->place.begin,
+             (unsigned long long)p->bytes, p->why);
+    char why[64];
+    struct cursor_piece piece = over_limit(p, why, sizeof why);
+    live_pass_over(f, &piece, true);
 }
 
 static void on_live_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end,
@@ -206,6 +355,59 @@ static void on_archive_event(void *ctx, const struct event *e)
     archive_offer(ctx, e);
 }
 
+static void archive_went_on(struct feed *f, const struct place *place, int64_t received_us)
+{
+    f->archive_seen_us = received_us;
+    if (f->state != ARCHIVE_READING) {
+        cursor_stop(f->archive);
+        return;
+    }
+    archive_passed(f, place->end);
+    if (!hand_is_careful(f->opts.hand) ||
+        ingest_committed(f->ingest, f->opts.link) >= place->end)
+        return;
+    f->waits = true;
+    f->waits_for = *place;
+    (void)hand_hold(f->opts.hand, place);
+    cursor_stop(f->archive);
+}
+
+/* Careful: what was given to the archive is committed before the next is looked at. */
+static bool archive_must_wait(struct feed *f)
+{
+    if (f->waits && ingest_committed(f->ingest, f->opts.link) < f->waits_for.end)
+        return true;
+    if (f->waits)
+        hand_let_go(f->opts.hand, &f->waits_for);
+    f->waits = false;
+    return hand_is_careful(f->opts.hand) &&
+           (hand_is_quiet(f->opts.hand, clock_mono_ms()) || hand_is_held(f->opts.hand));
+}
+
+static bool on_archive_found(void *ctx, const struct cursor_piece *p)
+{
+    struct feed *f = ctx;
+    bool may_look;
+    const char *why = hand_poison(f->opts.hand, &p->place, &may_look);
+    hand_take(f->opts.hand, &p->place);
+    if (!why)
+        return true;
+    struct cursor_piece poison = *p;
+    poison.why = why;
+    archive_pass_over(f, &poison);
+    archive_went_on(f, &p->place, p->received_us);
+    return false;
+}
+
+static void on_archive_skipped(void *ctx, const struct cursor_piece *p)
+{
+    struct feed *f = ctx;
+    char why[64];
+    struct cursor_piece piece = over_limit(p, why, sizeof why);
+    archive_pass_over(f, &piece);
+    archive_went_on(f, &p->place, p->received_us);
+}
+
 static void on_archive_stanza(void *ctx, struct stanza *s, const struct place *place,
                               int64_t received_us, uint64_t epoch)
 {
@@ -213,15 +415,14 @@ static void on_archive_stanza(void *ctx, struct stanza *s, const struct place *p
     (void)epoch;
     const struct adapter_sink sink = {.event = on_archive_event, .ctx = f};
     struct err e;
-    if (adapter_classify(service_adapter(f->opts.service), s, place, received_us, &sink, &e))
+    if (adapter_classify(service_adapter(f->opts.service), s, place, received_us, &sink, &e)) {
         log_warn(f->prefix, "stanza not archived begin=%llu: %s",
                  (unsigned long long)place->begin, e.text);
+        archive_reject(f, place, received_us, e.text);
+    }
     stanza_free(&s);
-    f->archive_seen_us = received_us;
-    if (f->state == ARCHIVE_READING)
-        archive_passed(f, place->end);
-    else
-        cursor_stop(f->archive);
+    hand_put(f->opts.hand);
+    archive_went_on(f, place, received_us);
 }
 
 static void stop_when_full(struct feed *f)
@@ -244,15 +445,6 @@ static void on_archive_closed(void *ctx, const struct cursor_closed *o)
 
 /* What the live cursor met here has been reported by it. */
 
-static void on_archive_skipped(void *ctx, uint64_t epoch, const struct place *place,
-                               const char *why)
-{
-    (void)ctx;
-    (void)epoch;
-    (void)place;
-    (void)why;
-}
-
 static void on_archive_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end,
                             bool streaming, const char *why)
 {
@@ -271,16 +463,13 @@ static void on_archive_broken(void *ctx, uint64_t epoch, const char *why)
     (void)why;
 }
 
-static void pump_archive(struct feed *f)
+/* True when there is more to do at once. */
+static bool pump_archive(struct feed *f)
 {
     if (!f->archive) {
-        const struct cursor_events events = {on_archive_stanza,
-                                             on_archive_opened,
-                                             on_archive_closed,
-                                             on_archive_skipped,
-                                             on_archive_lost,
-                                             on_archive_broken,
-                                             f};
+        const struct cursor_events events = {
+            on_archive_stanza,  on_archive_opened, on_archive_closed, on_archive_found,
+            on_archive_skipped, on_archive_lost,   on_archive_broken, f};
         f->archive =
             cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits, &events);
     }
@@ -288,11 +477,14 @@ static void pump_archive(struct feed *f)
     if (f->state == ARCHIVE_READING) {
         archive_passed(f, cursor_position(f->archive));
         if (cursor_position(f->archive) < cursor_position(f->live))
-            return;
+            return !f->waits;
+        if (hand_is_careful(f->opts.hand))
+            return false;
         set_state(f, ARCHIVE_JOINED);
         log_debug(f->prefix, "the archive has caught up");
     }
     cursor_free(&f->archive);
+    return false;
 }
 
 /* Both together. */
@@ -311,13 +503,9 @@ struct feed *feed_new(const struct feed_opts *opts)
     f->limits = xml_parse_defaults;
     f->limits.stanza_bytes_max = opts->stanza_bytes_max;
     snprintf(f->prefix, sizeof f->prefix, "feed link=%u", opts->link);
-    const struct cursor_events events = {on_live_stanza,
-                                         on_live_opened,
-                                         on_live_closed,
-                                         on_live_skipped,
-                                         on_live_lost,
-                                         on_live_broken,
-                                         f};
+    const struct cursor_events events = {
+        on_live_stanza,  on_live_opened, on_live_closed, on_live_found,
+        on_live_skipped, on_live_lost,   on_live_broken, f};
     f->live = cursor_new(opts->directory, opts->link, opts->live_from, &f->limits, &events);
     return f;
 }
@@ -346,20 +534,33 @@ void feed_archive_open(struct feed *f, struct ingest *ingest)
     }
 }
 
+/* Careful: the request in hand is answered before the next stanza is looked at. */
+static bool live_must_wait(struct feed *f)
+{
+    struct hand *h = f->opts.hand;
+    if (f->asked && f->opts.is_open(f->opts.ctx, &f->asked_at))
+        return true;
+    if (f->asked)
+        hand_let_go(h, &f->asked_at);
+    f->asked = false;
+    return hand_is_careful(h) && hand_is_quiet(h, clock_mono_ms());
+}
+
 bool feed_pump(struct feed *f, uint64_t limit)
 {
     FAILPOINT("feed-read");
-    bool more = cursor_pump(f->live, limit, PUMP_BYTES);
+    bool more = !live_must_wait(f) && cursor_pump(f->live, limit, PUMP_BYTES);
+    hand_put(f->opts.hand);
     f->live_more = more;
-    if (!f->live_announced && cursor_position(f->live) >= f->opts.replay_until) {
-        f->live_announced = true;
-        service_live(f->opts.service, f->opts.link);
-    }
+    if (cursor_position(f->live) >= f->opts.replay_until)
+        announce_live(f);
     if (f->state == ARCHIVE_JOINED)
         archive_passed(f, cursor_position(f->live));
-    if (f->state == ARCHIVE_READING)
-        pump_archive(f);
-    return more || f->state == ARCHIVE_READING;
+    if (f->state != ARCHIVE_READING || archive_must_wait(f))
+        return more;
+    more |= pump_archive(f);
+    hand_put(f->opts.hand);
+    return more;
 }
 
 uint64_t feed_live_position(const struct feed *f)

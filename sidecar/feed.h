@@ -4,6 +4,10 @@
  * requests, presence, discovery; it never waits for PostgreSQL.  While the archive keeps up it
  * is given events in the same pass; when its queue is full (PostgreSQL away or slow) it falls
  * behind, and a second cursor reads the spool again from there until both have met.
+ *
+ * A stanza that is over a limit, that nobody can understand or that is poison (sidecar/hand.h)
+ * is passed over by both; when it is a copy of somebody's message, or poison, the archive puts
+ * it aside.
  */
 #ifndef SIDECAR_FEED_H
 #define SIDECAR_FEED_H
@@ -16,6 +20,7 @@
 #include "component/service.h"
 
 struct feed;
+struct hand;
 struct ingest;
 
 struct feed_opts {
@@ -26,8 +31,11 @@ struct feed_opts {
     uint64_t replay_until; /* what the worker before us had passed: no answers below it */
     size_t stanza_bytes_max;
     struct service *service; /* borrowed until feed_free */
+    struct hand *hand;       /* likewise */
     /* The live cursor has passed this place: the next worker need not. */
     void (*passed)(void *ctx, unsigned link, const struct place *p);
+    /* A request at this place is ours and not answered yet. */
+    bool (*is_open)(void *ctx, const struct place *p);
     /* The stream cannot be understood any more: a new connection is needed. */
     void (*reconnect)(void *ctx, unsigned link, uint64_t epoch, const char *why);
     void *ctx;

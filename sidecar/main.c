@@ -20,6 +20,7 @@ static const struct command commands[] = {
     {"check", cli_check, "read and check the settings", false},
     {"migrate", cli_migrate, "create or upgrade the database schema", false},
     {"status", cli_status, "link, spool, database, gateways, queues [--json]", true},
+    {"quarantine", cli_quarantine, "stanzas put aside: list, show, retry, drop", true},
     {"worker", cli_worker, NULL, true},
 };
 

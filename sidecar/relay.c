@@ -10,14 +10,17 @@
 #include "archive/ident.h"
 #include "archive/mam.h"
 #include "archive/partition.h"
+#include "archive/quarantine.h"
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
+#include "base/xml_parse.h"
 #include "component/ns.h"
 #include "config/config.h"
 #include "sidecar/commands.h"
 #include "sidecar/policy.h"
 #include "sidecar/publish.h"
+#include "sidecar/reread.h"
 #include "store/pg.h"
 
 #define LANE_CONNECTIONS 2 /* of database.connections; the others read */
@@ -38,6 +41,7 @@ struct relay {
     struct devices *devices;
     struct outbox *outbox;
     struct partition *partition;
+    struct quarantine *quarantine;
     struct commands *commands;
     struct publish publish;
     struct gateway **gateways; /* of push.apps */
@@ -113,6 +117,15 @@ static void on_committed(void *ctx, struct pg *conn, bool ok)
     outbox_committed(r->outbox, conn, ok);
 }
 
+static enum err_kind on_reread(void *ctx, const struct quarantine_stanza *s,
+                               quarantine_event_fn event, void *event_ctx, struct err *e)
+{
+    struct relay *r = ctx;
+    struct xml_parse_opts limits = xml_parse_defaults;
+    limits.stanza_bytes_max = r->opts.config->component.stanza_bytes_max;
+    return reread_stanza(service_adapter(r->service), &limits, s, event, event_ctx, e);
+}
+
 static void start_push(struct relay *r);
 
 /* The keys have come: everything that is named by them can start. */
@@ -122,6 +135,9 @@ static void become_ready(struct relay *r)
     start_push(r);
     r->mam = mam_new(r->base, &c->archive, r->pool, r->ingest);
     r->partition = partition_new(r->base, r->pool);
+    struct quarantine_opts aside = {
+        .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
+    r->quarantine = quarantine_new(r->base, &aside);
     struct commands_opts commands = {
         .push = &c->push,
         .component = c->component.component,
@@ -149,6 +165,12 @@ static void on_ingest_state(void *ctx, bool up, const char *why)
         on_progress(ctx);
 }
 
+static bool on_raw(void *ctx, const struct place *place, struct ingest_raw *out)
+{
+    struct relay *r = ctx;
+    return r->opts.raw(r->opts.ctx, place, out);
+}
+
 static void on_schema_good(void *ctx)
 {
     struct relay *r = ctx;
@@ -162,6 +184,7 @@ static void on_schema_good(void *ctx)
         .hooks = {.batch = on_batch,
                   .committed = on_committed,
                   .progress = on_progress,
+                  .raw = on_raw,
                   .state = on_ingest_state,
                   .ctx = r},
     };
@@ -291,6 +314,7 @@ void relay_free(struct relay **rp)
     devices_free(&r->devices);
     pg_pool_free(&r->pool);
     partition_free(&r->partition);
+    quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
     mam_free(&r->mam);
     service_free(&r->service);
@@ -337,6 +361,8 @@ void relay_get_status(struct relay *r, struct relay_status *out)
         ingest_get_stats(r->ingest, &out->ingest);
     if (r->outbox)
         outbox_get_status(r->outbox, &out->outbox);
+    if (r->quarantine)
+        quarantine_get_status(r->quarantine, &out->quarantine);
 }
 
 bool relay_get_app_status(struct relay *r, size_t app, const char **id_out,

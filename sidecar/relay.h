@@ -14,6 +14,7 @@
 #include "apns/gateway.h"
 #include "apns/outbox.h"
 #include "archive/ingest.h"
+#include "archive/quarantine.h"
 #include "base/err.h"
 #include "component/service.h"
 #include "sidecar/schema_gate.h"
@@ -30,6 +31,8 @@ struct relay_opts {
     struct service_events events;   /* of the XMPP service; event() too is the owner's */
     /* The archive takes events now, or takes them again, or committed places. */
     void (*archive_progress)(void *ctx);
+    /* See ingest_hooks.raw. */
+    bool (*raw)(void *ctx, const struct place *place, struct ingest_raw *out);
     void *ctx;
 };
 
@@ -44,7 +47,8 @@ struct ingest *relay_ingest(struct relay *r);
 
 /* While the archive is behind, pushes are only collected. */
 void relay_set_behind(struct relay *r, bool behind);
-/* Before an orderly end: pushes under way are finished, none begins; true when that is done. */
+/* Before an orderly end: pushes under way are finished, none begins; true when that is done.
+ */
 bool relay_drain(struct relay *r);
 
 struct relay_status {
@@ -55,6 +59,7 @@ struct relay_status {
     struct ingest_stats ingest; /* all zero until archive_ready */
     bool outbox_ready;
     struct outbox_status outbox;
+    struct quarantine_status quarantine; /* all zero until archive_ready */
 };
 void relay_get_status(struct relay *r, struct relay_status *out);
 /* One app of push.apps; false past the last. */

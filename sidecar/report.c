@@ -167,6 +167,18 @@ static cJSON *archive_json(const struct report *r)
     return o;
 }
 
+static cJSON *quarantine_json(const struct report *r)
+{
+    const struct quarantine_status *s = &r->relay.quarantine;
+    cJSON *o = cJSON_CreateObject();
+    num(o, "rows", (double)s->rows);
+    num(o, "bytes", (double)s->bytes);
+    num(o, "total", (double)s->total);
+    num(o, "evicted", (double)s->evicted);
+    num(o, "waiting", (double)s->waiting);
+    return o;
+}
+
 static cJSON *outbox_json(const struct report *r)
 {
     const struct outbox_status *s = &r->relay.outbox;
@@ -220,6 +232,10 @@ void report_json(const struct report *r, struct buf *out)
     (void)cJSON_AddBoolToObject(worker, "answers", r->worker_answers);
     num(worker, "pid", (double)r->worker_pid);
     num(worker, "starts", (double)r->worker_starts);
+    num(worker, "faults", (double)r->worker_faults);
+    num(worker, "faults_unclear", r->faults_unclear);
+    num(worker, "poison", (double)r->poison);
+    (void)cJSON_AddStringToObject(worker, "last_death", r->worker_death);
     if (r->worker_answers) {
         cJSON *nodes = cJSON_AddObjectToObject(o, "nodes");
         num(nodes, "running", r->nodes.running);
@@ -230,6 +246,7 @@ void report_json(const struct report *r, struct buf *out)
         (void)cJSON_AddStringToObject(db, "schema", schema_name(r->relay.schema));
         (void)cJSON_AddStringToObject(db, "advice", r->relay.advice);
         (void)cJSON_AddItemToObject(o, "archive", archive_json(r));
+        (void)cJSON_AddItemToObject(o, "quarantine", quarantine_json(r));
         (void)cJSON_AddItemToObject(o, "outbox", outbox_json(r));
         cJSON *apps = cJSON_AddArrayToObject(o, "apps");
         for (size_t i = 0; i < r->apps_n; i++)
@@ -289,6 +306,13 @@ static void archive_text(const struct report *r, struct buf *out)
              age_s(r->now_us, s->oldest_queued_us));
     if (s->last_error[0])
         buf_addf(out, "           last error: %s\n", s->last_error);
+    const struct quarantine_status *q = &r->relay.quarantine;
+    if (q->total > 0)
+        buf_addf(out,
+                 "quarantine %" PRIu64 " stanzas put aside, %" PRIu64 " ever, %" PRIu64
+                 " to be tried again%s\n",
+                 q->rows, q->total, q->waiting,
+                 q->evicted > 0 ? "; IT IS FULL, the oldest were given up" : "");
     const struct outbox_status *o = &r->relay.outbox;
     buf_addf(out,
              "outbox     depth %" PRId64 ", oldest %" PRId64 " s, retry %" PRId64
@@ -322,6 +346,11 @@ void report_text(const struct report *r, struct buf *out)
     buf_addf(out, "worker     pid %" PRId64 ", started %" PRIu64 " times\n", r->worker_pid,
              r->worker_starts);
     nodes_text(r, out);
+    if (r->worker_faults > 0)
+        buf_addf(out, "           %" PRIu64 " deaths by faults of its own%s; the last: %s\n",
+                 r->worker_faults,
+                 r->faults_unclear > 1 ? ", AGAIN AND AGAIN with no stanza to blame" : "",
+                 r->worker_death);
     archive_text(r, out);
     for (size_t i = 0; i < r->apps_n; i++) {
         const struct report_app *a = &r->apps[i];
@@ -422,6 +451,7 @@ void report_metrics(const struct report *r, struct buf *out)
 {
     const struct ingest_stats *s = &r->relay.ingest;
     const struct outbox_status *o = &r->relay.outbox;
+    const struct quarantine_status *q = &r->relay.quarantine;
     link_metrics(r, out);
     plain_metric(out, "server_nodes", "gauge", "Nodes of the server, 0 when it does not tell.",
                  r->nodes.running);
@@ -430,6 +460,9 @@ void report_metrics(const struct report *r, struct buf *out)
                  r->nodes.running > r->nodes.links ? r->nodes.running - r->nodes.links : 0);
     plain_metric(out, "worker_starts_total", "counter", "Worker processes started.",
                  (double)r->worker_starts);
+    plain_metric(out, "worker_faults_total", "counter",
+                 "Worker processes that died by a fault of their own.",
+                 (double)r->worker_faults);
     plain_metric(out, "database_up", "gauge", "1 while PostgreSQL takes rows.", s->up);
     plain_metric(out, "archive_rows_total", "counter", "Rows stored by this worker.",
                  (double)s->rows);
@@ -438,8 +471,12 @@ void report_metrics(const struct report *r, struct buf *out)
                  (double)s->late);
     plain_metric(out, "archive_duplicates_total", "counter",
                  "Copies that were stored already.", (double)s->duplicates);
-    plain_metric(out, "archive_quarantined_total", "counter", "Stanzas put aside.",
-                 (double)s->quarantined);
+    plain_metric(out, "quarantined_total", "counter", "Stanzas ever put aside.",
+                 (double)q->total);
+    plain_metric(out, "quarantine_evicted_total", "counter",
+                 "Stanzas put aside that were given up to make room.", (double)q->evicted);
+    plain_metric(out, "quarantine_rows", "gauge", "Stanzas in quarantine.", (double)q->rows);
+    plain_metric(out, "quarantine_bytes", "gauge", "Bytes kept of them.", (double)q->bytes);
     plain_metric(out, "archive_retries_total", "counter", "Batches tried again.",
                  (double)s->retries);
     plain_metric(out, "archive_queue_rows", "gauge", "Rows waiting for PostgreSQL.",

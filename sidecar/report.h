@@ -54,6 +54,10 @@ struct report {
     int64_t now_us;
     int64_t worker_pid; /* 0: none */
     uint64_t worker_starts;
+    uint64_t worker_faults;  /* deaths by a fault of its own */
+    unsigned faults_unclear; /* the last ones in a row, with no stanza to blame */
+    char worker_death[160];  /* how the last one ended, "" when none did */
+    size_t poison;       /* stanzas that no worker may look into, not yet passed for good */
     bool worker_answers; /* false: only what the shared page shows is filled in */
     size_t links_n;
     struct report_link links[REPORT_LINKS_MAX];

@@ -40,6 +40,15 @@ void report_from_page(struct report *r, const struct page *page, const struct co
     r->now_us = clock_real_us();
     r->worker_pid = atomic_load(&page->worker_pid);
     r->worker_starts = atomic_load(&page->worker_starts);
+    r->worker_faults = atomic_load(&page->worker_faults);
+    r->faults_unclear = atomic_load(&page->faults_unclear);
+    char death[PAGE_TEXT_BYTES];
+    page_text_get(&page->worker_death, death);
+    snprintf(r->worker_death, sizeof r->worker_death, "%.150s", death);
+    for (size_t i = 0; i < PAGE_POISON_MAX; i++) {
+        struct place place;
+        r->poison += page_place_get(&page->poison[i].place, &place);
+    }
     for (unsigned i = 0; i < page->links_n && i < config->component.hosts_n; i++)
         link_from_page(&r->links[r->links_n++], &page->links[i], &config->component.hosts[i]);
 }

@@ -43,6 +43,11 @@
 #define LONG_LIFE_MS 10000 /* a worker that lived so long is started again at once */
 #define RESTART_MIN_MS 100
 #define RESTART_MAX_MS 400 /* questions wait while there is no worker */
+/* After so many faults in a row a worker that comes back at once only burns the machine. */
+#define FAULTS_FAST 8
+#define FAULT_RESTART_MS 10000
+#define FAULTS_ALARM 3 /* with nothing in hand: no stanza is to blame, somebody must look */
+#define FAULTS_OVER_MS 60000 /* a worker that lived so long has ended the row */
 #define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
 
 enum sup_state {
@@ -228,23 +233,6 @@ static bool is_own_fault(const struct supervisor *s, int status)
     return false;
 }
 
-/* Held against the stanza in hand; when none was, the next worker has to go one by one, which
- * it sees from fault_times > 0 without a place. */
-static void record_fault(struct page *p)
-{
-    struct place now, before;
-    bool clear = page_place_get(&p->in_hand, &now);
-    bool had = page_place_get(&p->fault, &before);
-    bool same = clear && had && now.spool == before.spool && now.begin == before.begin;
-    atomic_fetch_add(&p->worker_faults, 1);
-    if (same) {
-        atomic_fetch_add(&p->fault_times, 1);
-        return;
-    }
-    page_place_set(&p->fault, clear ? &now : NULL);
-    atomic_store(&p->fault_times, 1);
-}
-
 static void describe_death(const struct supervisor *s, int status, char *out, size_t size)
 {
     if (s->aborted_ms)
@@ -253,6 +241,34 @@ static void describe_death(const struct supervisor *s, int status, char *out, si
         snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
     else
         snprintf(out, size, "exit code %d", WEXITSTATUS(status));
+}
+
+/* Held against the stanza in hand; when none was, the next worker has to go one by one, which
+ * it sees from fault_times > 0 without a place. */
+static void record_fault(struct supervisor *s, const char *how)
+{
+    struct page *p = s->page;
+    struct place now, before;
+    bool clear = page_place_get(&p->in_hand, &now);
+    bool had = page_place_get(&p->fault, &before);
+    bool same = clear && had && now.spool == before.spool && now.begin == before.begin;
+    if (clock_mono_ms() - s->worker_started_ms >= FAULTS_OVER_MS) {
+        atomic_store(&p->faults_in_row, 0);
+        atomic_store(&p->faults_unclear, 0);
+    }
+    atomic_fetch_add(&p->worker_faults, 1);
+    atomic_fetch_add(&p->faults_in_row, 1);
+    atomic_store(&p->faults_unclear, clear ? 0 : atomic_load(&p->faults_unclear) + 1);
+    page_text_set(&p->fault_why, how);
+    if (same) {
+        atomic_fetch_add(&p->fault_times, 1);
+    } else {
+        page_place_set(&p->fault, clear ? &now : NULL);
+        atomic_store(&p->fault_times, 1);
+    }
+    if (atomic_load(&p->faults_unclear) >= FAULTS_ALARM)
+        log_error(PREFIX, "the worker died %u times in a row and no stanza is to blame",
+                  atomic_load(&p->faults_unclear));
 }
 
 static void stop_links(struct supervisor *s)
@@ -283,7 +299,7 @@ static void begin_stop(struct supervisor *s)
     arm(s->stop_grace, STOP_GRACE_MS);
 }
 
-static void plan_restart(struct supervisor *s, bool wanted)
+static void plan_restart(struct supervisor *s, bool wanted, bool fault)
 {
     int64_t lived = clock_mono_ms() - s->worker_started_ms;
     int64_t wait = 0;
@@ -292,6 +308,8 @@ static void plan_restart(struct supervisor *s, bool wanted)
     /* The first death in a row costs nobody a wait. */
     if (!wanted && lived < LONG_LIFE_MS && atomic_load(&s->page->worker_starts) > 1)
         wait = backoff_next_ms(&s->backoff, crypt_random_u64());
+    if (fault && lived < FAULTS_OVER_MS && atomic_load(&s->page->faults_in_row) > FAULTS_FAST)
+        wait = FAULT_RESTART_MS;
     arm(s->restart, wait);
 }
 
@@ -320,8 +338,9 @@ static void worker_died(struct supervisor *s, int status)
     frame_channel_free(&s->channel);
     atomic_store(&s->page->worker_pid, 0);
     atomic_store(&s->page->worker_ready, 0);
-    if (is_own_fault(s, status))
-        record_fault(s->page);
+    bool fault = is_own_fault(s, status);
+    if (fault)
+        record_fault(s, how);
     if (!wanted || s->state == SUP_RUNNING)
         page_text_set(&s->page->worker_death, how);
     if (s->state == SUP_WORKER_STOPPING) {
@@ -333,7 +352,7 @@ static void worker_died(struct supervisor *s, int status)
         begin_stop(s);
     } else if (s->state == SUP_RUNNING) {
         log_death(s, status, how);
-        plan_restart(s, wanted);
+        plan_restart(s, wanted, fault);
     }
 }
 

@@ -15,12 +15,14 @@
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "component/cursor.h"
 #include "component/frame.h"
 #include "component/page.h"
 #include "component/service.h"
 #include "component/spool.h"
 #include "config/config.h"
 #include "sidecar/feed.h"
+#include "sidecar/hand.h"
 #include "sidecar/http.h"
 #include "sidecar/open_iqs.h"
 #include "sidecar/relay.h"
@@ -35,12 +37,16 @@
 #define CHANNEL_QUEUE_MAX ((size_t)64 << 20)
 #define LAST_WORDS_MS 2500 /* less than the link process grants */
 #define PATH_BYTES 1024
+#define RAW_SPACE_BYTES 4096 /* white space before a stanza, and a stream's header */
 
 struct worker {
     const struct config *config;
     struct event_base *base;
     struct page *page;
     struct open_iqs *iqs;
+    struct hand *hand;
+    struct buf raw; /* of the stanza that is being put aside */
+    struct buf raw_header;
     struct place *answered; /* requests whose answers the link may not have been given yet */
     size_t answered_n;
     size_t answered_cap;
@@ -61,6 +67,12 @@ struct worker {
     int64_t snapshot_ms;
     bool behind;
 };
+
+static void wake_pump(struct worker *w)
+{
+    static const struct timeval at_once = {0, 0};
+    (void)event_add(w->pump, &at_once);
+}
 
 /* What the XMPP service does through us. */
 
@@ -89,6 +101,8 @@ static void on_request_opened(void *ctx, const struct place *p)
 static void on_request_done(void *ctx, const struct place *p)
 {
     struct worker *w = ctx;
+    if (hand_is_held(w->hand))
+        wake_pump(w);
     if (frame_channel_queued(w->channel) == 0) {
         open_iqs_done(w->iqs, p);
         return;
@@ -134,12 +148,6 @@ static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *w
 
 /* Reading. */
 
-static void wake_pump(struct worker *w)
-{
-    static const struct timeval at_once = {0, 0};
-    (void)event_add(w->pump, &at_once);
-}
-
 static void on_pump(evutil_socket_t fd, short what, void *ctx)
 {
     struct worker *w = ctx;
@@ -164,6 +172,34 @@ static void on_passed(void *ctx, unsigned link, const struct place *p)
     _Atomic uint64_t *live = &w->page->links[link].live_pos;
     if (p->end > atomic_load(live)) /* it is not while we replay */
         atomic_store(live, p->end);
+}
+
+static bool link_directory(const struct worker *w, unsigned link, char out[PATH_BYTES])
+{
+    int n = snprintf(out, PATH_BYTES, "%s/%u", w->config->spool.directory, link);
+    return n > 0 && n < PATH_BYTES;
+}
+
+/* White space before it kept the stream alive and is not of the stanza. */
+static bool on_raw(void *ctx, const struct place *p, struct ingest_raw *out)
+{
+    struct worker *w = ctx;
+    char dir[PATH_BYTES];
+    struct err e;
+    buf_reset(&w->raw);
+    buf_reset(&w->raw_header);
+    if (!link_directory(w, p->spool, dir) ||
+        cursor_bytes(dir, p, &w->raw, &w->raw_header, &e) != ERR_NONE)
+        return false;
+    bool cut = buf_len(&w->raw) == w->raw.max;
+    while (buf_len(&w->raw) > 0 && *buf_data(&w->raw) <= ' ')
+        buf_consume(&w->raw, 1);
+    *out = (struct ingest_raw){.bytes = buf_data(&w->raw),
+                               .bytes_n = buf_len(&w->raw),
+                               .cut = cut,
+                               .header = buf_data(&w->raw_header),
+                               .header_n = buf_len(&w->raw_header)};
+    return true;
 }
 
 static void on_archive_progress(void *ctx)
@@ -277,6 +313,7 @@ static void release(struct worker *w)
 {
     for (unsigned i = 0; i < w->links_n; i++) {
         uint64_t pos = releasable(w, i);
+        hand_released(w->hand, i, pos);
         if (pos <= w->released[i])
             continue;
         struct frame f = {.kind = FRAME_RELEASE, .link = i, .position = pos};
@@ -284,6 +321,14 @@ static void release(struct worker *w)
         if (frame_channel_send(w->channel, &f))
             w->released[i] = pos;
     }
+}
+
+/* What the dead worker may have had in hand was read and committed. */
+static void end_careful(struct worker *w)
+{
+    struct ingest *ingest = relay_ingest(w->relay);
+    for (unsigned i = 0; ingest && i < w->links_n; i++)
+        hand_passed(w->hand, i, feed_live_position(w->feeds[i]), ingest_committed(ingest, i));
 }
 
 static void fill_report(void *ctx, struct report *r)
@@ -330,6 +375,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     int64_t now_ms = clock_mono_ms();
+    FAILPOINT("worker-tick");
     atomic_store(&w->page->worker_heartbeat_ms, now_ms);
     service_tick(relay_service(w->relay), now_ms);
     bool behind = behind_us(w) > BEHIND_US;
@@ -343,6 +389,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         w->snapshot_ms = now_ms;
     }
     release(w);
+    end_careful(w);
     try_http(w, now_ms);
     wake_pump(w);
 }
@@ -356,12 +403,6 @@ static void on_terminate(evutil_socket_t sig, short what, void *ctx)
 }
 
 /* Start and end. */
-
-static bool link_directory(const struct worker *w, unsigned link, char out[PATH_BYTES])
-{
-    int n = snprintf(out, PATH_BYTES, "%s/%u", w->config->spool.directory, link);
-    return n > 0 && n < PATH_BYTES;
-}
 
 static enum err_kind open_page(struct worker *w, struct err *e)
 {
@@ -380,6 +421,7 @@ static enum err_kind open_page(struct worker *w, struct err *e)
             return err_set(e, ERR_CONFIG, "there is no spool for link %u", i);
     }
     w->iqs = open_iqs_new(w->page);
+    w->hand = hand_new(w->page);
     return ERR_NONE;
 }
 
@@ -398,6 +440,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
                    .reconnect = on_reconnect,
                    .ctx = w},
         .archive_progress = on_archive_progress,
+        .raw = on_raw,
         .ctx = w,
     };
     return relay_new(w->base, &opts, &w->relay, e);
@@ -427,7 +470,9 @@ static void start_feeds(struct worker *w)
             .replay_until = w->replay_until[i],
             .stanza_bytes_max = w->config->component.stanza_bytes_max,
             .service = relay_service(w->relay),
+            .hand = w->hand,
             .passed = on_passed,
+            .is_open = on_request_is_open,
             .reconnect = on_reconnect,
             .ctx = w,
         };
@@ -487,6 +532,9 @@ static void stop(struct worker *w)
     event_done(&w->tick);
     event_done(&w->terminate);
     open_iqs_free(&w->iqs);
+    hand_free(&w->hand);
+    buf_deinit(&w->raw);
+    buf_deinit(&w->raw_header);
     free(w->answered);
     page_close(&w->page);
     event_base_free(w->base);
@@ -499,6 +547,8 @@ int worker_run(const struct config *config, const char *config_file, int channel
         abort();
     w->config = config;
     w->behind = true;
+    buf_init(&w->raw, INGEST_RAW_BYTES + RAW_SPACE_BYTES);
+    buf_init(&w->raw_header, RAW_SPACE_BYTES);
     struct err e;
     enum err_kind k = open_page(w, &e);
     if (!k)

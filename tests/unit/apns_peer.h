@@ -182,6 +182,7 @@ static inline void peer_init(struct peer *p, const nghttp2_settings_entry *setti
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, peer_on_frame);
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, peer_on_close);
     nghttp2_option_set_no_closed_streams(option, 1);
+    nghttp2_option_set_max_send_header_block_length(option, 16 << 20); /* for evil answers */
     if (nghttp2_session_server_new2(&p->session, cb, p, option) != 0 ||
         nghttp2_submit_settings(p->session, 0, settings, n) != 0)
         abort();

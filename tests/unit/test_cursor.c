@@ -31,7 +31,8 @@ struct seen {
     } stanzas[SEEN_MAX];
     size_t n;
     unsigned opened, resumed, closed, half, skipped, lost, lost_streaming, broken;
-    uint64_t lost_bytes;
+    uint64_t lost_bytes, found_bytes, skipped_bytes;
+    unsigned found, refuse; /* the one that is refused, 0: none */
     char why[128];
     int64_t last_us;                  /* of the stream that ended last */
     struct place closed_at, began_at; /* of the last that ended, and that was seen to begin */
@@ -111,12 +112,21 @@ static void on_closed(void *ctx, const struct cursor_closed *o)
     snprintf(v->why, sizeof v->why, "%s", o->why);
 }
 
-static void on_skipped(void *ctx, uint64_t epoch, const struct place *place, const char *why)
+static bool on_found(void *ctx, const struct cursor_piece *p)
 {
-    (void)epoch;
-    (void)place;
-    (void)why;
-    ((struct seen *)ctx)->skipped++;
+    struct seen *v = ctx;
+    v->found++;
+    v->found_bytes += p->bytes;
+    assert_true(p->place.end - p->place.begin >= p->bytes);
+    return v->found != v->refuse;
+}
+
+static void on_skipped(void *ctx, const struct cursor_piece *p)
+{
+    struct seen *v = ctx;
+    v->skipped++;
+    v->skipped_bytes = p->bytes;
+    snprintf(v->why, sizeof v->why, "%s %s", p->name, p->why);
 }
 
 static void on_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end, bool streaming,
@@ -145,6 +155,7 @@ static struct cursor *start_at(struct seen *v, uint64_t position,
     struct cursor_events ev = {.stanza = on_stanza,
                                .opened = on_opened,
                                .closed = on_closed,
+                               .found = on_found,
                                .skipped = on_skipped,
                                .lost = on_lost,
                                .broken = on_broken,
@@ -623,6 +634,10 @@ static void test_a_stanza_over_its_limit_is_skipped(void **state)
         ;
     expect_messages(&seen, 0, 0, 2);
     assert_int_equal(seen.skipped, 1);
+    assert_int_equal(seen.skipped_bytes,
+                     strlen("<message id='big'><body></body></message>") + 500);
+    assert_string_equal(seen.why, "message size");
+    assert_int_equal(seen.found, 2); /* it never was whole */
     uint64_t after = seen.stanzas[0].place.end;
     cursor_free(&c);
     c = start_at(&other, after, &limits);
@@ -641,13 +656,16 @@ static void test_gives_back_the_bytes_of_a_place(void **state)
     open_stream();
     append_messages(0, 60, 50, true);
     read_all(&seen, 0);
-    struct buf out;
+    struct buf out, header;
     buf_init(&out, 1000);
+    buf_init(&header, 1000);
     for (size_t i = 0; i < 60; i++) {
         char want[64];
         buf_reset(&out);
-        assert_int_equal(cursor_bytes(dir.spool, &seen.stanzas[i].place, &out, NULL),
+        buf_reset(&header);
+        assert_int_equal(cursor_bytes(dir.spool, &seen.stanzas[i].place, &out, &header, NULL),
                          ERR_NONE);
+        assert_string_equal(buf_cstr(&header), HEADER);
         snprintf(want, sizeof want, "<message id='m%zu'>", i);
         const char *text = buf_cstr(&out);
         text += strspn(text, " \n");
@@ -656,8 +674,48 @@ static void test_gives_back_the_bytes_of_a_place(void **state)
     }
     struct place gone = {.begin = 5, .end = 10};
     buf_reset(&out);
-    assert_int_equal(cursor_bytes(dir.spool, &gone, &out, NULL), ERR_REJECT);
+    assert_int_equal(cursor_bytes(dir.spool, &gone, &out, NULL, NULL), ERR_REJECT);
     buf_deinit(&out);
+    buf_deinit(&header);
+}
+
+static void test_of_a_large_stanza_it_gives_back_the_beginning(void **state)
+{
+    (void)state;
+    open_stream();
+    append("<message id='big'><body>", 9, false);
+    for (int i = 0; i < 50; i++)
+        append("0123456789", 9, false);
+    append("</body></message>", 9, false);
+    read_all(&seen, 0);
+    struct buf out;
+    buf_init(&out, 100);
+    assert_int_equal(cursor_bytes(dir.spool, &seen.stanzas[0].place, &out, NULL, NULL),
+                     ERR_NONE);
+    assert_int_equal(buf_len(&out), 100);
+    assert_memory_equal(buf_data(&out), "<message id='big'><body>0123456789", 34);
+    buf_deinit(&out);
+}
+
+/* As if the first look into it were deadly. */
+static void test_a_stanza_that_is_refused_unseen_costs_only_itself(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 10, 9, false);
+    read_all(&seen, 0);
+    assert_int_equal(seen.found, 10);
+    struct cursor *c = start_at(&other, 0, NULL);
+    other.refuse = 4;
+    while (cursor_pump(c, spool_end(spool), 64))
+        ;
+    assert_int_equal(other.n, 9);
+    for (size_t i = 0, j = 0; i < 10; i++)
+        if (i != 3)
+            assert_int_equal(seen.stanzas[i].place.begin, other.stanzas[j++].place.begin);
+    assert_int_equal(cursor_position(c), seen.stanzas[9].place.end);
+    cursor_free(&c);
+    assert_int_equal(other.skipped, 0);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -682,6 +740,8 @@ int main(void)
         T(test_a_stream_that_is_no_xml_is_passed_over_to_the_next_epoch),
         T(test_a_stanza_over_its_limit_is_skipped),
         T(test_gives_back_the_bytes_of_a_place),
+        T(test_of_a_large_stanza_it_gives_back_the_beginning),
+        T(test_a_stanza_that_is_refused_unseen_costs_only_itself),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,8 +9,10 @@
 
 #include "archive/ingest.h"
 #include "base/log.h"
+#include "component/page.h"
 #include "component/spool.h"
 #include "sidecar/feed.h"
+#include "sidecar/hand.h"
 #include "tests/unit/spool_dir.h"
 #include "tests/unit/xmpp_world.h"
 
@@ -26,8 +28,11 @@ struct ingest {
     size_t room;      /* events that it still takes */
     uint64_t refused; /* where the stanza began that found no room */
     uint64_t passed;
+    bool slow;      /* nothing is committed yet */
+    uint64_t begin; /* of the oldest thing that is not */
     struct buf ids;
     struct buf streams; /* that it took, as text */
+    struct buf aside;   /* what was put aside: why, and whether with its bytes */
 };
 
 uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
@@ -46,6 +51,8 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
         assert_int_equal(ev->place.begin, ing->refused);
     ing->refused = NOTHING;
     ing->room--;
+    if (!ing->slow || ing->begin == NOTHING)
+        ing->begin = ev->place.begin;
     buf_addf(&ing->ids, "%s ", ev->id);
     return INGEST_TAKEN;
 }
@@ -69,6 +76,24 @@ enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream 
     return INGEST_TAKEN;
 }
 
+enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_aside *a)
+{
+    if (ing->room == 0) {
+        ing->refused = a->place.begin;
+        return INGEST_FULL;
+    }
+    ing->refused = NOTHING;
+    ing->room--;
+    buf_addf(&ing->aside, "%s (%s) ", a->why, a->with_bytes ? "bytes" : "no bytes");
+    return INGEST_TAKEN;
+}
+
+uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
+{
+    assert_int_equal(spool, 0);
+    return ing->slow && ing->begin < ing->passed ? ing->begin : ing->passed;
+}
+
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
 {
     assert_int_equal(spool, 0);
@@ -85,7 +110,11 @@ struct stage {
     struct world world;
     struct service *service;
     struct ingest archive;
+    struct page *page;
+    struct hand *hand;
     struct feed *feed;
+    bool open; /* the request that was asked last */
+    bool keep_open;
     unsigned written; /* messages so far */
     uint64_t live;    /* as told by passed() */
     unsigned reconnects;
@@ -122,6 +151,24 @@ static void on_place(void *ctx, const struct place *p)
     (void)p;
 }
 
+static void on_opened(void *ctx, const struct place *p)
+{
+    on_place(ctx, p);
+    s.open = true;
+}
+
+static void on_done(void *ctx, const struct place *p)
+{
+    on_place(ctx, p);
+    s.open = s.keep_open;
+}
+
+static bool on_is_unanswered(void *ctx, const struct place *p)
+{
+    on_place(ctx, p);
+    return s.open;
+}
+
 static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *why)
 {
     (void)ctx;
@@ -150,8 +197,8 @@ static void start_service(void)
 {
     const struct service_events events = {.send = on_send,
                                           .event = on_event,
-                                          .request_opened = on_place,
-                                          .request_done = on_place,
+                                          .request_opened = on_opened,
+                                          .request_done = on_done,
                                           .request_is_open = on_is_open,
                                           .reconnect = on_reconnect};
     struct err e;
@@ -167,6 +214,8 @@ static void start_feed(uint64_t live_from, uint64_t replay_until)
                              .replay_until = replay_until,
                              .stanza_bytes_max = 64 << 10,
                              .service = s.service,
+                             .hand = s.hand,
+                             .is_open = on_is_unanswered,
                              .passed = on_passed,
                              .reconnect = on_reconnect};
     s.feed = feed_new(&opts);
@@ -177,6 +226,8 @@ static void next_worker(uint64_t live_from, uint64_t replay_until)
 {
     feed_free(&s.feed);
     service_free(&s.service);
+    hand_free(&s.hand);
+    s.hand = hand_new(s.page);
     s.live = 0;
     if (s.archive.passed > s.archive.start)
         s.archive.start = s.archive.passed;
@@ -202,6 +253,11 @@ static int setup(void **state)
     world_init(&s.world, 1);
     buf_init(&s.archive.ids, 1 << 16);
     buf_init(&s.archive.streams, 1 << 16);
+    buf_init(&s.archive.aside, 1 << 16);
+    s.page = calloc(1, sizeof *s.page);
+    assert_non_null(s.page);
+    s.page->links_n = 1;
+    s.hand = hand_new(s.page);
     struct spool_settings set = {.size_max = 64 << 20};
     struct err e;
     uint64_t epoch;
@@ -224,6 +280,9 @@ static int teardown(void **state)
     temp_dir_drop(&s.dir);
     buf_deinit(&s.archive.ids);
     buf_deinit(&s.archive.streams);
+    buf_deinit(&s.archive.aside);
+    hand_free(&s.hand);
+    free(s.page);
     buf_deinit(&s.world.sent);
     buf_deinit(&s.world.events);
     buf_deinit(&s.world.reconnects);
@@ -458,6 +517,7 @@ static void a_stanza_over_the_limit_costs_only_itself(void **state)
     write_messages(1);
     pump();
     assert_archived(2);
+    assert_int_equal(buf_len(&s.archive.aside), 0); /* it is nobody's message */
     assert_int_equal(s.archive.passed, feed_live_position(s.feed));
     assert_int_equal(s.reconnects, 0);
     assert_int_equal(s.errors, 0);
@@ -567,6 +627,281 @@ static void streams_are_told_to_a_full_archive_and_over_the_death_of_workers(voi
     assert_archived(3);
 }
 
+/* T1: what RFC 6120 forbids ends the stream, not the worker. */
+static void a_stream_with_restricted_xml_is_asked_to_begin_again(void **state)
+{
+    (void)state;
+    static const char *const forbidden[] = {"<!DOCTYPE m [<!ENTITY a 'b'>]><m>&a;</m>",
+                                            "<!-- x -->", "<?php x?>", "<m>&nbsp;</m>"};
+    struct err e;
+    uint64_t epoch;
+    feed_archive_open(s.feed, &s.archive);
+    for (unsigned i = 0; i < sizeof forbidden / sizeof *forbidden; i++) {
+        write_messages(1);
+        append(forbidden[i]);
+        pump();
+        assert_int_equal(s.reconnects, i + 1);
+        assert_int_equal(s.errors, i + 1);
+        assert_archived(i + 1);
+        assert_int_equal(spool_stream_close(s.spool, "as asked", s.world.real_us, &e),
+                         ERR_NONE);
+        assert_int_equal(spool_stream_open(s.spool, (const uint8_t *)HEADER, strlen(HEADER),
+                                           s.world.real_us, &epoch, &e),
+                         ERR_NONE);
+    }
+}
+
+/* --- what is passed over --- */
+
+static char large_text[100 << 10];
+
+static const char *large(void)
+{
+    memset(large_text, 'y', sizeof large_text - 1);
+    return large_text;
+}
+
+/* A copy of what stands between the two halves, over the limit. */
+static void write_large_copy(const char *before, const char *after)
+{
+    append("<message to='sidecar.e.test' from='e.test' id='c'><forwarded "
+           "xmlns='urn:xmpp:forward:0'>");
+    append(before);
+    append(large());
+    append(after);
+    append("</forwarded></message>");
+}
+
+static const char *aside(void)
+{
+    return buf_cstr(&s.archive.aside);
+}
+
+static void a_message_over_the_limit_is_put_aside_in_its_place(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_messages(1);
+    write_large_copy("<message xmlns='jabber:client' from='a@e.test/x' to='b@e.test'><body>",
+                     "</body></message>");
+    write_messages(1);
+    pump();
+    assert_archived(2);
+    assert_string_equal(aside(), "over a limit: size (bytes) ");
+    s.archive.room = 0; /* and where there is no room, it is offered again */
+    write_large_copy("<message xmlns='jabber:client' from='a@e.test/x' to='b@e.test'><body>",
+                     "</body></message>");
+    write_messages(1);
+    pump();
+    assert_archived(2);
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(3);
+    assert_string_equal(aside(), "over a limit: size (bytes) over a limit: size (bytes) ");
+    assert_int_equal(s.errors, 0);
+}
+
+static void other_peoples_requests_over_the_limit_are_not_put_aside(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_large_copy("<iq xmlns='jabber:client' type='get' from='a@e.test/x' to='b@e.test/y' "
+                     "id='q'><query xmlns='urn:private'>",
+                     "</query></iq>");
+    append("<presence from='a@e.test/x' to='sidecar.e.test'><status>");
+    append(large());
+    append("</status></presence>");
+    write_messages(1);
+    pump();
+    assert_archived(1);
+    assert_string_equal(aside(), "");
+}
+
+static void a_question_over_the_limit_gets_its_error(void **state)
+{
+    (void)state;
+    append("<iq type='get' from='a@e.test/x' to='sidecar.e.test' id='q1'>"
+           "<ping xmlns='urn:xmpp:ping'>");
+    append(large());
+    append("</ping></iq>");
+    append("<iq type='set' from='e.test' to='sidecar.e.test' id='outer'>"
+           "<delegation xmlns='urn:xmpp:delegation:2'><forwarded xmlns='urn:xmpp:forward:0'>"
+           "<iq xmlns='jabber:client' type='set' from='a@e.test/x' to='a@e.test' id='inner'>"
+           "<query xmlns='urn:xmpp:mam:2'>");
+    append(large());
+    append("</query></iq></forwarded></delegation></iq>");
+    append("<iq type='result' from='a@e.test/x' to='sidecar.e.test' id='q2'><x>");
+    append(large());
+    append("</x></iq>");
+    pump();
+    assert_true(was_answered("q1"));
+    assert_true(was_answered("inner"));
+    assert_false(was_answered("q2"));
+    assert_non_null(strstr(buf_cstr(&s.world.sent), "policy-violation"));
+    assert_null(strstr(buf_cstr(&s.world.sent), "yyyy"));
+}
+
+static void a_message_with_an_address_that_is_none_is_put_aside(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    append(COPY("<message xmlns='jabber:client' from='@e.test/x' to='b@e.test' id='bad'>"
+                "<body>hello</body></message>"));
+    append("<message to='sidecar.e.test' from='e.test' id='c'><forwarded "
+           "xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client' from='a@e.test/x' to='");
+    for (int i = 0; i < 600; i++)
+        append("yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy");
+    append("@e.test'><body>hello</body></message></forwarded></message>");
+    write_messages(1);
+    pump();
+    assert_archived(1);
+    assert_string_equal(aside(), "copy of a message with an address that is none (bytes) "
+                                 "copy of a message with an address that is none (bytes) ");
+    assert_int_equal(s.errors, 0);
+}
+
+/* --- after a worker's own fault --- */
+
+static struct place place_of_next(void)
+{
+    return (struct place){.begin = s.live, .end = 0};
+}
+
+/* As the supervisor does at a death. */
+static void die(const struct place *in_hand, unsigned times)
+{
+    page_text_set(&s.page->fault_why, "signal 11");
+    page_place_set(&s.page->fault, in_hand);
+    atomic_store(&s.page->fault_times, times);
+}
+
+static void poison_is_passed_over_by_both_cursors(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(1);
+    pump();
+    uint64_t snapshot = s.live;
+    struct place poison = place_of_next();
+    write_messages(1);
+    pump();
+    poison.end = s.live;
+    write_messages(1);
+    die(&poison, 2);
+    s.archive.passed = snapshot; /* it was not committed */
+    buf_reset(&s.archive.ids);
+    next_worker(0, snapshot);
+    assert_int_equal(hand_poison_count(s.hand), 1);
+    assert_false(hand_is_careful(s.hand));
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_string_equal(buf_cstr(&s.archive.ids), "m3 ");
+    assert_string_equal(aside(),
+                        "the worker died with it in hand, 2 times: signal 11 (bytes) ");
+    /* The worker after that one knows it as well, until nobody reads there again. */
+    next_worker(0, snapshot);
+    assert_int_equal(hand_poison_count(s.hand), 1);
+    hand_released(s.hand, 0, poison.end - 1);
+    assert_int_equal(hand_poison_count(s.hand), 1);
+    hand_released(s.hand, 0, poison.end);
+    assert_int_equal(hand_poison_count(s.hand), 0);
+}
+
+static void a_question_that_is_poison_gets_its_error_and_leaves_no_bytes(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(1);
+    pump();
+    struct place poison = place_of_next();
+    uint64_t before = s.live;
+    ask("q1");
+    pump();
+    poison.end = s.live;
+    buf_reset(&s.world.sent);
+    die(&poison, 2);
+    s.archive.passed = before;
+    s.world.was_open = true;
+    next_worker(0, poison.end);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_true(was_answered("q1"));
+    assert_non_null(strstr(buf_cstr(&s.world.sent), "internal-server-error"));
+    assert_string_equal(aside(),
+                        "the worker died with it in hand, 2 times: signal 11 (no bytes) ");
+}
+
+static void a_careful_worker_has_one_stanza_at_a_time_in_hand(void **state)
+{
+    (void)state;
+    struct place held;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(3);
+    pump();
+    s.archive.passed = 0; /* and nothing of it was committed */
+    buf_reset(&s.archive.ids);
+    uint64_t end = s.live;
+    atomic_store(&s.page->links[0].live_pos, end);
+    die(NULL, 1);
+    s.archive.slow = true;
+    s.archive.begin = NOTHING;
+    next_worker(0, end);
+    assert_true(hand_is_careful(s.hand));
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(0); /* first a while with nothing in hand */
+    assert_false(page_place_get(&s.page->in_hand, &held));
+    world_pass(&s.world, HAND_QUIET_MS);
+    uint64_t last = 0;
+    for (unsigned i = 1; i <= 3; i++) {
+        pump();
+        assert_archived(i);
+        assert_true(page_place_get(&s.page->in_hand, &held));
+        assert_true(held.begin >= last && held.end <= end);
+        last = held.end;
+        hand_passed(s.hand, 0, s.live, ingest_committed(&s.archive, 0));
+        assert_true(hand_is_careful(s.hand));
+        pump(); /* nothing new before this one is committed */
+        assert_archived(i);
+        s.archive.begin = NOTHING;
+    }
+    pump();
+    assert_false(page_place_get(&s.page->in_hand, &held));
+    hand_passed(s.hand, 0, feed_live_position(s.feed), s.archive.passed);
+    assert_false(hand_is_careful(s.hand));
+    assert_int_equal(atomic_load(&s.page->fault_times), 0);
+    s.archive.slow = false;
+    write_messages(2);
+    pump();
+    assert_archived(5);
+}
+
+static void a_careful_worker_waits_for_the_answer_before_it_reads_on(void **state)
+{
+    (void)state;
+    struct place held;
+    ask("q1");
+    ask("q2");
+    die(NULL, 1);
+    next_worker(0, 0);
+    world_pass(&s.world, HAND_QUIET_MS);
+    s.keep_open = true; /* as if the answer came from PostgreSQL, later */
+    pump();
+    assert_true(was_answered("q1"));
+    assert_false(was_answered("q2"));
+    assert_true(page_place_get(&s.page->in_hand, &held));
+    pump();
+    assert_false(was_answered("q2"));
+    s.open = s.keep_open = false;
+    pump();
+    assert_true(was_answered("q2"));
+    assert_false(page_place_get(&s.page->in_hand, &held));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -586,6 +921,15 @@ int main(void)
         TEST(an_archive_that_comes_later_hears_the_same_of_streams),
         TEST(streams_are_told_to_a_full_archive_and_over_the_death_of_workers),
         TEST(a_stream_that_is_no_xml_is_given_up_and_the_next_one_read),
+        TEST(a_stream_with_restricted_xml_is_asked_to_begin_again),
+        TEST(a_message_over_the_limit_is_put_aside_in_its_place),
+        TEST(other_peoples_requests_over_the_limit_are_not_put_aside),
+        TEST(a_question_over_the_limit_gets_its_error),
+        TEST(a_message_with_an_address_that_is_none_is_put_aside),
+        TEST(poison_is_passed_over_by_both_cursors),
+        TEST(a_question_that_is_poison_gets_its_error_and_leaves_no_bytes),
+        TEST(a_careful_worker_has_one_stanza_at_a_time_in_hand),
+        TEST(a_careful_worker_waits_for_the_answer_before_it_reads_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -483,6 +483,62 @@ static void a_push_without_answer_times_out_and_frees_its_stream(void **state)
     assert_int_equal(push_all(5), 2);
 }
 
+/* T6: of the body so much is kept as a verdict needs; the stream ends with the push's time. */
+static void an_answer_without_end_is_cut_and_given_up(void **state)
+{
+    (void)state;
+    static char endless[4 << 20];
+    memset(endless, 'x', sizeof endless - 1);
+    start_with_limit(2);
+    warm_up();
+    w->now = 1000;
+    assert_int_equal(push_all(2), 2);
+    flow();
+    peer_answer(&w->peer, w->peer.requests[1], 400, endless);
+    for (int i = 0; i < 3; i++)
+        flow();
+    assert_false(w->back[1]);
+    assert_int_equal(w->pushes[1].body_len, H2_BODY_MAX);
+    w->now = 21000;
+    assert_int_equal(h2_tick(w->h, w->now, &w->e), ERR_NONE);
+    flow();
+    assert_true(w->back[1]);
+    assert_int_equal(w->pushes[1].body_len, H2_BODY_MAX);
+    assert_int_equal(w->peer.requests[1]->reset, NGHTTP2_CANCEL + 1);
+}
+
+/* T6: as many header fields as nobody needs end the session, and every push comes back. */
+static void an_answer_with_endless_headers_ends_the_session(void **state)
+{
+    (void)state;
+    enum { FIELDS = 100000 };
+    static nghttp2_nv nv[FIELDS];
+    static uint8_t name[] = "x-more", value[] = "and more of that";
+    for (size_t i = 1; i < FIELDS; i++)
+        nv[i] = (nghttp2_nv){.name = name,
+                             .value = value,
+                             .namelen = 6,
+                             .valuelen = 16,
+                             .flags = NGHTTP2_NV_FLAG_NO_INDEX};
+    nv[0] = (nghttp2_nv){.name = (uint8_t[]){":status"},
+                         .value = (uint8_t[]){"200"},
+                         .namelen = 7,
+                         .valuelen = 3,
+                         .flags = 0};
+    start_with_limit(2);
+    warm_up();
+    assert_int_equal(push_all(2), 2);
+    flow();
+    assert_int_equal(nghttp2_submit_response(w->peer.session, w->peer.requests[1]->stream_id,
+                                             nv, FIELDS, NULL),
+                     0);
+    to_server();
+    assert_int_equal(to_client(), ERR_PEER);
+    h2_lose(w->h);
+    take_events();
+    assert_int_equal(w->came_back, 3);
+}
+
 static void an_answer_after_our_cancel_changes_nothing(void **state)
 {
     (void)state;
@@ -702,6 +758,8 @@ int main(void)
         TEST(a_push_submitted_as_goaway_arrives_is_refused),
         TEST(goaway_with_an_error_names_it),
         TEST(a_push_without_answer_times_out_and_frees_its_stream),
+        TEST(an_answer_without_end_is_cut_and_given_up),
+        TEST(an_answer_with_endless_headers_ends_the_session),
         TEST(an_answer_after_our_cancel_changes_nothing),
         TEST(three_timeouts_in_a_row_end_the_session),
         TEST(silence_with_pushes_open_is_asked_and_then_given_up),

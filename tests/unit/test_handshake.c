@@ -51,6 +51,10 @@ static const struct row rows[] = {
      "undefined-condition"},
     {"a stanza instead", ROOT "<message/>", HANDSHAKE_FAILED, HANDSHAKE_GARBAGE, NULL, NULL,
      "another stanza"},
+    {"compression is offered",
+     ROOT "<stream:features><compression xmlns='http://jabber.org/features/compress'>"
+          "<method>zlib</method></compression></stream:features><handshake/>",
+     HANDSHAKE_FAILED, HANDSHAKE_GARBAGE, NULL, NULL, "another stanza"},
     {"stream ends", ROOT "</stream:stream>", HANDSHAKE_FAILED, HANDSHAKE_CLOSED, NULL, NULL,
      "closed"},
     {"not XML", "HTTP/1.1 400 Bad Request\r\n\r\n", HANDSHAKE_FAILED, HANDSHAKE_GARBAGE, NULL,

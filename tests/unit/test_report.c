@@ -73,6 +73,43 @@ static void a_service_is_ready_when_messages_flow(void **state)
     buf_deinit(&why);
 }
 
+static void what_was_put_aside_and_how_workers_died_is_told_in_every_form(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct report *r = healthy();
+    buf_init(&b, 1 << 20);
+    report_text(r, &b);
+    assert_null(strstr(buf_cstr(&b), "quarantine"));
+    assert_null(strstr(buf_cstr(&b), "faults"));
+    r->relay.quarantine = (struct quarantine_status){
+        .rows = 11, .bytes = 222, .total = 3333, .evicted = 44, .waiting = 5};
+    r->worker_faults = 6;
+    r->faults_unclear = 3;
+    r->poison = 7;
+    snprintf(r->worker_death, sizeof r->worker_death, "signal 11");
+    buf_reset(&b);
+    report_text(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "11 stanzas put aside, 3333 ever, 5 to be tried "
+                                         "again; IT IS FULL, the oldest were given up"));
+    assert_non_null(strstr(buf_cstr(&b), "6 deaths by faults of its own, AGAIN AND AGAIN with "
+                                         "no stanza to blame; the last: signal 11"));
+    buf_reset(&b);
+    report_json(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "\"quarantine\":{\"rows\":11,\"bytes\":222,"
+                                         "\"total\":3333,\"evicted\":44,\"waiting\":5}"));
+    assert_non_null(strstr(buf_cstr(&b), "\"faults\":6,\"faults_unclear\":3,\"poison\":7,"
+                                         "\"last_death\":\"signal 11\""));
+    buf_reset(&b);
+    report_metrics(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "\nxmpp_sidecar_quarantined_total 3333\n"));
+    assert_non_null(strstr(buf_cstr(&b), "\nxmpp_sidecar_quarantine_rows 11\n"));
+    assert_non_null(strstr(buf_cstr(&b), "\nxmpp_sidecar_quarantine_bytes 222\n"));
+    assert_non_null(strstr(buf_cstr(&b), "\nxmpp_sidecar_quarantine_evicted_total 44\n"));
+    assert_non_null(strstr(buf_cstr(&b), "\nxmpp_sidecar_worker_faults_total 6\n"));
+    buf_deinit(&b);
+}
+
 /* One of two nodes of a cluster. */
 static struct report *with_a_lost_node(void)
 {
@@ -255,6 +292,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_service_is_ready_when_messages_flow),
+        cmocka_unit_test(what_was_put_aside_and_how_workers_died_is_told_in_every_form),
         cmocka_unit_test(a_node_without_a_link_is_named_with_since_when_and_why),
         cmocka_unit_test(gaps_are_told_with_from_and_to),
         cmocka_unit_test(nodes_and_links_that_do_not_fit_are_told),

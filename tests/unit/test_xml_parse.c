@@ -14,6 +14,10 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
+#ifdef __SANITIZE_ADDRESS__
+size_t __sanitizer_get_current_allocated_bytes(void); /* gcc installs no header for it */
+#endif
+
 #define HEAD                                                                                  \
     "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' "                    \
     "xmlns:stream='http://etherx.jabber.org/streams' id='17' xml:lang='en'>"
@@ -266,9 +270,27 @@ static void test_broken_xml_ends_the_stream(void **state)
         HEAD "<a>&#0;</a>",
         HEAD "<a>&#1;</a>",
         HEAD "<a>&#xFFFF;</a>",
+        /* T5: overlong, surrogates, beyond the last, cut, alone, no characters. */
         HEAD "<a>\xC0\x80</a>",
+        HEAD "<a>\xC1\xBF</a>",
+        HEAD "<a>\xE0\x80\xBC</a>",
+        HEAD "<a>\xF0\x80\x80\xBC</a>",
         HEAD "<a>\xED\xA0\x80</a>",
+        HEAD "<a>\xED\xA0\xBD\xED\xB8\x80</a>",
+        HEAD "<a>\xED\xBF\xBF</a>",
+        HEAD "<a>\xF4\x90\x80\x80</a>",
+        HEAD "<a>\xF8\x88\x80\x80\x80</a>",
+        HEAD "<a>\xE2\x82</a>",
+        HEAD "<a>\x80</a>",
         HEAD "<a>\xFF</a>",
+        HEAD "<a>\xEF\xBF\xBE</a>",
+        HEAD "<a>&#xD800;</a>",
+        HEAD "<a>&#x110000;</a>",
+        HEAD "<a\xC0\xBCx/>",
+        HEAD "<a b\xED\xA0\x80='1'/>",
+        HEAD "<a xmlns:p='u\xFFx'/>", /* the byte that joins namespace and name inside */
+        HEAD "<p\xFF:a xmlns:p='u'/>",
+        HEAD "<a xmlns:p\xFF='u'/>",
         HEAD "<a b='\xE2\x82'/>",
         HEAD "<a>]]></a>",
         HEAD "<p:a/>",
@@ -276,6 +298,15 @@ static void test_broken_xml_ends_the_stream(void **state)
         HEAD "<a xmlns:xml='u'/>",
         HEAD "<a xmlns:p='u' xmlns:q='u' p:x='1' q:x='2'/>",
         HEAD "<a xmlns='http://www.w3.org/XML/1998/namespace'/>",
+        HEAD "<a xmlns:p='http://www.w3.org/XML/1998/namespace'/>",
+        HEAD "<a xmlns:p='http://www.w3.org/2000/xmlns/'/>",
+        HEAD "<a xmlns:xmlns='u'/>",
+        HEAD "<a:b:c xmlns:a='u'/>",
+        HEAD "<:a/>",
+        HEAD "<a:/>",
+        HEAD "<a><b></a></b>",
+        HEAD "<a></a ></b>",
+        HEAD "<a/></stream:stream><b/>",
         "<?xml version='1.0'?><?xml version='1.0'?><a>",
         HEAD "</stream:other>",
         HEAD "</stream:stream><a/>",
@@ -406,14 +437,14 @@ static void test_a_skipped_stanza_costs_no_memory_and_little_time(void **state)
     told_deinit(&t);
 }
 
-static void test_a_long_token_byte_by_byte_is_linear(void **state)
+/* Seconds of CPU to feed one stanza with a long piece of n bytes, byte by byte. */
+static double seconds_for(const char *head, size_t n, const char *tail)
 {
-    (void)state;
     struct told t;
     struct xml_parse_opts opts = xml_parse_defaults;
-    opts.stanza_bytes_max = 4 * 1024 * 1024;
+    opts.stanza_bytes_max = 5 << 20;
     told_init(&t, &opts);
-    char *data = repeat(HEAD "<b a='", 'x', 3 * 1024 * 1024, "'/>");
+    char *data = repeat(head, 'x', n, tail);
     size_t len = strlen(data);
     clock_t begin = clock();
     for (size_t i = 0; i < len; i++) {
@@ -421,10 +452,142 @@ static void test_a_long_token_byte_by_byte_is_linear(void **state)
         assert_int_equal(xml_parse_input(t.parser, (const uint8_t *)data + i, 1, &e),
                          ERR_NONE);
     }
+    clock_t end = clock();
     assert_int_equal(t.stanzas, 1);
-    /* Generous for sanitizers and a busy machine; reading again from the start takes hours. */
-    assert_true(clock() - begin < 20 * CLOCKS_PER_SEC);
     free(data);
+    told_deinit(&t);
+    return (double)(end - begin) / CLOCKS_PER_SEC;
+}
+
+/* T2: whatever is long, a byte of it costs the same.  One that reads again from the start for
+ * every byte is 8 times as dear in the larger one. */
+static void test_a_long_token_byte_by_byte_is_linear(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *head, *tail;
+    } cases[] = {
+        {HEAD "<b a='", "'/>"},           {HEAD "<b>", "</b>"},
+        {HEAD "<b><![CDATA[", "]]></b>"}, {HEAD "<b><", "/></b>"},
+        {HEAD "<b>&lt;<i ", "=''/></b>"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        double small = seconds_for(cases[i].head, 1 << 19, cases[i].tail);
+        double large = seconds_for(cases[i].head, 8 << 19, cases[i].tail);
+        double ratio = large / 8 / small;
+        print_message("cost of a byte in 4 MiB by that in 512 KiB: %.2f\n", ratio);
+        assert_true(ratio < 3);
+    }
+}
+
+/* What is allocated now, as far as this build can tell. */
+static size_t allocated(void)
+{
+#ifdef __SANITIZE_ADDRESS__
+    return __sanitizer_get_current_allocated_bytes();
+#else
+    return 0;
+#endif
+}
+
+/* T3: n times the same within one stanza (# is the count), and how much memory was held
+ * meanwhile at most. */
+static char *flood(const char *open, const char *each, size_t n, const char *close,
+                   size_t *peak_out)
+{
+    struct told t;
+    told_init(&t, NULL);
+    t.origin = strlen(HEAD);
+    size_t before = allocated();
+    *peak_out = 0;
+    feed(&t, HEAD, strlen(HEAD));
+    feed(&t, open, strlen(open));
+    for (size_t i = 0; i < n; i++) {
+        struct buf piece;
+        buf_init(&piece, 1024);
+        for (const char *c = each; *c; c++) {
+            if (*c == '#')
+                buf_addf(&piece, "%zu", i);
+            else
+                buf_add_char(&piece, *c);
+        }
+        enum err_kind kind = feed(&t, (const char *)buf_data(&piece), buf_len(&piece));
+        buf_deinit(&piece);
+        if (kind != ERR_NONE)
+            break;
+        size_t now = allocated();
+        if (i % 64 == 0 && now > before + *peak_out)
+            *peak_out = now - before;
+    }
+    feed(&t, close, strlen(close));
+    char *told = strdup(buf_cstr(&t.text));
+    assert_non_null(told);
+    told_deinit(&t);
+    return told;
+}
+
+static void test_a_flood_of_anything_is_passed_over_and_costs_a_stanza_at_most(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *open, *each;
+        size_t n;
+        const char *close, *want;
+    } cases[] = {
+        {"<m><b>", "<a/>", 100000, "</b></m><c/>", "skipped m memory"},
+        {"<m><b ", "a#='#' ", 100000, "/></m><c/>", "skipped m attributes"},
+        {"<m><b ", "xmlns:a#='u:#' ", 100000, "/></m><c/>", "skipped m attributes"},
+        {"<m>", "<a xmlns='u:#'/>", 100000, "</m><c/>", "skipped m "},
+        {"<m>", "text # ", 1000000, "</m><c/>", "skipped m size"},
+        {"<m>", "&lt;", 1000000, "</m><c/>", "skipped m size"},
+        {"<m>", "<![CDATA[]]>", 100000, "</m><c/>", "skipped m size"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        size_t peak;
+        char *told = flood(cases[i].open, cases[i].each, cases[i].n, cases[i].close, &peak);
+        if (!strstr(told, cases[i].want))
+            fail_msg("case %zu: %.200s", i, told);
+        if (strstr(cases[i].close, "<c/>"))
+            assert_non_null(strstr(told, " <c/>\n"));
+        assert_true(peak < (3 << 20));
+        free(told);
+    }
+}
+
+static void test_a_million_elements_inside_each_other_need_no_stack_and_no_memory(void **state)
+{
+    (void)state;
+    enum { DEEP = 1000000 };
+    struct told t;
+    told_init(&t, NULL);
+    t.origin = strlen(HEAD);
+    feed(&t, HEAD, strlen(HEAD));
+    size_t before = allocated();
+    for (int i = 0; i < DEEP; i++)
+        feed(&t, "<a>", 3);
+    assert_true(allocated() < before + (64 << 10));
+    for (int i = 0; i < DEEP; i++)
+        feed(&t, "</a>", 4);
+    feed(&t, "<c/>", 4);
+    assert_string_equal(buf_cstr(&t.text),
+                        ROOT_LINE "skipped a depth 0-7000000\n7000004 <c/>\n");
+    told_deinit(&t);
+}
+
+/* T1: it is refused where it begins, whatever it would grow to. */
+static void test_a_bomb_of_entities_is_refused_at_its_first_letters(void **state)
+{
+    (void)state;
+    struct told t;
+    told_init(&t, NULL);
+    size_t before = allocated();
+    static const char bomb[] = "<?xml version='1.0'?><!DOCTYPE lolz [<!ENTITY lol 'lol'>"
+                               "<!ENTITY l1 '&lol;&lol;&lol;&lol;&lol;&lol;&lol;&lol;'>"
+                               "<!ENTITY %% p SYSTEM 'file:///etc/passwd'>]><s>&l1;";
+    assert_int_equal(feed(&t, bomb, strlen("<?xml version='1.0'?><!D")), ERR_PEER);
+    assert_string_equal(buf_cstr(&t.text), "peer: restricted-xml: document type\n");
+    assert_int_equal(feed(&t, bomb, strlen(bomb)), ERR_PEER);
+    assert_true(allocated() < before + (1 << 20));
     told_deinit(&t);
 }
 
@@ -599,6 +762,10 @@ int main(void)
         cmocka_unit_test(test_a_tree_far_bigger_than_its_text_is_skipped),
         cmocka_unit_test(test_a_skipped_stanza_costs_no_memory_and_little_time),
         cmocka_unit_test(test_a_long_token_byte_by_byte_is_linear),
+        cmocka_unit_test(test_a_flood_of_anything_is_passed_over_and_costs_a_stanza_at_most),
+        cmocka_unit_test(
+            test_a_million_elements_inside_each_other_need_no_stack_and_no_memory),
+        cmocka_unit_test(test_a_bomb_of_entities_is_refused_at_its_first_letters),
         cmocka_unit_test(test_white_space_between_stanzas_costs_nothing),
         cmocka_unit_test(test_a_long_stream_with_ever_new_names_goes_on),
         cmocka_unit_test(test_stop_leaves_the_rest_unread),

@@ -83,6 +83,8 @@ class Load:
             assert not doubled, f"{owner} has {len(doubled)} twice, seed {SEED}"
             assert sum(stored.values()) == len(ids)
         assert oracle.recount() == []
+        # Whoever killed what and when: no stanza of these is to blame.
+        assert oracle.query("SELECT pos, reason FROM xs.quarantine") == [], f"seed {SEED}"
         for user in self.away:
             # Nobody read anything for them: every message is unread.
             assert oracle.unread(user.bare) == self.received.get(user.bare, 0)

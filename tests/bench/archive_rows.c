@@ -3,15 +3,20 @@
  * How many archive rows per second one worker commits, with all counters and the outbox: two
  * rows per message between local users (Zipf, s = 1, offset 5), stanzas of 350 to 550 bytes,
  * half of the owners have a device.  From the parsed stanza on.
- * archive_rows URL SECONDS OWNERS BURST   (an empty database; BURST messages per conversation)
- * Prints one JSON object.
+ *   archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST] [-q QUEUE] [-w WINDOW] URL
+ * URL is an empty database; BURST messages go one after the other into a conversation; no more
+ * than QUEUE rows wait, which bounds the batches.  Prints one JSON object for the whole run,
+ * and before it one for each WINDOW rows.  CPU is counted for this process, and for all
+ * processes of PostgreSQL where they run on this machine.
  */
+#include <dirent.h>
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <libpq-fe.h>
 
@@ -31,6 +36,15 @@
 #define FEED_STANZAS 200 /* between two looks at the sockets */
 #define TEXT_MAX 256
 
+/* What was used up to some moment. */
+struct used {
+    int64_t at_us;
+    uint64_t rows;
+    uint64_t batches;
+    double worker_s;
+    double postgres_s;
+};
+
 struct run {
     struct event_base *base;
     struct event *feed;
@@ -45,8 +59,15 @@ struct run {
     uint64_t messages;
     uint64_t place;
     uint64_t seed;
-    int64_t start_us, stop_us, end_us;
-    struct rusage cpu;
+    double seconds;
+    uint64_t rows_max; /* 0: until the time is over */
+    uint64_t window;   /* rows; 0: none */
+    uint64_t queue;
+    int64_t stop_us;
+    bool started;
+    bool ended;
+    int postmaster;
+    struct used start, last;
     bool offered; /* the last event was not taken yet */
     char body[TEXT_MAX + 1];
 };
@@ -88,6 +109,92 @@ static unsigned pick(struct run *r)
 static void name_of(unsigned n, char out[64])
 {
     snprintf(out, 64, "user%06u@chat.example.org", n);
+}
+
+/* --- what it costs ---------------------------------------------------------------------- */
+
+/* The postmaster is the parent of every backend; 0 when it runs elsewhere. */
+static int find_postmaster(const char *url)
+{
+    PGconn *c = PQconnectdb(url);
+    int pid = 0;
+    char path[64], stat[256] = "";
+    snprintf(path, sizeof path, "/proc/%d/stat", PQbackendPID(c));
+    FILE *f = fopen(path, "r");
+    if (f && fgets(stat, sizeof stat, f) && strncmp(strchr(stat, '('), "(postgres)", 10) == 0)
+        pid = (int)strtol(strrchr(stat, ')') + 4, NULL, 10);
+    if (f)
+        fclose(f);
+    PQfinish(c);
+    return pid;
+}
+
+/* User and system time of a child of parent; for parent itself also that of all its children
+ * that have ended. */
+static double cpu_of(const char *pid, int parent)
+{
+    char path[300], stat[512] = "";
+    snprintf(path, sizeof path, "/proc/%s/stat", pid);
+    FILE *f = fopen(path, "r");
+    bool got = f && fgets(stat, sizeof stat, f);
+    if (f)
+        fclose(f);
+    if (!got)
+        return 0;
+    char *at = strrchr(stat, ')') + 4; /* field 4, the parent; the times are fields 14 to 17 */
+    bool child = strtol(at, &at, 10) == parent, itself = strtol(pid, NULL, 10) == parent;
+    unsigned long long ticks = 0;
+    for (int field = 5; field <= 17; field++) {
+        unsigned long long value = strtoull(at, &at, 10);
+        if (field >= 14 && (itself || (child && field <= 15)))
+            ticks += value;
+    }
+    return (double)ticks / (double)sysconf(_SC_CLK_TCK);
+}
+
+static double postgres_seconds(int postmaster)
+{
+    double sum = 0;
+    DIR *proc = postmaster ? opendir("/proc") : NULL;
+    for (struct dirent *d; proc && (d = readdir(proc));)
+        if (d->d_name[0] >= '1' && d->d_name[0] <= '9')
+            sum += cpu_of(d->d_name, postmaster);
+    if (proc)
+        closedir(proc);
+    return sum;
+}
+
+static double seconds_of(const struct timeval *t)
+{
+    return (double)t->tv_sec + (double)t->tv_usec / 1e6;
+}
+
+static struct used used_now(const struct run *r)
+{
+    struct ingest_stats st;
+    struct rusage cpu;
+    ingest_get_stats(r->ing, &st);
+    getrusage(RUSAGE_SELF, &cpu);
+    return (struct used){.at_us = clock_real_us(),
+                         .rows = st.rows,
+                         .batches = st.batches,
+                         .worker_s = seconds_of(&cpu.ru_utime) + seconds_of(&cpu.ru_stime),
+                         .postgres_s = postgres_seconds(r->postmaster)};
+}
+
+static void report(const struct used *from, const struct used *to)
+{
+    double rows = (double)(to->rows - from->rows);
+    double wall = (double)(to->at_us - from->at_us) / 1e6;
+    printf("{\"rows\": %llu, \"seconds\": %.3f, \"rows_per_second\": %.0f, \"batches\": %llu,"
+           " \"rows_per_batch\": %.0f, \"worker_us_per_row\": %.2f,"
+           " \"postgres_us_per_row\": %.2f}\n",
+           (unsigned long long)to->rows, wall, rows / wall,
+           (unsigned long long)(to->batches - from->batches),
+           rows / (double)(to->batches - from->batches),
+           1e6 * (to->worker_s - from->worker_s) / rows,
+           1e6 * (to->postgres_s - from->postgres_s) / rows);
+    fflush(stdout);
 }
 
 /* Half of the owners have one device each. */
@@ -183,12 +290,17 @@ static bool offer(struct run *r)
     return taken;
 }
 
+static bool time_is_over(const struct run *r)
+{
+    return r->rows_max ? 2 * r->messages >= r->rows_max : clock_real_us() >= r->stop_us;
+}
+
 /* True once the time is over and all that was taken is committed. */
 static bool is_over(struct run *r)
 {
-    if (clock_real_us() < r->stop_us || r->offered || ingest_committed(r->ing, 0) != r->place)
+    if (!time_is_over(r) || r->offered || ingest_committed(r->ing, 0) != r->place)
         return false;
-    r->end_us = clock_real_us();
+    r->ended = true;
     event_base_loopbreak(r->base);
     return true;
 }
@@ -197,35 +309,37 @@ static void on_feed(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct run *r = arg;
-    if (is_over(r) || (clock_real_us() >= r->stop_us && !r->offered))
-        return;
-    for (int i = 0; i < FEED_STANZAS; i++)
-        if (!offer(r))
+    for (int i = 0; i < FEED_STANZAS; i++) {
+        bool more = r->offered || !time_is_over(r);
+        if (r->ended || !more || !offer(r))
             return;
+    }
     event_add(r->feed, &(struct timeval){0, 0});
 }
 
-static void start_run(struct run *r, double seconds)
+static void end_window(struct run *r)
 {
-    getrusage(RUSAGE_SELF, &r->cpu);
-    r->start_us = clock_real_us();
-    r->stop_us = r->start_us + (int64_t)(seconds * 1e6);
-    event_add(r->feed, &(struct timeval){0, 0});
+    struct ingest_stats st;
+    ingest_get_stats(r->ing, &st);
+    if (!r->window || st.rows < r->last.rows + r->window)
+        return;
+    struct used now = used_now(r);
+    report(&r->last, &now);
+    r->last = now;
 }
-
-static double seconds_arg;
 
 static void on_progress(void *ctx)
 {
     struct run *r = ctx;
-    if (!r->start_us) {
+    if (!r->started) {
+        r->started = true;
         register_devices(r);
-        start_run(r, seconds_arg);
-        return;
+        r->start = r->last = used_now(r);
+        r->stop_us = r->start.at_us + (int64_t)(r->seconds * 1e6);
     }
-    if (is_over(r))
-        return;
-    event_add(r->feed, &(struct timeval){0, 0});
+    end_window(r);
+    if (!is_over(r))
+        event_add(r->feed, &(struct timeval){0, 0});
 }
 
 static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
@@ -244,26 +358,37 @@ static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candi
     return (struct outbox_decision){.answer = OUTBOX_WAIT, .again_ms = 3600000};
 }
 
-static double cpu_seconds(const struct rusage *a, const struct rusage *b)
+static bool read_options(struct run *r, int argc, char **argv)
 {
-    return (double)(b->ru_utime.tv_sec - a->ru_utime.tv_sec + b->ru_stime.tv_sec -
-                    a->ru_stime.tv_sec) +
-           (double)(b->ru_utime.tv_usec - a->ru_utime.tv_usec + b->ru_stime.tv_usec -
-                    a->ru_stime.tv_usec) /
-               1e6;
+    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:")) != -1;) {
+        double value = c == '?' ? 0 : strtod(optarg, NULL);
+        if (c == '?' || value <= 0)
+            return false;
+        if (c == 's')
+            r->seconds = value;
+        else if (c == 'n')
+            r->rows_max = (uint64_t)value;
+        else if (c == 'o')
+            r->owners = (unsigned)value;
+        else if (c == 'b')
+            r->burst = (unsigned)value;
+        else if (c == 'q')
+            r->queue = (uint64_t)value;
+        else
+            r->window = (uint64_t)value;
+    }
+    r->url = argv[optind];
+    return optind == argc - 1 && r->owners >= 2;
 }
 
 int main(int argc, char **argv)
 {
-    if (argc != 5) {
-        fprintf(stderr, "usage: archive_rows URL SECONDS OWNERS BURST\n");
+    struct run r = {.seconds = 6, .owners = 200000, .burst = 1, .queue = 20000, .seed = 42};
+    if (!read_options(&r, argc, argv)) {
+        fprintf(stderr, "usage: archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST]"
+                        " [-q QUEUE] [-w WINDOW] URL\n");
         return 64;
     }
-    struct run r = {.url = argv[1],
-                    .owners = (unsigned)strtoul(argv[3], NULL, 10),
-                    .burst = (unsigned)strtoul(argv[4], NULL, 10),
-                    .seed = 42};
-    seconds_arg = strtod(argv[2], NULL);
     struct err e = {0};
     signal(SIGPIPE, SIG_IGN);
     log_init(&(struct log_opts){.level = LOG_WARN}, "bench");
@@ -273,6 +398,7 @@ int main(int argc, char **argv)
     }
     memset(r.body, 'x', TEXT_MAX);
     make_weights(&r);
+    r.postmaster = find_postmaster(r.url);
     r.base = event_base_new();
     r.feed = evtimer_new(r.base, on_feed, &r);
     static const uint8_t spool[1][16] = {{1}};
@@ -299,22 +425,13 @@ int main(int argc, char **argv)
         .spools = 1,
         .spool_ids = spool,
         .queue_bytes_max = (size_t)64 << 20,
-        .queue_rows_max = 20000,
+        .queue_rows_max = r.queue,
         .hooks = {
             .batch = on_batch, .committed = on_committed, .progress = on_progress, .ctx = &r}};
     r.ing = ingest_new(r.base, &opts);
     event_base_dispatch(r.base);
-    struct ingest_stats st;
-    struct rusage cpu;
-    ingest_get_stats(r.ing, &st);
-    getrusage(RUSAGE_SELF, &cpu);
-    double wall = (double)(r.end_us - r.start_us) / 1e6;
-    printf("{\"rows\": %llu, \"seconds\": %.3f, \"rows_per_second\": %.0f, \"batches\": %llu,"
-           " \"rows_per_batch\": %.0f, \"duplicates\": %llu, \"cpu_us_per_row\": %.2f}\n",
-           (unsigned long long)st.rows, wall, (double)st.rows / wall,
-           (unsigned long long)st.batches, (double)st.rows / (double)st.batches,
-           (unsigned long long)st.duplicates,
-           1e6 * cpu_seconds(&r.cpu, &cpu) / (double)st.rows);
+    struct used end = used_now(&r);
+    report(&r.start, &end);
     ingest_free(&r.ing);
     pg_pool_free(&pool);
     outbox_free(&r.outbox);

@@ -229,6 +229,13 @@ class Cluster:
         return float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
 
 
+def run_archive_rows(pg, *options):
+    """One row for each window of it, and the last for the whole run."""
+    out = subprocess.run([BUILD / "bench" / "archive_rows", *map(str, options), "-o", str(OWNERS),
+                          pg.url("bench")], check=True, stdout=subprocess.PIPE, text=True).stdout
+    return [json.loads(line) for line in out.splitlines()]
+
+
 def archive_rows():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="archive-rows-"))
     pg = Cluster(folder)
@@ -237,16 +244,13 @@ def archive_rows():
         pairs = []
         for i in range(ARCHIVE_ROUNDS):
             pg.fresh("bench")
-            out = subprocess.run([BUILD / "bench" / "archive_rows", pg.url("bench"),
-                                  str(ARCHIVE_SECONDS), str(OWNERS), "1"],
-                                 check=True, stdout=subprocess.PIPE, text=True).stdout
-            told = json.loads(out)
+            told = run_archive_rows(pg, "-s", ARCHIVE_SECONDS)[-1]
             transactions = int(pg.sql("bench", BARE_TABLE))
             reference = 500 * pg.pgbench("bench", BARE_INSERT, transactions)
             pairs.append((told["rows_per_second"], reference))
             say(f"archive_rows {i + 1}/{ARCHIVE_ROUNDS}: ours {pairs[-1][0]:.0f} rows/s "
-                f"({told['cpu_us_per_row']:.2f} us CPU of the worker per row, "
-                f"{told['rows_per_batch']:.0f} rows per batch), "
+                f"({told['worker_us_per_row']:.1f} + {told['postgres_us_per_row']:.1f} us CPU "
+                f"per row of worker and PostgreSQL, {told['rows_per_batch']:.0f} rows per batch), "
                 f"bare table {reference:.0f} rows/s")
         ours, reference = median_pair(pairs)
         return row("archive_rows", ours, reference, "rows/s",

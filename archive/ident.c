@@ -9,7 +9,7 @@
 #include "store/pg.h"
 
 /* JID to owner is asked for every message and costs an HMAC: the last answers are kept. */
-#define CACHE_SLOTS 8192 /* a power of two */
+#define CACHE_SLOTS 32768 /* 3 MiB; a power of two */
 #define CACHE_JID_MAX 79
 
 struct cached {
@@ -20,6 +20,7 @@ struct cached {
 struct ident {
     struct ident_keys keys;
     struct crypt_aes *aes;
+    struct crypt_hmac *owner_hmac;
     uint8_t content_key[16];
     struct cached cache[CACHE_SLOTS];
 };
@@ -48,6 +49,7 @@ struct ident *ident_new(const struct ident_keys *keys)
         abort();
     i->keys = *keys;
     i->aes = crypt_aes_new(keys->archive);
+    i->owner_hmac = crypt_hmac_new(keys->owner, sizeof keys->owner);
     for (size_t n = 0; n < sizeof i->content_key; n++)
         i->content_key[n] = keys->hash[n] ^ 0x5c;
     return i;
@@ -58,6 +60,7 @@ void ident_free(struct ident **i)
     if (!*i)
         return;
     crypt_aes_free(&(*i)->aes);
+    crypt_hmac_free(&(*i)->owner_hmac);
     free(*i);
     *i = NULL;
 }
@@ -129,7 +132,7 @@ enum err_kind ident_keys_read(struct ident_keys *out, const struct pg_result *r,
 static void owner_of(const struct ident *i, const char *bare, size_t len, uint8_t *owner_out)
 {
     uint8_t mac[SHA256_BYTES];
-    crypt_hmac_sha256(i->keys.owner, sizeof i->keys.owner, bare, len, mac);
+    crypt_hmac(i->owner_hmac, bare, len, mac);
     memcpy(owner_out, mac, OWNER_BYTES);
     owner_out[6] = (uint8_t)((owner_out[6] & 0x0f) | 0x80); /* RFC 9562: version 8 */
     owner_out[8] = (uint8_t)((owner_out[8] & 0x3f) | 0x80);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/crypt.h"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -59,6 +60,42 @@ void crypt_hmac_sha256(const uint8_t *key, size_t key_len, const void *data, siz
     /* HMAC() takes a NULL key for "the same as before". */
     if (!HMAC(EVP_sha256(), key_len ? key : (const uint8_t *)"", (int)key_len, data, len, out,
               NULL))
+        abort();
+}
+
+struct crypt_hmac {
+    EVP_MAC_CTX *ctx;
+};
+
+/* To look the algorithm up takes longer than to run it: here that is done once. */
+struct crypt_hmac *crypt_hmac_new(const uint8_t *key, size_t key_len)
+{
+    struct crypt_hmac *h = calloc(1, sizeof *h);
+    EVP_MAC *mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    char digest[] = "SHA2-256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
+                           OSSL_PARAM_construct_end()};
+    if (!h || !mac || !(h->ctx = EVP_MAC_CTX_new(mac)) ||
+        EVP_MAC_init(h->ctx, key, key_len, params) != 1)
+        abort();
+    EVP_MAC_free(mac);
+    return h;
+}
+
+void crypt_hmac_free(struct crypt_hmac **h)
+{
+    if (!*h)
+        return;
+    EVP_MAC_CTX_free((*h)->ctx);
+    free(*h);
+    *h = NULL;
+}
+
+void crypt_hmac(struct crypt_hmac *h, const void *data, size_t len, uint8_t out[SHA256_BYTES])
+{
+    size_t got = 0;
+    if (EVP_MAC_init(h->ctx, NULL, 0, NULL) != 1 || EVP_MAC_update(h->ctx, data, len) != 1 ||
+        EVP_MAC_final(h->ctx, out, &got, SHA256_BYTES) != 1 || got != SHA256_BYTES)
         abort();
 }
 

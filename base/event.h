@@ -50,6 +50,7 @@ struct event {
  */
 struct unread_change {
     uint8_t owner[OWNER_BYTES];
+    const char *owner_jid;
     uint64_t peer;
     int64_t newest_id;   /* newest counted row of this batch, 0 when none was counted */
     unsigned counted;    /* rows that raised the count */

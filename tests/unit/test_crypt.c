@@ -64,6 +64,22 @@ static void test_hmac_sha256_is_that_of_rfc_4231(void **state)
                         "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
 }
 
+static void test_a_kept_hmac_key_gives_the_same_each_time(void **state)
+{
+    (void)state;
+    uint8_t key[32], want[SHA256_BYTES], got[SHA256_BYTES];
+    memset(key, 0xaa, sizeof key);
+    struct crypt_hmac *h = crypt_hmac_new(key, sizeof key);
+    static const char *const texts[] = {"a", "", "what do ya want for nothing?", "a"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        crypt_hmac_sha256(key, sizeof key, texts[i], strlen(texts[i]), want);
+        crypt_hmac(h, texts[i], strlen(texts[i]), got);
+        assert_memory_equal(got, want, sizeof want);
+    }
+    crypt_hmac_free(&h);
+    assert_null(h);
+}
+
 static void test_siphash_is_that_of_its_reference(void **state)
 {
     (void)state;
@@ -188,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_sha1_of_the_handshake_is_known),
         cmocka_unit_test(test_sha256_is_known),
         cmocka_unit_test(test_hmac_sha256_is_that_of_rfc_4231),
+        cmocka_unit_test(test_a_kept_hmac_key_gives_the_same_each_time),
         cmocka_unit_test(test_siphash_is_that_of_its_reference),
         cmocka_unit_test(test_aes_is_that_of_fips_197_and_goes_back),
         cmocka_unit_test(test_same_means_same_bytes_and_same_length),

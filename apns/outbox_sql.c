@@ -17,15 +17,50 @@ struct outbox_sql {
     struct pg_pool *pool;
     uint8_t worker[16];
     /* One set of arrays for each statement that takes some; types are fixed at the start. */
-    struct pg_array add[4];
+    struct pg_array add[5];
     struct pg_array badges;
     struct pg_array fetch[3];
     struct pg_array settle[ARRAYS];
 };
 
+/* Messages were counted: an entry for each device of the owner.  Answers with what this worker
+ * holds now.  A parked entry lives again; what a dead worker held is ours; what waits, waits.
+ * Updates first and then inserts the rest: ON CONFLICT costs twice as much, and nobody else
+ * makes such entries without the owner's lane.  Everybody who touches several entries does so
+ * in this order: no deadlocks. */
 static const struct pg_statement add_st = {
-    "outbox_add", "SELECT * FROM xs.outbox_add($1::uuid, $2::int, $3::bigint, $4::bigint,"
-                  " $5::uuid[], $6::bigint[], $7::bigint[], $8::bigint[])"};
+    "outbox_add",
+    "WITH c AS MATERIALIZED ("
+    " SELECT d.owner, r.device, d.peer, d.newest, d.jid, r.resource, r.app,"
+    "   timestamptz 'epoch' + d.counted_us * interval '1 us' AS counted_at"
+    " FROM unnest($5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])"
+    "   AS d (owner, jid, peer, newest, counted_us)"
+    " JOIN xs.registration r ON r.owner = d.owner"
+    " ORDER BY d.owner, r.device, d.peer),"
+    " u AS (UPDATE xs.outbox o SET"
+    "   gen = greatest(o.gen + 1, $3::bigint), newest_id = greatest(o.newest_id, c.newest),"
+    "   counted_at = c.counted_at,"
+    "   state = CASE o.state WHEN 3 THEN $2::int ELSE o.state END,"
+    "   due = CASE o.state WHEN 3 THEN now() + $4::bigint * interval '1 ms' ELSE o.due END,"
+    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"
+    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"
+    "   lease_by = CASE o.state WHEN 3 THEN CASE WHEN $2::int = 1 THEN $1::uuid END"
+    "                           WHEN 1 THEN $1::uuid END"
+    " FROM c WHERE o.owner = c.owner AND o.device = c.device AND o.peer = c.peer"
+    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.gen, o.newest_id,"
+    "   c.counted_at, c.jid, c.resource, c.app),"
+    " n AS MATERIALIZED (SELECT c.* FROM c WHERE (c.owner, c.device, c.peer) NOT IN"
+    "   (SELECT u.owner, u.device, u.peer FROM u)),"
+    " i AS (INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, "
+    "due,"
+    "   lease_by)"
+    " SELECT n.owner, n.device, n.peer, $3::bigint, n.newest, n.counted_at, $2::int,"
+    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END FROM n)"
+    " SELECT u.owner, u.device, u.peer,"
+    "   greatest(0, date_part('epoch', u.due - now()) * 1000)::bigint, u.attempts,"
+    "   u.counted_at, u.gen, u.newest_id, u.jid, u.resource, u.app FROM u WHERE u.state = 1"
+    " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"
+    "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"};
 static const struct pg_statement badges_st = {
     "outbox_badges", "SELECT * FROM xs.outbox_add_badges($1::uuid, $2::int, $3::bigint,"
                      " $4::bigint, $5::uuid[])"};
@@ -76,7 +111,7 @@ static void deinit_all(struct pg_array *arrays, size_t n)
 
 struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16])
 {
-    static const enum pg_array_type add[] = {PG_UUID, PG_INT8, PG_INT8, PG_INT8};
+    static const enum pg_array_type add[] = {PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_INT8};
     static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8};
     static const enum pg_array_type settle[ARRAYS] = {PG_UUID, PG_UUID, PG_INT8, PG_INT8,
                                                       PG_INT8, PG_INT4, PG_INT8, PG_INT4,
@@ -86,7 +121,7 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
         abort();
     q->pool = pool;
     memcpy(q->worker, worker, 16);
-    init_all(q->add, add, 4);
+    init_all(q->add, add, 5);
     pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
     init_all(q->fetch, fetch, 3);
     init_all(q->settle, settle, ARRAYS);
@@ -97,7 +132,7 @@ void outbox_sql_free(struct outbox_sql **q)
 {
     if (!*q)
         return;
-    deinit_all((*q)->add, 4);
+    deinit_all((*q)->add, 5);
     pg_array_deinit(&(*q)->badges);
     deinit_all((*q)->fetch, 3);
     deinit_all((*q)->settle, ARRAYS);
@@ -123,21 +158,22 @@ static void begin_add(struct outbox_sql *q, struct pg_params *p, bool held, int6
 bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
                     const struct unread_change *changes, size_t n, pg_result_fn cb, void *ctx)
 {
-    reset_all(q->add, 4);
+    reset_all(q->add, 5);
     for (size_t i = 0; i < n; i++) {
         const struct unread_change *c = &changes[i];
         if (c->counted == 0 || c->peer == 0)
             continue;
         pg_array_add_uuid(&q->add[0], c->owner);
-        pg_array_add_i64(&q->add[1], (int64_t)c->peer);
-        pg_array_add_i64(&q->add[2], c->newest_id);
-        pg_array_add_i64(&q->add[3], c->received_us);
+        pg_array_add_text(&q->add[1], c->owner_jid);
+        pg_array_add_i64(&q->add[2], (int64_t)c->peer);
+        pg_array_add_i64(&q->add[3], c->newest_id);
+        pg_array_add_i64(&q->add[4], c->received_us);
     }
     if (q->add[0].count == 0)
         return false;
     struct pg_params p;
     begin_add(q, &p, held, settle_ms);
-    for (size_t i = 0; i < 4; i++)
+    for (size_t i = 0; i < 5; i++)
         pg_add_array(&p, &q->add[i]);
     pg_send(conn, &add_st, &p, cb, ctx);
     return true;

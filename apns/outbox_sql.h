@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The outbox's statements: arguments to arrays, rows to structs.  The work is done by the
- * functions of schema 002.
+ * The outbox's statements: arguments to arrays, rows to structs.  Most of the
+ * work is done by the functions of the schema.
  */
 #ifndef APNS_OUTBOX_SQL_H
 #define APNS_OUTBOX_SQL_H

@@ -527,7 +527,8 @@ static void settle_changes(struct batch *b)
             continue;
         b->changes = grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
         struct unread_change *u = &b->changes[b->changes_n++];
-        *u = (struct unread_change){.peer = c->peer,
+        *u = (struct unread_change){.owner_jid = b->accounts[account].jid,
+                                    .peer = c->peer,
                                     .newest_id = c->newest_id,
                                     .counted = c->counted,
                                     .lowered = b->accounts[account].unread < 0,

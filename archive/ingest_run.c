@@ -16,7 +16,7 @@
 #include "store/pg_array.h"
 
 #define PREFIX "ingest"
-#define BATCH_ROWS 1000
+#define BATCH_ROWS 2000
 #define STATEMENT_TIMEOUT_MS 30000
 #define UNKNOWN_FAILURES_MAX 5
 #define QUARANTINED_MAX 20 /* in a row; then something else is wrong, and we slow down */

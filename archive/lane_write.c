@@ -16,11 +16,10 @@ static const struct pg_statement set_lane = {
 static const struct pg_statement insert_rows = {
     "lane_rows",
     "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, sent_at, body, stanza)"
-    " SELECT d.owner, d.id, d.peer, d.ref_id, d.ref_body, d.flags,"
-    "   timestamptz 'epoch' + nullif(d.sent_us, 0) * interval '1 us', d.body, d.stanza"
-    " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::bigint[],"
-    "   $6::int[], $7::bigint[], $8::text[], $9::bytea[])"
-    "   AS d (owner, id, peer, ref_id, ref_body, flags, sent_us, body, stanza)"};
+    " SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::bigint[]),"
+    "   unnest($4::uuid[]), unnest($5::bigint[]), unnest($6::int[]),"
+    "   timestamptz 'epoch' + nullif(unnest($7::bigint[]), 0) * interval '1 us',"
+    "   unnest($8::text[]), unnest($9::bytea[])"};
 
 static const struct pg_statement set_flags = {
     "lane_flags", "UPDATE xs.message m SET flags = (m.flags & ~1) | d.flags"
@@ -38,8 +37,8 @@ static const struct pg_statement update_convs = {
 static const struct pg_statement insert_convs = {
     "lane_conv_insert",
     "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, read_id, unread)"
-    " SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::bigint[],"
-    "   $6::bigint[], $7::int[])"};
+    " SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::text[]),"
+    "   unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::int[])"};
 
 static const struct pg_statement update_markers = {
     "lane_conv_markers",
@@ -50,13 +49,18 @@ static const struct pg_statement update_markers = {
     "   $6::bigint[]) AS d (owner, peer, peer_read_id, waits, pending_ref, at)"
     " WHERE c.owner = d.owner AND c.peer = d.peer"};
 
+/* An account whose row we do not know to be there, with what its first rows count. */
 static const struct pg_statement ensure_accounts = {
     "lane_account_ensure",
-    "INSERT INTO xs.account AS a (owner, jid, proven, first_id)"
-    " SELECT * FROM unnest($1::uuid[], $2::text[], $3::boolean[], $4::bigint[])"
+    "INSERT INTO xs.account AS a (owner, jid, proven, first_id, unread, unread_conversations)"
+    " SELECT unnest($1::uuid[]), unnest($2::text[]), unnest($3::boolean[]),"
+    "   unnest($4::bigint[]), unnest($5::int[]), unnest($6::int[])"
     " ON CONFLICT (owner) DO UPDATE SET proven = a.proven OR excluded.proven,"
-    "   first_id = coalesce(a.first_id, excluded.first_id)"
-    " WHERE a.first_id IS NULL OR (excluded.proven AND NOT a.proven)"};
+    "   first_id = coalesce(a.first_id, excluded.first_id),"
+    "   unread = a.unread + excluded.unread,"
+    "   unread_conversations = a.unread_conversations + excluded.unread_conversations"
+    " WHERE a.first_id IS NULL OR (excluded.proven AND NOT a.proven)"
+    "   OR excluded.unread <> 0 OR excluded.unread_conversations <> 0"};
 
 static const struct pg_statement count_accounts = {
     "lane_account_count",
@@ -109,6 +113,7 @@ static void send_rows(struct lane_writer *w)
                     *content = lane_array(w, 4, PG_INT8), *flags = lane_array(w, 5, PG_INT4),
                     *sent = lane_array(w, 6, PG_INT8), *body = lane_array(w, 7, PG_TEXT),
                     *stanza = lane_array(w, 8, PG_BYTEA);
+    bool any_sent = false;
     for (size_t i = 0; i < b->n; i++) {
         const struct op *op = &b->ops[b->sorted[i]];
         if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
@@ -121,10 +126,18 @@ static void send_rows(struct lane_writer *w)
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_i32(flags, (int32_t)op->w.flags);
         pg_array_add_i64(sent, op->w.stamp_us);
+        any_sent = any_sent || op->w.stamp_us;
         pg_array_add_text(body, op->w.body);
         pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
     }
-    lane_send_arrays(w, &insert_rows, 9, lane_on_plain);
+    struct pg_params p;
+    pg_params_init(&p);
+    for (int i = 0; i < 9; i++)
+        if (&w->arrays[i] == sent && !any_sent)
+            pg_add_null(&p); /* an array that has ended gives NULLs */
+        else
+            pg_add_array(&p, &w->arrays[i]);
+    lane_send(w, &insert_rows, &p, lane_on_plain);
 }
 
 static void send_flags(struct lane_writer *w)
@@ -209,22 +222,34 @@ static bool needs_account(const struct lane_writer *w, const struct batch_accoun
     return a->first_id && !known_has(w->opts.known, a->owner, a->own);
 }
 
+/* What is taken off is only of one that is there; and a row to be inserted must hold the
+ * table's constraint even where it turns into an update. */
+static bool is_counted_with_its_row(const struct lane_writer *w, const struct batch_account *a)
+{
+    return needs_account(w, a) && a->unread >= 0 && a->conversations >= 0;
+}
+
 static void send_accounts(struct lane_writer *w)
 {
     const struct batch *b = &w->batch;
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *jid = lane_array(w, 1, PG_TEXT),
-                    *own = lane_array(w, 2, PG_BOOL), *first = lane_array(w, 3, PG_INT8);
+                    *own = lane_array(w, 2, PG_BOOL), *first = lane_array(w, 3, PG_INT8),
+                    *unread = lane_array(w, 4, PG_INT4),
+                    *conversations = lane_array(w, 5, PG_INT4);
     for (size_t i = 0; i < b->accounts_n; i++) {
         const struct batch_account *a = &b->accounts[i];
         if (!needs_account(w, a))
             continue;
+        bool counted = is_counted_with_its_row(w, a);
         pg_array_add_uuid(owner, a->owner);
         pg_array_add_text(jid, a->jid);
         pg_array_add_bool(own, a->own);
         pg_array_add_i64(first, a->first_id);
+        pg_array_add_i32(unread, counted ? a->unread : 0);
+        pg_array_add_i32(conversations, counted ? a->conversations : 0);
     }
     if (owner->count > 0)
-        lane_send_arrays(w, &ensure_accounts, 4, lane_on_plain);
+        lane_send_arrays(w, &ensure_accounts, 6, lane_on_plain);
 }
 
 static void send_account_counts(struct lane_writer *w)
@@ -235,7 +260,7 @@ static void send_account_counts(struct lane_writer *w)
                     *conversations = lane_array(w, 3, PG_INT4);
     for (size_t i = 0; i < b->accounts_n; i++) {
         const struct batch_account *a = &b->accounts[i];
-        if (!a->unread && !a->conversations)
+        if ((!a->unread && !a->conversations) || is_counted_with_its_row(w, a))
             continue;
         pg_array_add_uuid(owner, a->owner);
         pg_array_add_text(jid, a->jid);

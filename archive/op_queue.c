@@ -8,7 +8,7 @@
 #include "base/arena.h"
 
 /* A chunk is what one transaction takes at most. */
-#define CHUNK_OPS 1000
+#define CHUNK_OPS 2000
 #define CHUNK_BYTES ((size_t)4 << 20)
 #define CHUNK_BYTES_MAX ((size_t)1 << 30)
 

@@ -357,7 +357,10 @@ enum fate { COMMIT, ROLLBACK, ANSWER_LOST };
 static void batch(struct world *w, int owner, int peer, int raise, int lower, enum fate fate)
 {
     char sql[1024];
-    struct unread_change c = {.peer = (uint64_t)peer + 1,
+    char jid[32];
+    snprintf(jid, sizeof jid, "user%d@a.example", owner);
+    struct unread_change c = {.owner_jid = jid,
+                              .peer = (uint64_t)peer + 1,
                               .counted = (unsigned)raise,
                               .lowered = lower > 0,
                               .received_us = w->real_us};
@@ -892,7 +895,11 @@ static void an_outcome_that_comes_before_its_answers_is_heard(void **state)
 {
     struct world *w = *state;
     enroll(0, 0);
-    struct unread_change c = {.peer = 1, .newest_id = 1, .counted = 1, .lowered = true};
+    struct unread_change c = {.owner_jid = "user0@a.example",
+                              .peer = 1,
+                              .newest_id = 1,
+                              .counted = 1,
+                              .lowered = true};
     memcpy(c.owner, w->owners[0], 16);
     pg_send_plain(w->lane, "BEGIN", NULL, NULL);
     outbox_batch(w->outbox, w->lane, &c, 1);
@@ -937,8 +944,11 @@ static void more_entries_than_memory_wait_in_the_database(void **state)
     for (int i = 0; i < 30; i++)
         batch(w, 0, i % PEERS, 1, 0, COMMIT);
     for (int i = 3; i < 30; i++) {
-        struct unread_change c = {
-            .peer = (uint64_t)i + 1, .counted = 1, .newest_id = 5, .received_us = w->real_us};
+        struct unread_change c = {.owner_jid = "user0@a.example",
+                                  .peer = (uint64_t)i + 1,
+                                  .counted = 1,
+                                  .newest_id = 5,
+                                  .received_us = w->real_us};
         memcpy(c.owner, w->owners[0], 16);
         snprintf(sql, sizeof sql,
                  "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)"

@@ -43,7 +43,8 @@ int64_t ident_us_from_id(int64_t id)
 
 struct ident *ident_new(const struct ident_keys *keys)
 {
-    assert(keys->lanes >= 1 && keys->lanes <= 256 && (keys->lanes & (keys->lanes - 1)) == 0);
+    assert(keys->lanes >= 1 && keys->lanes <= IDENT_LANES_MAX &&
+           (keys->lanes & (keys->lanes - 1)) == 0);
     struct ident *i = calloc(1, sizeof *i);
     if (!i)
         abort();
@@ -117,7 +118,7 @@ enum err_kind ident_keys_read(struct ident_keys *out, const struct pg_result *r,
             good = read_hex(value, out->archive, sizeof out->archive);
         } else if (strcmp(name, "lanes") == 0) {
             long n = strtol(value, NULL, 10);
-            good = n >= 1 && n <= 256 && (n & (n - 1)) == 0;
+            good = n >= 1 && n <= IDENT_LANES_MAX && (n & (n - 1)) == 0;
             out->lanes = good ? (unsigned)n : 0;
         }
         if (!good)

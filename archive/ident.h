@@ -26,11 +26,13 @@ int64_t
 ident_id_from_us(int64_t real_us); /* the first id of that microsecond; 0 before 2020 */
 int64_t ident_us_from_id(int64_t id);
 
+#define IDENT_LANES_MAX 256
+
 struct ident_keys {
     uint8_t owner[32];
     uint8_t hash[16];
     uint8_t archive[16];
-    unsigned lanes; /* a power of two up to 256 */
+    unsigned lanes; /* a power of two up to IDENT_LANES_MAX */
 };
 
 /* Never NULL.  The keys are copied. */

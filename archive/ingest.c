@@ -9,8 +9,10 @@
 #include <event2/event.h>
 
 #include "archive/known.h"
+#include "archive/recent.h"
 #include "base/clock.h"
 
+#define RECENT_BYTES ((size_t)64 << 20)
 #define IDLE_S 5 /* how often the stored place of idle lanes follows the reader */
 
 static struct ingest *checked(void *arg)
@@ -64,6 +66,7 @@ struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opt
     ing->queue_rows_max = opts->queue_rows_max;
     ing->reader = zeroed(opts->spools, sizeof *ing->reader);
     ing->known = known_new();
+    ing->recent = recent_new(IDENT_LANES_MAX, RECENT_BYTES);
     ing->turn = event_new(base, -1, 0, on_turn, ing);
     ing->retry = evtimer_new(base, on_turn, ing);
     ing->idle = event_new(base, -1, EV_PERSIST, on_idle, ing);
@@ -102,6 +105,7 @@ void ingest_free(struct ingest **ingp)
     rows_free(&ing->rows);
     ident_free(&ing->ident);
     known_free(&ing->known);
+    recent_free(&ing->recent);
     free(ing->lanes);
     free(ing->reader);
     free(ing->spool_ids);

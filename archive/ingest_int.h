@@ -88,6 +88,7 @@ struct ingest {
     struct ident *ident; /* NULL until ready */
     struct rows *rows;
     struct known *known;
+    struct recent *recent;
     struct lane *lanes;
     unsigned lanes_n;
     unsigned next_lane;

@@ -599,6 +599,7 @@ void ingest_run_start(struct ingest *ing, const char *url)
                                         .spools = ing->spools,
                                         .spool_ids = (const uint8_t(*)[16])ing->spool_ids,
                                         .known = ing->known,
+                                        .recent = ing->recent,
                                         .hooks = &ing->hooks,
                                         .done = on_done,
                                         .ctx = s};

@@ -7,6 +7,7 @@
 
 #include "archive/ident.h"
 #include "archive/known.h"
+#include "archive/recent.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 
@@ -21,9 +22,10 @@ static const struct pg_statement lock_lane = {
     "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "'"
                  " FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
 
+/* The guard: finds no row when somebody else has moved the place. */
 static const struct pg_statement advance = {
-    "lane_advance",
-    "SELECT 1 FROM xs.advance($1::int::smallint, $2::uuid, $3::bigint, $4::bigint)"};
+    "lane_advance", "UPDATE xs.spool_position SET pos = $4::bigint"
+                    " WHERE lane = $1::int AND spool = $2::uuid AND pos = $3::bigint"};
 
 /* The bound on id opens only the partitions that can hold a copy; what exactly is a copy is
  * decided by the caller. */
@@ -157,6 +159,16 @@ static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error 
     answered(w, &own);
 }
 
+/* Nothing is written before this has answered. */
+static void on_advance(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    struct pg_error own = *e;
+    if (r && pg_affected(r) != 1)
+        own = (struct pg_error){.failure = PG_GUARD, .text = "the place has been moved"};
+    answered(w, &own);
+}
+
 static bool is_copy(const struct lane_writer *w, const struct op *op, int64_t id,
                     int64_t sent_us)
 {
@@ -280,7 +292,7 @@ static void send_lock_and_guard(struct lane_writer *w)
         pg_add_uuid(&p, w->opts.spool_ids[s]);
         pg_add_i64(&p, (int64_t)w->job.from[s]);
         pg_add_i64(&p, (int64_t)w->job.to[s]);
-        lane_send(w, &advance, &p, lane_on_plain);
+        lane_send(w, &advance, &p, on_advance);
     }
 }
 
@@ -296,11 +308,11 @@ static uint32_t *room(uint32_t *at, size_t *cap, size_t n)
     return at;
 }
 
-static void send_probe(struct lane_writer *w)
+/* Asks for all rows, or only for those that may have a copy as far as we know. */
+static void send_probe(struct lane_writer *w, bool all)
 {
     struct batch *b = &w->batch;
-    if (b->rows == 0)
-        return;
+    w->skipped = false;
     struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8);
     int64_t low = INT64_MAX, now_us = clock_real_us();
     size_t n = 0;
@@ -309,6 +321,11 @@ static void send_probe(struct lane_writer *w)
         const struct op *op = &b->ops[b->sorted[i]];
         if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
             continue;
+        int64_t from = earlier_id(op->w.low, w->ahead_us + CLOCK_SLACK_US);
+        if (!all && recent_is_new(w->opts.recent, w->job.lane, &op->w, from)) {
+            w->skipped = true;
+            continue;
+        }
         w->asked[n++] = b->sorted[i];
         lane_add_ref(ref, &op->w);
         pg_array_add_i64(content, (int64_t)op->w.content);
@@ -317,6 +334,8 @@ static void send_probe(struct lane_writer *w)
         if (op->received_us > now_us)
             now_us = op->received_us;
     }
+    if (n == 0)
+        return;
     /* The upper bound only keeps partitions that are still empty out of it. */
     int64_t high = ident_id_from_us(now_us + DAY_US);
     struct pg_params p;
@@ -402,7 +421,7 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     batch_load(&w->batch, job->ops, job->quarantine ? 0 : job->n);
     FAILPOINT("lane-begin");
     send_lock_and_guard(w);
-    send_probe(w);
+    send_probe(w, false);
     send_read_convs(w);
     send_read_targets(w);
     send_read_unread(w);
@@ -411,10 +430,28 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
 
 /* --- deciding -------------------------------------------------------------------------- */
 
+/* Every row goes into the filter before it can be stored; one that is not stored after all is
+ * only looked for without need. */
+static void remember_rows(struct lane_writer *w)
+{
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW)
+            recent_put(w->opts.recent, w->job.lane, &op->w, op->id);
+    }
+}
+
 static void start_writing(struct lane_writer *w)
 {
+    /* Somebody else has written to this lane: what was new as far as we knew may not be. */
+    if (!recent_meet(w->opts.recent, w->job.lane, w->stored_last) && w->skipped) {
+        send_probe(w, true);
+        pg_flush(w->opts.pg);
+        return;
+    }
     set_state(w, LANE_WRITING);
     batch_resolve(&w->batch, w->stored_last, w->max_us);
+    remember_rows(w);
     lane_send_writes(w);
 }
 
@@ -437,6 +474,7 @@ static void finish(struct lane_writer *w)
         o->duplicates = w->batch.duplicates;
         o->aside = w->aside;
         o->last_id = w->batch.last_id;
+        recent_committed(w->opts.recent, w->job.lane, o->last_id);
         for (size_t i = 0; i < w->batch.accounts_n; i++) {
             const struct batch_account *a = &w->batch.accounts[i];
             if (a->first_id)

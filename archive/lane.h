@@ -17,6 +17,7 @@
 struct known;
 struct lane_writer;
 struct op;
+struct recent;
 
 struct lane_job {
     unsigned lane;
@@ -51,6 +52,7 @@ struct lane_writer_opts {
     unsigned spools;
     const uint8_t (*spool_ids)[16];
     struct known *known;
+    struct recent *recent;
     const struct ingest_hooks *hooks;
     lane_done_fn done;
     void *ctx;

@@ -29,6 +29,7 @@ struct lane_writer {
     int64_t max_us;
     int64_t ahead_us; /* by how much our clock is ahead of what ids may tell, as last seen */
     int64_t warned_ms;
+    bool skipped;    /* rows were not looked for: they are new as far as we know */
     uint32_t *asked; /* which op, or conv, the n-th element of an array stands for */
     size_t asked_cap;
     uint32_t *targets; /* the same for rows that are meant by markers and the like */

@@ -26,7 +26,7 @@ enum pg_failure {
     PG_DATA,     /* classes 22, 23, 54: this data never will go in */
     PG_CONFLICT, /* 40001, 40P01, 55P03, 57014: the same again may work */
     PG_RESOURCE, /* 53, 57P0x, 58: the server is in trouble */
-    PG_GUARD,    /* XS001: another worker has moved the position */
+    PG_GUARD,    /* another worker has moved the position; found by the caller */
     PG_SCHEMA,   /* 42, 3F, 28: not our schema, or not allowed */
     PG_OTHER,    /* an unknown SQLSTATE */
 };

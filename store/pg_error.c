@@ -10,7 +10,6 @@ struct row {
 
 /* The first row that matches decides, so whole states stand before their class. */
 static const struct row table[] = {
-    {"XS001", PG_GUARD},
     {"25P02", PG_ABORTED},
     {"25P03", PG_LOST}, /* idle in transaction for too long: the session was ended */
     /* Read-only: a standby, or a primary that was made one.  Only a new connection finds

@@ -3,7 +3,8 @@
  * How many archive rows per second one worker commits, with all counters and the outbox: two
  * rows per message between local users (Zipf, s = 1, offset 5), stanzas of 350 to 550 bytes,
  * half of the owners have a device.  From the parsed stanza on.
- *   archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST] [-q QUEUE] [-w WINDOW] URL
+ *   archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST] [-q QUEUE] [-w WINDOW]
+ *       [-r SEED] URL
  * URL is an empty database; BURST messages go one after the other into a conversation; no more
  * than QUEUE rows wait, which bounds the batches.  Prints one JSON object for the whole run,
  * and before it one for each WINDOW rows.  CPU is counted for this process, and for all
@@ -360,7 +361,7 @@ static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candi
 
 static bool read_options(struct run *r, int argc, char **argv)
 {
-    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:r:")) != -1;) {
         double value = c == '?' ? 0 : strtod(optarg, NULL);
         if (c == '?' || value <= 0)
             return false;
@@ -372,6 +373,8 @@ static bool read_options(struct run *r, int argc, char **argv)
             r->owners = (unsigned)value;
         else if (c == 'b')
             r->burst = (unsigned)value;
+        else if (c == 'r')
+            r->seed = (uint64_t)value;
         else if (c == 'q')
             r->queue = (uint64_t)value;
         else
@@ -386,7 +389,7 @@ int main(int argc, char **argv)
     struct run r = {.seconds = 6, .owners = 200000, .burst = 1, .queue = 20000, .seed = 42};
     if (!read_options(&r, argc, argv)) {
         fprintf(stderr, "usage: archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST]"
-                        " [-q QUEUE] [-w WINDOW] URL\n");
+                        " [-q QUEUE] [-w WINDOW] [-r SEED] URL\n");
         return 64;
     }
     struct err e = {0};

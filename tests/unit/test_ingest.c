@@ -40,7 +40,8 @@ struct world {
     size_t cursor;  /* lines offered */
     int64_t now_us; /* receive time of the next line */
     size_t rows_max;
-    int batches; /* calls of the hook */
+    bool other_spool; /* as another sidecar has */
+    int batches;      /* calls of the hook */
     int ended;
     int committed;
     int counted; /* sum over committed batches */
@@ -56,6 +57,7 @@ struct world {
 
 static struct archive_opts settings = {.own_message_reads = true};
 static const uint8_t spools[1][16] = {{7, 7, 7}};
+static const uint8_t other_spools[1][16] = {{8, 8, 8}};
 
 static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
 {
@@ -107,7 +109,7 @@ static void start(struct world *w)
         .url = w->url,
         .archive = &settings,
         .spools = 1,
-        .spool_ids = spools,
+        .spool_ids = w->other_spool ? other_spools : spools,
         .queue_bytes_max = 64 << 20,
         .queue_rows_max = w->rows_max ? w->rows_max : 100000,
         .hooks = {.batch = on_batch, .committed = on_committed, .state = on_state, .ctx = w}};
@@ -796,6 +798,36 @@ static void another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing(v
     end(&a);
 }
 
+/* Each knows what itself has stored lately, and must not take that for all there is. */
+static void what_another_sidecar_has_stored_is_not_stored_again(void **state)
+{
+    (void)state;
+    struct world a, b;
+    begin(&a);
+    b = a;
+    b.lines = NULL;
+    b.cap = b.n = 0;
+    b.other_spool = true;
+    b.base = event_base_new();
+    start(&b);
+    db_loop(b.base, is_ready, &b);
+    static char ids[60][16];
+    for (int i = 0; i < 60; i++) {
+        struct world *first = i % 3 ? &a : &b, *then = i % 2 ? &a : &b;
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(first, "li@here", "mei@here", ids[i]);
+        settle(first);
+        message(then, "li@here", "mei@here", ids[i]);
+        message(then, "li@here", "mei@here", i ? ids[i - 1] : ids[i]);
+        settle(then);
+        assert_int_equal(rows(), 2 * (i + 1));
+    }
+    assert_counts_are_right();
+    assert_int_equal(unread_of("mei@here", "li@here"), 60);
+    end(&b);
+    end(&a);
+}
+
 static void end_all_sessions(struct world *w, struct pg *conn)
 {
     (void)conn;
@@ -1171,6 +1203,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),
         cmocka_unit_test(copies_are_known_while_our_clock_is_hours_ahead),
         cmocka_unit_test(another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing),
+        cmocka_unit_test(what_another_sidecar_has_stored_is_not_stored_again),
         cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),
         cmocka_unit_test(plans_that_were_made_for_empty_tables_hold_for_full_ones),
         cmocka_unit_test(an_answer_to_commit_that_is_lost_is_looked_up_in_the_positions),

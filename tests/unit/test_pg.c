@@ -204,13 +204,13 @@ static void sqlstates_are_sorted_by_what_to_do(void **state)
         const char *sqlstate;
         enum pg_failure failure;
     } cases[] = {
-        {"XS001", PG_GUARD},    {"22021", PG_DATA},     {"23514", PG_DATA},
-        {"54000", PG_DATA},     {"40001", PG_CONFLICT}, {"40P01", PG_CONFLICT},
-        {"55P03", PG_CONFLICT}, {"57014", PG_CONFLICT}, {"53300", PG_RESOURCE},
-        {"57P01", PG_RESOURCE}, {"57P03", PG_RESOURCE}, {"58030", PG_RESOURCE},
-        {"25006", PG_LOST},     {"42P01", PG_SCHEMA},   {"3F000", PG_SCHEMA},
-        {"28P01", PG_SCHEMA},   {"25P02", PG_ABORTED},  {"XX000", PG_OTHER},
-        {"P0001", PG_OTHER},    {"", PG_LOST},          {NULL, PG_LOST},
+        {"22021", PG_DATA},     {"23514", PG_DATA},     {"54000", PG_DATA},
+        {"40001", PG_CONFLICT}, {"40P01", PG_CONFLICT}, {"55P03", PG_CONFLICT},
+        {"57014", PG_CONFLICT}, {"53300", PG_RESOURCE}, {"57P01", PG_RESOURCE},
+        {"57P03", PG_RESOURCE}, {"58030", PG_RESOURCE}, {"25006", PG_LOST},
+        {"42P01", PG_SCHEMA},   {"3F000", PG_SCHEMA},   {"28P01", PG_SCHEMA},
+        {"25P02", PG_ABORTED},  {"XX000", PG_OTHER},    {"P0001", PG_OTHER},
+        {"", PG_LOST},          {NULL, PG_LOST},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         assert_int_equal(pg_failure_of(cases[i].sqlstate), cases[i].failure);
@@ -263,7 +263,8 @@ static void a_dead_backend_answers_lost_and_the_connection_comes_back(void **sta
     end(&t);
 }
 
-/* A standby that was made the primary, or the reverse: an old session would stay what it was. */
+/* A standby that was made the primary, or the reverse: an old session would stay what it was.
+ */
 static void a_session_that_may_only_read_is_given_up_for_a_new_one(void **state)
 {
     static const struct pg_statement write = {"write", "CREATE TABLE public.written ()"};

@@ -57,6 +57,7 @@ struct slot {
     struct lane_writer *writer;
     struct lane *lane; /* NULL when it has none; kept while the outcome is not known */
     size_t n;          /* ops of the batch */
+    int64_t since_ms;  /* when it was begun */
     uint64_t *from;
     uint64_t *to;
     bool hooked;           /* hooks.committed is owed */

@@ -17,6 +17,8 @@
 
 #define PREFIX "ingest"
 #define BATCH_ROWS 2000
+#define SECOND_ROWS 64
+#define SECOND_MS 5
 #define STATEMENT_TIMEOUT_MS 30000
 #define UNKNOWN_FAILURES_MAX 5
 #define QUARANTINED_MAX 20 /* in a row; then something else is wrong, and we slow down */
@@ -486,6 +488,7 @@ static void start(struct slot *s, struct lane *lane)
     lane->advance_due = false;
     s->lane = lane;
     s->n = n;
+    s->since_ms = clock_mono_ms();
     set_state(s, SLOT_WRITING);
     struct lane_job job = {.lane = lane->number,
                            .ops = ops,
@@ -519,6 +522,28 @@ static struct lane *next_lane(struct ingest *ing, int64_t *wait_ms)
     return NULL;
 }
 
+/* Two slots write the same rows in twice as many batches, each of which costs a start and a
+ * commit: with few rows that is half of all.  So another batch is begun beside one that is
+ * under way only when rows pile up behind it, or when it takes long. */
+static bool may_start(const struct ingest *ing, int64_t now_ms, int64_t *wait_ms)
+{
+    size_t in_hand = 0;
+    int64_t left_ms = 0;
+    for (unsigned i = 0; i < INGEST_SLOTS; i++) {
+        const struct slot *s = &ing->slots[i];
+        if (s->state != SLOT_WRITING)
+            continue;
+        in_hand += s->n;
+        left_ms = s->since_ms + SECOND_MS - now_ms;
+    }
+    size_t waiting = ingest_queue_rows(ing) - in_hand;
+    if (left_ms <= 0 || waiting == 0 || waiting >= SECOND_ROWS)
+        return true;
+    if (left_ms < *wait_ms)
+        *wait_ms = left_ms;
+    return false;
+}
+
 void ingest_schedule(struct ingest *ing)
 {
     int64_t wait_ms = INT64_MAX, now_ms = clock_mono_ms();
@@ -534,7 +559,7 @@ void ingest_schedule(struct ingest *ing)
         } else if (s->state == SLOT_IDLE && !ing->ident) {
             if (!is_loading(ing))
                 load(s);
-        } else if (s->state == SLOT_IDLE) {
+        } else if (s->state == SLOT_IDLE && may_start(ing, now_ms, &wait_ms)) {
             struct lane *lane = next_lane(ing, &wait_ms);
             if (lane)
                 start(s, lane);

@@ -828,6 +828,44 @@ static void what_another_sidecar_has_stored_is_not_stored_again(void **state)
     end(&a);
 }
 
+static bool has_two_rows(void *ctx)
+{
+    offer_up_to(ctx, ((struct world *)ctx)->n);
+    return rows() == 2;
+}
+
+static void a_lane_that_is_held_up_does_not_hold_up_the_others(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    /* Mei's lane is taken by somebody; two others in another lane write to each other. */
+    uint8_t owner[OWNER_BYTES];
+    char names[64][32], sql[128];
+    const char *free_ones[2];
+    int n = 0;
+    ident_owner(ingest_ident(w.ing), "mei@here", owner);
+    unsigned held = ident_lane(ingest_ident(w.ing), owner);
+    for (int i = 0; i < 64 && n < 2; i++) {
+        snprintf(names[i], sizeof names[i], "user%d@here", i);
+        ident_owner(ingest_ident(w.ing), names[i], owner);
+        if (ident_lane(ingest_ident(w.ing), owner) != held)
+            free_ones[n++] = names[i];
+    }
+    assert_int_equal(n, 2);
+    snprintf(sql, sizeof sql, "SELECT FROM xs.lane WHERE lane = %u FOR UPDATE", held);
+    db_do("BEGIN");
+    db_do(sql);
+    message(&w, "far@there", "mei@here", "1");
+    message(&w, free_ones[0], free_ones[1], "2");
+    db_loop(w.base, has_two_rows, &w);
+    db_do("COMMIT");
+    settle(&w);
+    assert_counts_are_right();
+    assert_int_equal(rows(), 3);
+    end(&w);
+}
+
 static void end_all_sessions(struct world *w, struct pg *conn)
 {
     (void)conn;
@@ -1204,6 +1242,7 @@ int main(void)
         cmocka_unit_test(copies_are_known_while_our_clock_is_hours_ahead),
         cmocka_unit_test(another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing),
         cmocka_unit_test(what_another_sidecar_has_stored_is_not_stored_again),
+        cmocka_unit_test(a_lane_that_is_held_up_does_not_hold_up_the_others),
         cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),
         cmocka_unit_test(plans_that_were_made_for_empty_tables_hold_for_full_ones),
         cmocka_unit_test(an_answer_to_commit_that_is_lost_is_looked_up_in_the_positions),

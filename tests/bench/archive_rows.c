@@ -4,9 +4,10 @@
  * rows per message between local users (Zipf, s = 1, offset 5), stanzas of 350 to 550 bytes,
  * half of the owners have a device.  From the parsed stanza on.
  *   archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST] [-q QUEUE] [-w WINDOW]
- *       [-r SEED] URL
+ *       [-r SEED] [-m MESSAGES] URL
  * URL is an empty database; BURST messages go one after the other into a conversation; no more
- * than QUEUE rows wait, which bounds the batches.  Prints one JSON object for the whole run,
+ * than QUEUE rows wait, which bounds the batches; MESSAGES are offered a second, without it as
+ * many as are taken.  Prints one JSON object for the whole run,
  * and before it one for each WINDOW rows.  CPU is counted for this process, and for all
  * processes of PostgreSQL where they run on this machine.
  */
@@ -61,6 +62,7 @@ struct run {
     uint64_t place;
     uint64_t seed;
     double seconds;
+    double rate;       /* messages a second; 0: as many as are taken */
     uint64_t rows_max; /* 0: until the time is over */
     uint64_t window;   /* rows; 0: none */
     uint64_t queue;
@@ -306,11 +308,22 @@ static bool is_over(struct run *r)
     return true;
 }
 
+/* The next message is not due yet. */
+static bool is_early(const struct run *r)
+{
+    double passed_s = (double)(clock_real_us() - r->start.at_us) / 1e6;
+    return r->rate > 0 && (double)r->messages >= r->rate * passed_s;
+}
+
 static void on_feed(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd, (void)what;
     struct run *r = arg;
     for (int i = 0; i < FEED_STANZAS; i++) {
+        if (is_early(r)) {
+            event_add(r->feed, &(struct timeval){0, 1000});
+            return;
+        }
         bool more = r->offered || !time_is_over(r);
         if (r->ended || !more || !offer(r))
             return;
@@ -361,7 +374,7 @@ static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candi
 
 static bool read_options(struct run *r, int argc, char **argv)
 {
-    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:r:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:r:m:")) != -1;) {
         double value = c == '?' ? 0 : strtod(optarg, NULL);
         if (c == '?' || value <= 0)
             return false;
@@ -373,6 +386,8 @@ static bool read_options(struct run *r, int argc, char **argv)
             r->owners = (unsigned)value;
         else if (c == 'b')
             r->burst = (unsigned)value;
+        else if (c == 'm')
+            r->rate = value;
         else if (c == 'r')
             r->seed = (uint64_t)value;
         else if (c == 'q')
@@ -389,7 +404,8 @@ int main(int argc, char **argv)
     struct run r = {.seconds = 6, .owners = 200000, .burst = 1, .queue = 20000, .seed = 42};
     if (!read_options(&r, argc, argv)) {
         fprintf(stderr, "usage: archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST]"
-                        " [-q QUEUE] [-w WINDOW] [-r SEED] URL\n");
+                        " [-q QUEUE] [-w WINDOW] [-r SEED]"
+                        " [-m MESSAGES] URL\n");
         return 64;
     }
     struct err e = {0};

@@ -190,14 +190,14 @@ class Cluster:
         subprocess.run([str(a) for a in args], check=True, stdout=subprocess.DEVNULL,
                        cwd=self.folder, **who)
 
-    def start(self):
+    def start(self, **more):
         if self.user:
             shutil.chown(self.folder, self.user, self.user)
         self._run(self.bin / "initdb", "-D", self.folder / "data", "-U", "xs", "-A", "trust",
                   "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
         settings = {"listen_addresses": "", "unix_socket_directories": self.folder,
                     "fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB",
-                    "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
+                    "max_wal_size": "8GB", "checkpoint_timeout": "30min", **more}
         options = " ".join(f"-c {key}={value}" for key, value in settings.items())
         self._run(self.bin / "pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log",
                   "-w", "-s", "-o", options, "start")
@@ -262,7 +262,45 @@ def archive_rows():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate}
+# --- row_cost_growth: what a row costs in a table of millions, against a small one ---
+
+GROWTH_ROWS = int(os.environ.get("GROWTH_ROWS", 20_000_000))
+GROWTH_WINDOW = 200_000
+
+
+def cost(windows, column=None):
+    """Median microseconds for a row: of CPU, or as column says."""
+    each = sorted(w[column] if column else w["worker_us_per_row"] + w["postgres_us_per_row"]
+                  for w in windows)
+    return each[len(each) // 2]
+
+
+def row_cost_growth():
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="row-cost-growth-"))
+    pg = Cluster(folder)
+    try:
+        pg.start(shared_buffers="2GB")
+        pg.fresh("bench")
+        windows = run_archive_rows(pg, "-n", GROWTH_ROWS, "-w", GROWTH_WINDOW)[:-1]
+        for w in windows:
+            w["wall_us_per_row"] = 1e6 / w["rows_per_second"]
+        early, late = windows[1:4], windows[-5:]
+        for w in early + late:
+            say(f"row_cost_growth at {w['rows']} rows: {w['worker_us_per_row']:.1f} + "
+                f"{w['postgres_us_per_row']:.1f} us CPU per row of worker and PostgreSQL, "
+                f"{w['wall_us_per_row']:.1f} us of time")
+        say(f"row_cost_growth: time {cost(late, 'wall_us_per_row'):.1f} us per row against "
+            f"{cost(early, 'wall_us_per_row'):.1f}")
+        return row("row_cost_growth", cost(late), cost(early), "us of CPU per row",
+                   f"the same run when it had {2 * GROWTH_WINDOW} rows, not {GROWTH_ROWS}")
+    finally:
+        if (folder / "data" / "postmaster.pid").exists():
+            pg.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate,
+              "row_cost_growth": row_cost_growth}
 
 
 def save(result):

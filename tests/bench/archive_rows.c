@@ -155,15 +155,31 @@ static double cpu_of(const char *pid, int parent)
     return (double)ticks / (double)sysconf(_SC_CLK_TCK);
 }
 
-static double postgres_seconds(int postmaster)
+static double children_seconds(int parent)
 {
     double sum = 0;
-    DIR *proc = postmaster ? opendir("/proc") : NULL;
+    DIR *proc = opendir("/proc");
     for (struct dirent *d; proc && (d = readdir(proc));)
-        if (d->d_name[0] >= '1' && d->d_name[0] <= '9')
-            sum += cpu_of(d->d_name, postmaster);
+        if (d->d_name[0] >= '1' && d->d_name[0] <= '9' &&
+            strtol(d->d_name, NULL, 10) != parent)
+            sum += cpu_of(d->d_name, parent);
     if (proc)
         closedir(proc);
+    return sum;
+}
+
+/* Asked again when a child ended meanwhile: it would count twice, or not at all. */
+static double postgres_seconds(int postmaster)
+{
+    char pid[16];
+    double sum = 0;
+    snprintf(pid, sizeof pid, "%d", postmaster);
+    for (int i = 0; postmaster && i < 10; i++) {
+        double before = cpu_of(pid, postmaster);
+        sum = before + children_seconds(postmaster);
+        if (cpu_of(pid, postmaster) <= before)
+            break;
+    }
     return sum;
 }
 

@@ -12,7 +12,7 @@
 #include "archive/recent.h"
 #include "base/clock.h"
 
-#define RECENT_BYTES ((size_t)64 << 20)
+#define RECENT_BYTES ((size_t)16 << 20)
 #define IDLE_S 5 /* how often the stored place of idle lanes follows the reader */
 
 static struct ingest *checked(void *arg)

@@ -16,7 +16,8 @@
 struct recent;
 struct write;
 
-/* bytes_max: 64 MiB reach back an hour at 9,000 rows a second.  Little is used for little. */
+/* bytes_max: 16 MiB reach back an hour at 2,200 rows a second; beyond that rows are looked
+ * for. Little is used for little. */
 struct recent *recent_new(unsigned lanes, size_t bytes_max);
 void recent_free(struct recent **r);
 

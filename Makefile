@@ -47,7 +47,8 @@ SRC := $(filter-out sidecar/main.c,$(foreach l,$(LAYERS),$(wildcard $(l)/*.c)))
 OBJ := $(SRC:%.c=$(B)/obj/%.o) $(B)/obj/store/schema_data.o
 SCHEMA := $(sort $(wildcard store/schema/*.sql))
 UNITS := $(patsubst tests/unit/test_%.c,%,$(wildcard tests/unit/test_*.c))
-BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c))
+LOADGEN := $(wildcard tests/bench/loadgen/*.c)
+BENCHES := $(patsubst tests/bench/%.c,$(B)/bench/%,$(wildcard tests/bench/*.c)) $(B)/bench/loadgen
 GATEWAY := $(wildcard tests/gateway/*.c)
 FUZZERS := $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 
@@ -93,6 +94,11 @@ unit-%: ## build and run one unit test, e.g. make unit-jid
 
 $(B)/strict-gateway: $(GATEWAY:%.c=$(B)/obj/%.o)
 	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
+
+# One program of several files; its test links them, too.
+$(B)/bench/loadgen: $(LOADGEN:%.c=$(B)/obj/%.o) $(B)/libsidecar.a
+	@mkdir -p $(@D)
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -lm,LD,$@)
 
 $(B)/bench/%: $(B)/obj/tests/bench/%.o $(B)/libsidecar.a
 	@mkdir -p $(@D)

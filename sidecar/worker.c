@@ -202,14 +202,24 @@ static bool on_raw(void *ctx, const struct place *p, struct ingest_raw *out)
     return true;
 }
 
+/* How far the archive has committed everything, for whoever looks at the page. */
+static uint64_t publish_committed(struct worker *w, struct ingest *ingest, unsigned link)
+{
+    uint64_t committed = ingest_committed(ingest, link);
+    atomic_store(&w->page->links[link].archive_pos, committed);
+    return committed;
+}
+
 static void on_archive_progress(void *ctx)
 {
     struct worker *w = ctx;
     struct ingest *ingest = relay_ingest(w->relay);
     if (!ingest)
         return;
-    for (unsigned i = 0; i < w->links_n; i++)
+    for (unsigned i = 0; i < w->links_n; i++) {
         feed_archive_open(w->feeds[i], ingest);
+        (void)publish_committed(w, ingest, i);
+    }
     wake_pump(w);
 }
 
@@ -297,10 +307,7 @@ static void write_snapshot(struct worker *w)
 static uint64_t releasable(struct worker *w, unsigned link)
 {
     struct ingest *ingest = relay_ingest(w->relay);
-    uint64_t committed = ingest ? ingest_committed(ingest, link) : 0;
-    if (ingest)
-        atomic_store(&w->page->links[link].archive_pos, committed);
-    uint64_t pos = committed;
+    uint64_t pos = ingest ? publish_committed(w, ingest, link) : 0;
     uint64_t snapshot = atomic_load(&w->page->links[link].snapshot_pos);
     uint64_t oldest_iq = open_iqs_oldest(w->iqs, link);
     pos = snapshot < pos ? snapshot : pos;

@@ -1,0 +1,378 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Benchmarks of the whole service: from the server's socket to the commit.
+
+tap_cpu and archive_vs_ejabberd run a real ejabberd and real connections of clients; the others
+let loadgen play the server, because no ejabberd on the same machine sends as fast.
+"""
+
+import asyncio
+import base64
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import threading
+import time
+import types
+
+from common import BUILD, Cluster, cpu_seconds, free_port, resident_kib, row, say
+from harness.ejabberd import Ejabberd
+from harness.procs import Workspace, wait_until
+from harness.sidecar import Sidecar
+
+QUIET = {"log.level": "info", "http.listen": ""}
+
+
+@contextlib.contextmanager
+def machine():
+    """A workspace and a PostgreSQL in it; nothing is left of either."""
+    with Workspace(prefix="bench-") as workspace:
+        cluster = Cluster(workspace.folder("pg"))
+        cluster.start()
+        workspace.on_close(cluster.stop)
+        cluster.fresh("bench")
+        yield workspace, cluster
+
+
+# --- what it costs ---
+
+
+class Costs:
+    """CPU time of the sidecar's two processes and of PostgreSQL, from now on."""
+
+    def __init__(self, sidecar, cluster, others=None):
+        self.cluster = cluster
+        self.groups = {"link": [sidecar.process.pid], "worker": [sidecar.worker_pid()],
+                       **(others or {})}
+        self.backends = []
+        self.background = []
+        for pid, title in cluster.processes().items():
+            (self.backends if " bench " in title else self.background).append(pid)
+        self.groups["postgres_backends"] = self.backends
+        self.groups["postgres_background"] = self.background
+        self.before = self._read()
+
+    def _read(self):
+        return {name: sum(cpu_seconds(pid) for pid in pids)
+                for name, pids in self.groups.items()}
+
+    def seconds(self):
+        """{group: seconds}; PostgreSQL's background processes are told apart."""
+        now = self._read()
+        return {name: now[name] - self.before[name] for name in now}
+
+    def per_message(self, messages):
+        return {name: 1e6 * seconds / messages for name, seconds in self.seconds().items()}
+
+
+def told(costs):
+    return ", ".join(f"{name} {value:.1f}" for name, value in costs.items())
+
+
+# --- loadgen as the server ---
+
+
+class Server:
+    """loadgen, and a sidecar connected to it."""
+
+    def __init__(self, workspace, cluster, **options):
+        self.cluster = cluster
+        self.port = free_port()
+        self.secret = secrets.token_hex(8)
+        like_ejabberd = types.SimpleNamespace(component_port=self.port, secret=self.secret,
+                                              component="sidecar.e.test", host="e.test")
+        self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), [],
+                               settings=QUIET)
+        command = [BUILD / "bench" / "loadgen", "--spool", self.sidecar.folder / "spool",
+                   "--port", str(self.port), "--secret", self.secret]
+        for name, value in options.items():
+            command += [f"--{name}", str(value)]
+        self.loadgen = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.sidecar.start(ready=False)
+
+    def finish(self, each_second=None):
+        """Waits for the result; each_second is called meanwhile."""
+        lines = []
+        reader = threading.Thread(target=lambda: lines.append(self.loadgen.stdout.read()))
+        reader.start()
+        while reader.is_alive():
+            reader.join(1)
+            if each_second:
+                each_second()
+        status = self.loadgen.wait()
+        self.sidecar.stop()
+        if not lines[0]:
+            raise RuntimeError(f"loadgen ended with {status}:\n{self.sidecar.log_text()[-2000:]}")
+        result = json.loads(lines[0])
+        result["status"] = status
+        return result
+
+
+def require_all(result):
+    """A latency of a run that lost something says nothing."""
+    if result["status"] != 0 or result["uncommitted"] or result["unanswered"]:
+        raise RuntimeError(f"the run did not end well: {result}")
+
+
+COMMIT_RATE = 5000
+COMMIT_SECONDS = int(os.environ.get("BENCH_SECONDS", "30"))
+COMMIT_WANTED_MS = 20
+
+
+def commit_latency_p99_ms():
+    """From the last byte of a message written to the socket to its commit."""
+    with machine() as (workspace, cluster):
+        result = Server(workspace, cluster, rate=COMMIT_RATE, seconds=COMMIT_SECONDS).finish()
+    require_all(result)
+    commit, mam = result["commit_ms"], result["mam_ms"]
+    say(f"commit_latency_p99_ms: {result['rate']:.0f} messages/s, "
+        f"{result['stanzas'] / result['messages']:.1f} stanzas each; commit ms p50 "
+        f"{commit['p50']:.1f} p90 {commit['p90']:.1f} p99 {commit['p99']:.1f} max "
+        f"{commit['max']:.1f}; archive page ms p50 {mam['p50']:.1f} p99 {mam['p99']:.1f}; "
+        f"ping ms p99 {result['ping_ms']['p99']:.1f}; socket blocked "
+        f"{result['blocked']['times']} times")
+    return row("commit_latency_p99_ms", commit["p99"], COMMIT_WANTED_MS, "ms",
+               f"the wanted time, at {COMMIT_RATE} messages/s with chat states, receipts, "
+               "markers, presence, queries")
+
+
+# --- the peak, and long at 80 % of it ---
+
+FLOOD_RATE = 30000
+FLOOD_SECONDS = 5
+
+
+def peak(mix):
+    """Messages a second that are committed while far more are offered."""
+    with machine() as (workspace, cluster):
+        result = Server(workspace, cluster, rate=FLOOD_RATE, seconds=FLOOD_SECONDS, mix=mix,
+                        mam=0, iqs=0, drain=120).finish()
+    require_all(result)
+    return result["messages"] / result["seconds"]
+
+
+SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "600"))
+SUSTAINED_SHARE = 0.8
+FLAT = 1.5
+
+
+class Watch:
+    """Memory of both processes and bytes in the spool, once a second."""
+
+    def __init__(self, server):
+        self.server = server
+        self.samples = []
+
+    def __call__(self):
+        sidecar = self.server.sidecar
+        worker = sidecar.worker_pid()
+        if worker is None:
+            return
+        spool = sum(f.stat().st_size for f in (sidecar.folder / "spool" / "0").glob("*.seg"))
+        with contextlib.suppress(OSError):
+            self.samples.append((resident_kib(worker), resident_kib(sidecar.process.pid), spool))
+
+    def ends(self):
+        """((worker, link, spool) of the first fifth, of the last fifth), each the maximum; what
+        came before the first samples of a warm process is left out."""
+        n = max(1, len(self.samples) // 5)
+        return tuple(tuple(max(column) for column in zip(*part))
+                     for part in (self.samples[n // 2:n + n // 2], self.samples[-n:]))
+
+
+def sustained():
+    """Latency, memory and spool at the end of a long run against its beginning."""
+    rate = SUSTAINED_SHARE * peak("typical")
+    window = max(1, min(60, SUSTAINED_SECONDS // 10))
+    say(f"sustained: {rate:.0f} messages/s, {SUSTAINED_SHARE:.0%} of the peak, for "
+        f"{SUSTAINED_SECONDS} s")
+    with machine() as (workspace, cluster):
+        server = Server(workspace, cluster, rate=round(rate), seconds=SUSTAINED_SECONDS,
+                        window=window, drain=120)
+        watch = Watch(server)
+        result = server.finish(watch)
+    require_all(result)
+    first, last = result["windows"][0]["commit_ms"], result["windows"][-1]["commit_ms"]
+    early, late = watch.ends()
+    say(f"sustained: commit ms, first {window} s p50 {first['p50']:.1f} p99 {first['p99']:.1f}, "
+        f"last {window} s p50 {last['p50']:.1f} p99 {last['p99']:.1f}; worker "
+        f"{early[0] // 1024} -> {late[0] // 1024} MiB, link {early[1] // 1024} -> "
+        f"{late[1] // 1024} MiB, spool {early[2] >> 20} -> {late[2] >> 20} MiB; archive pages "
+        f"ms p99 {result['mam_ms']['p99']:.1f}")
+    for name, a, b in (("worker's memory", early[0], late[0]), ("link's memory", early[1], late[1]),
+                       ("spool", early[2] + (32 << 20), late[2])):
+        if b > FLAT * a:
+            raise RuntimeError(f"the {name} grew from {a} to {b}")
+    return row("sustained", last["p50"], first["p50"], "ms",
+               f"median commit latency of the last {window} s against the first {window} s of "
+               f"{SUSTAINED_SECONDS} s at {rate:.0f} messages/s, 80 % of the peak")
+
+
+# --- clients of a real ejabberd ---
+
+
+class Client:
+    """One connection that has logged in; it counts the messages that it gets."""
+
+    def __init__(self, name, host):
+        self.name, self.host = name, host
+        self.reader = self.writer = None
+        self.received = 0
+
+    async def login(self, port, password):
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
+        header = (f"<stream:stream to='{self.host}' xmlns='jabber:client' version='1.0' "
+                  "xmlns:stream='http://etherx.jabber.org/streams'>").encode()
+        secret = base64.b64encode(f"\0{self.name}\0{password}".encode()).decode()
+        steps = [
+            (header, b"</stream:features>"),
+            (b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>"
+             + secret.encode() + b"</auth>", b"<success"),
+            (header, b"</stream:features>"),
+            (b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
+             b"<resource>phone</resource></bind></iq>", b"</iq>"),
+            (b"<presence/>", b"<presence"),
+        ]
+        for sent, wanted in steps:
+            self.writer.write(sent)
+            await asyncio.wait_for(self.reader.readuntil(wanted), 20)
+
+    async def read(self):
+        while data := await self.reader.read(1 << 18):
+            self.received += data.count(b"</body>")
+
+
+class Crowd:
+    """Pairs of users that write to each other, in an event loop of their own thread."""
+
+    TEXT = "Shall we meet at the station tomorrow evening, or is the day after better for you? "
+
+    def __init__(self, ejabberd, users):
+        self.clients = [Client(f"user{i:04}", ejabberd.host) for i in range(users)]
+        self.sent = 0
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        for client in self.clients:
+            ejabberd.register(client.name, "pw")
+        self._call(self._login(ejabberd.c2s_port))
+
+    def _call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result()
+
+    async def _login(self, port):
+        for client in self.clients:
+            await client.login(port, "pw")
+            self.loop.create_task(client.read())
+
+    def received(self):
+        return sum(client.received for client in self.clients)
+
+    def _send_one(self):
+        n = self.sent
+        me = self.clients[n % len(self.clients)]
+        to = self.clients[n % len(self.clients) ^ 1]
+        text = self.TEXT[:20 + n * 37 % 60] * (1 + n % 3)
+        me.writer.write(
+            f"<message to='{to.name}@{to.host}' type='chat' id='m{n:08}-0d1f-4c6e-9a53'>"
+            f"<active xmlns='http://jabber.org/protocol/chatstates'/>"
+            f"<origin-id xmlns='urn:xmpp:sid:0' id='m{n:08}-0d1f-4c6e-9a53'/>"
+            f"<request xmlns='urn:xmpp:receipts'/><markable xmlns='urn:xmpp:chat-markers:0'/>"
+            f"<body>{text}</body></message>".encode())
+        self.sent += 1
+
+    async def _at_rate(self, rate, seconds):
+        begin, first = time.monotonic(), self.sent
+        while (since := time.monotonic() - begin) < seconds:
+            while self.sent - first < rate * since:
+                self._send_one()
+            await asyncio.sleep(0.01)
+
+    def at_rate(self, rate, seconds):
+        """Sends on schedule, waits until all was delivered; how many."""
+        first = self.sent
+        self._call(self._at_rate(rate, seconds))
+        self._wait_delivered(60)
+        return self.sent - first
+
+    def _wait_delivered(self, seconds):
+        wait_until(lambda: self.received() >= self.sent, seconds, "all messages are delivered")
+
+    async def _flood(self, seconds, in_flight):
+        begin = time.monotonic()
+        while time.monotonic() - begin < seconds:
+            while self.sent - self.received() < in_flight:
+                self._send_one()
+            await asyncio.sleep(0.002)
+
+    def flood(self, seconds, in_flight):
+        """As fast as the server delivers; messages a second."""
+        first, begin = self.sent, time.monotonic()
+        self._call(self._flood(seconds, in_flight))
+        self._wait_delivered(60)
+        return (self.sent - first) / (time.monotonic() - begin)
+
+    def close(self):
+        async def hang_up():
+            for client in self.clients:
+                client.writer.close()
+        self._call(hang_up())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+
+
+# --- tap_cpu: what a message costs us against what it costs the server ---
+
+TAP_RATE = 2000
+TAP_SECONDS = 15
+TAP_USERS = 60
+
+
+def wait_archived(cluster, messages):
+    wait_until(lambda: int(cluster.sql("bench", "SELECT count(*) FROM xs.message")) >= 2 * messages,
+               60, f"{2 * messages} rows are archived", interval=0.2)
+
+
+def tap_cpu():
+    with machine() as (workspace, cluster):
+        ejabberd = Ejabberd(workspace, extra={"loglevel": "warning"}).start()
+        sidecar = Sidecar(workspace, ejabberd, cluster.url("bench"), [],
+                          settings={"log.level": "info"}).start()
+        crowd = Crowd(ejabberd, TAP_USERS)
+        workspace.on_close(crowd.close)
+        warm = crowd.at_rate(TAP_RATE, 3)
+        wait_archived(cluster, warm)
+        costs = Costs(sidecar, cluster, {"ejabberd": [ejabberd.process.pid]})
+        messages = crowd.at_rate(TAP_RATE, TAP_SECONDS)
+        wait_archived(cluster, warm + messages)
+        each = costs.per_message(messages)
+        rows = int(cluster.sql("bench", "SELECT count(*) FROM xs.message"))
+        sidecar.stop()
+    if rows != 2 * (warm + messages):
+        raise RuntimeError(f"{rows} rows of {warm + messages} messages")
+    ours = each["link"] + each["worker"] + each["postgres_backends"]
+    say(f"tap_cpu: {TAP_RATE} messages/s, us of CPU per message: {told(each)}")
+    return row("tap_cpu", ours, each["ejabberd"], "us/message",
+               "ejabberd's own CPU per message with the copies on, same run "
+               f"({TAP_RATE} messages/s between {TAP_USERS} connections; link, worker and its "
+               "PostgreSQL backends)")
+
+
+# --- archive_vs_ejabberd ---
+
+MAM_SECONDS = 10
+MAM_IN_FLIGHT = 400
+
+
+def mam_settings(cluster):
+    return {
+        "loglevel": "warning",
+        "sql_type": "pgsql", "sql_server": "127.0.0.1", "sql_port": cluster.port,
+        "sql_database": "mam", "sql_username": "xs", "sql_password": "",
+        "modules": {"mod_mam": {"default": "always", "db_type": "sql"}},
+    }
+
+
+BENCHMARKS = {"tap_cpu": tap_cpu, "commit_latency_p99_ms": commit_latency_p99_ms}
+LONG = {"sustained": sustained}

@@ -235,7 +235,7 @@ static enum err_kind take_stanza(struct xml_parse *p, const char *bytes, size_t 
                                  struct err *e)
 {
     uint64_t end = p->before + p->at;
-    if (p->events.found && !p->events.found(p->events.ctx, p->begin, end))
+    if (p->events.found && !p->events.found(p->events.ctx, (const uint8_t *)bytes, len, end))
         return ERR_NONE;
     if (p->expat_bytes > EXPAT_BYTES_MAX) {
         enum err_kind kind = renew_expat(p, e);

@@ -38,9 +38,9 @@ typedef void (*xml_parse_skipped_fn)(void *ctx, const char *name, const char *wh
 struct xml_parse_events {
     /* The root's start tag: attributes in root->attrs; borrowed for the call. */
     void (*root)(void *ctx, const struct stanza *root);
-    /* A whole stanza within the limits is there, in bytes [begin, end), and nobody has looked
-     * into it yet; false: pass over it, and neither stanza nor skipped is called. */
-    bool (*found)(void *ctx, uint64_t begin, uint64_t end);
+    /* A whole stanza within the limits is there, as it came, and nobody has looked into it
+     * yet; false: pass over it, and neither stanza nor skipped is called. */
+    bool (*found)(void *ctx, const uint8_t *bytes, size_t len, uint64_t end);
     xml_parse_stanza_fn stanza;
     xml_parse_skipped_fn skipped;
     void (*root_end)(void *ctx);

@@ -107,7 +107,7 @@ static void on_stanza(void *ctx, struct stanza *s, uint64_t end)
         xml_parse_stop(c->parser);
 }
 
-static bool on_found(void *ctx, uint64_t begin, uint64_t end)
+static bool on_found(void *ctx, const uint8_t *bytes, size_t len, uint64_t end)
 {
     struct cursor *c = self(ctx);
     if (c->in_header || !c->ev.found)
@@ -115,7 +115,8 @@ static bool on_found(void *ctx, uint64_t begin, uint64_t end)
     const struct cursor_piece piece = {.epoch = c->epoch,
                                        .place = {c->spool, c->boundary, offset_of(c, end)},
                                        .received_us = c->last_us,
-                                       .bytes = end - begin,
+                                       .raw = bytes,
+                                       .bytes = len,
                                        .name = "",
                                        .why = ""};
     if (c->ev.found(c->ev.ctx, &piece))

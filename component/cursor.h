@@ -47,9 +47,10 @@ struct cursor_piece {
     uint64_t epoch;
     struct place place;
     int64_t received_us;
-    uint64_t bytes;   /* of the stanza alone */
-    const char *name; /* of its element, "" while it is not known */
-    const char *why;  /* which limit it passes */
+    const uint8_t *raw; /* the stanza as it came, NULL when it was not kept */
+    uint64_t bytes;     /* of the stanza alone */
+    const char *name;   /* of its element, "" while it is not known */
+    const char *why;    /* which limit it passes */
 };
 
 /* All may call cursor_stop and no other function of this cursor.  found may be NULL. */

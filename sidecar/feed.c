@@ -15,6 +15,7 @@
 #include "base/xml_head.h"
 #include "base/xml_parse.h"
 #include "component/adapter.h"
+#include "component/copies.h"
 #include "component/cursor.h"
 #include "sidecar/hand.h"
 
@@ -36,15 +37,17 @@ struct feed {
     struct xml_parse_opts limits;
     char prefix[32];
     struct cursor *live;
+    struct copies *live_copies;
     bool live_announced;
     bool live_more;       /* there is more in the spool than was read in one turn, */
     int64_t live_seen_us; /* from then on */
     enum archive_state state;
     struct ingest *ingest;
-    struct cursor *archive;  /* while READING */
-    uint64_t archive_from;   /* where it goes on, while FULL */
-    uint64_t archive_passed; /* what ingest was told */
-    int64_t archive_seen_us; /* receive time of the last stanza its cursor gave */
+    struct cursor *archive;        /* while READING */
+    struct copies *archive_copies; /* of this reading: it may go back to what was not taken */
+    uint64_t archive_from;         /* where it goes on, while FULL */
+    uint64_t archive_passed;       /* what ingest was told */
+    int64_t archive_seen_us;       /* receive time of the last stanza its cursor gave */
     /* Careful: the request that must be answered, and what must be committed, before the next.
      */
     bool asked;
@@ -257,11 +260,16 @@ static bool on_live_found(void *ctx, const struct cursor_piece *p)
     bool may_look;
     const char *why = hand_poison(f->opts.hand, &p->place, &may_look);
     hand_take(f->opts.hand, &p->place);
-    if (!why)
+    if (why) {
+        struct cursor_piece poison = *p;
+        poison.why = why;
+        live_pass_over(f, &poison, false);
+        return false;
+    }
+    if (!copies_known(f->live_copies, p->raw, p->bytes, p->received_us))
         return true;
-    struct cursor_piece poison = *p;
-    poison.why = why;
-    live_pass_over(f, &poison, false);
+    hand_put(f->opts.hand);
+    live_passed(f, &p->place);
     return false;
 }
 
@@ -390,11 +398,15 @@ static bool on_archive_found(void *ctx, const struct cursor_piece *p)
     bool may_look;
     const char *why = hand_poison(f->opts.hand, &p->place, &may_look);
     hand_take(f->opts.hand, &p->place);
-    if (!why)
+    if (why) {
+        struct cursor_piece poison = *p;
+        poison.why = why;
+        archive_pass_over(f, &poison);
+    } else if (copies_known(f->archive_copies, p->raw, p->bytes, p->received_us)) {
+        hand_put(f->opts.hand);
+    } else {
         return true;
-    struct cursor_piece poison = *p;
-    poison.why = why;
-    archive_pass_over(f, &poison);
+    }
     archive_went_on(f, &p->place, p->received_us);
     return false;
 }
@@ -470,6 +482,7 @@ static bool pump_archive(struct feed *f)
         const struct cursor_events events = {
             on_archive_stanza,  on_archive_opened, on_archive_closed, on_archive_found,
             on_archive_skipped, on_archive_lost,   on_archive_broken, f};
+        f->archive_copies = copies_new(f->opts.component);
         f->archive =
             cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits, &events);
     }
@@ -484,6 +497,7 @@ static bool pump_archive(struct feed *f)
         log_debug(f->prefix, "the archive has caught up");
     }
     cursor_free(&f->archive);
+    copies_free(&f->archive_copies);
     return false;
 }
 
@@ -506,6 +520,7 @@ struct feed *feed_new(const struct feed_opts *opts)
     const struct cursor_events events = {
         on_live_stanza,  on_live_opened, on_live_closed, on_live_found,
         on_live_skipped, on_live_lost,   on_live_broken, f};
+    f->live_copies = copies_new(opts->component);
     f->live = cursor_new(opts->directory, opts->link, opts->live_from, &f->limits, &events);
     return f;
 }
@@ -518,6 +533,8 @@ void feed_free(struct feed **fp)
         return;
     cursor_free(&f->archive);
     cursor_free(&f->live);
+    copies_free(&f->archive_copies);
+    copies_free(&f->live_copies);
     free(f->directory);
     free(f->server);
     free(f);

@@ -718,11 +718,45 @@ static void test_a_stanza_that_is_refused_unseen_costs_only_itself(void **state)
     assert_int_equal(other.skipped, 0);
 }
 
+static bool on_found_raw(void *ctx, const struct cursor_piece *p)
+{
+    struct seen *v = ctx;
+    assert_true(p->bytes > 20 && memcmp(p->raw, "<message id='m", 14) == 0);
+    assert_int_equal(p->raw[p->bytes - 1], '>'); /* whole, however it was cut into records */
+    v->skipped++;
+    return p->raw[14] != '1';
+}
+
+static void a_stanza_can_be_passed_over_by_its_bytes_without_a_trace(void **state)
+{
+    (void)state;
+    struct cursor_events ev = {.found = on_found_raw, .stanza = on_stanza, .ctx = &seen};
+    open_stream();
+    append_messages(0, 30, 40, true);
+    read_all(&other, 0);
+    memset(&seen, 0, sizeof seen);
+    seen.c = cursor_new(dir.spool, 3, 0, NULL, &ev);
+    while (cursor_pump(seen.c, spool_end(spool), 100))
+        ;
+    assert_int_equal(seen.skipped, 30);
+    assert_int_equal(seen.n, 30 - 11); /* m1, m10 ... m19 */
+    for (size_t i = 0, k = 0; i < 30; i++) {
+        if (other.stanzas[i].id[1] == '1')
+            continue;
+        assert_string_equal(seen.stanzas[k].id, other.stanzas[i].id);
+        assert_int_equal(seen.stanzas[k].place.begin, other.stanzas[i].place.begin);
+        assert_int_equal(seen.stanzas[k++].place.end, other.stanzas[i].place.end);
+    }
+    assert_int_equal(cursor_position(seen.c), other.stanzas[29].place.end);
+    cursor_free(&seen.c);
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        T(a_stanza_can_be_passed_over_by_its_bytes_without_a_trace),
         T(test_resuming_after_any_stanza_gives_the_same_stanzas_and_places),
         T(test_resuming_where_a_stopped_cursor_stands_misses_nothing),
         T(test_follows_a_spool_that_grows),

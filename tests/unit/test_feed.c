@@ -216,6 +216,7 @@ static void start_feed(uint64_t live_from, uint64_t replay_until)
                              .service = s.service,
                              .hand = s.hand,
                              .is_open = on_is_unanswered,
+                             .component = &s.world.opts,
                              .passed = on_passed,
                              .reconnect = on_reconnect};
     s.feed = feed_new(&opts);
@@ -394,6 +395,66 @@ static void a_full_archive_reads_again_from_what_it_refused(void **state)
     write_messages(2); /* both are one again */
     assert_false(feed_pump(s.feed, spool_end(s.spool)));
     assert_archived(8);
+}
+
+/* As ejabberd shows it: sent, and received. */
+static void write_twice(unsigned n)
+{
+    unsigned number = s.written;
+    write_messages(n);
+    s.written = number;
+    write_messages(n);
+}
+
+static void the_second_copy_of_a_message_reaches_nobody_but_moves_the_place(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_twice(3);
+    assert_false(feed_pump(s.feed, spool_end(s.spool)));
+    assert_archived(3);
+    assert_int_equal(feed_live_position(s.feed), spool_end(s.spool));
+    assert_int_equal(s.archive.passed, spool_end(s.spool));
+}
+
+/* Each refusal is followed by another reading of the same bytes.  What is given twice is told
+ * by its identity; what is not given at all would be lost. */
+static void what_was_refused_is_given_again_though_its_bytes_were_seen(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    s.archive.room = 1;
+    write_twice(4);
+    pump();
+    assert_archived(1);
+    for (unsigned n = 2; n <= 4; n++) {
+        s.archive.room = 1;
+        feed_archive_open(s.feed, &s.archive);
+        pump();
+        assert_archived(n);
+    }
+    s.archive.room = SIZE_MAX;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_int_equal(strncmp(buf_cstr(&s.archive.ids), "m1 m2 m3 m4 ", 12), 0);
+    assert_int_equal(s.archive.passed, spool_end(s.spool));
+}
+
+static void a_new_worker_reads_what_the_one_before_it_knew(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_twice(2);
+    pump();
+    buf_reset(&s.archive.ids);
+    next_worker(0, s.live);
+    s.archive.start = 0; /* what was taken has not been committed */
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_archived(2);
 }
 
 static void an_archive_that_is_full_again_and_again_misses_and_repeats_nothing(void **state)
@@ -910,6 +971,9 @@ int main(void)
         TEST(an_archive_that_keeps_up_is_fed_in_the_same_pass),
         TEST(without_an_archive_questions_are_answered_and_messages_wait),
         TEST(a_full_archive_reads_again_from_what_it_refused),
+        TEST(the_second_copy_of_a_message_reaches_nobody_but_moves_the_place),
+        TEST(what_was_refused_is_given_again_though_its_bytes_were_seen),
+        TEST(a_new_worker_reads_what_the_one_before_it_knew),
         TEST(an_archive_that_is_full_again_and_again_misses_and_repeats_nothing),
         TEST(the_lag_is_the_age_of_what_the_archive_was_given_last),
         TEST(the_next_worker_archives_from_the_place_that_is_stored),

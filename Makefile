@@ -84,9 +84,11 @@ $(B)/obj/store/schema_data.o: $(B)/gen/schema_data.c
 	@mkdir -p $(@D)
 	$(call run,$(CC) $(ALL_CFLAGS) -c -o $@ $<,CC,$<)
 
+$(B)/unit/loadgen: $(filter-out %/main.o,$(LOADGEN:%.c=$(B)/obj/%.o))
 $(B)/unit/%: $(B)/obj/tests/unit/test_%.o $(B)/libsidecar.a
 	@mkdir -p $(@D)
-	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -levent_openssl -lcmocka,LD,$@)
+	$(call run,$(CC) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(ALL_LIBS) -levent_openssl -lcmocka \
+	  -lm,LD,$@)
 
 unit-%: ## build and run one unit test, e.g. make unit-jid
 	@$(MAKE) --no-print-directory MODE=asan build/asan/unit/$*

@@ -65,10 +65,13 @@ def wait_for_port(port, process, seconds=10):
 
 
 class Cluster:
-    """A private PostgreSQL that keeps what it commits, on a Unix socket in its folder."""
+    """A private PostgreSQL that keeps what it commits, on a Unix socket in its folder; also on
+    loopback for a server that speaks nothing else."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, loopback=False):
         self.folder = folder
+        self.listen = "127.0.0.1" if loopback else ""
+        self.port = free_port()
         self.bin = max(pathlib.Path("/usr/lib/postgresql").glob("*/bin"),
                        key=lambda p: int(p.parent.name))
         self.user = "postgres" if os.geteuid() == 0 else None
@@ -83,7 +86,8 @@ class Cluster:
             shutil.chown(self.folder, self.user, self.user)
         self._run(self.bin / "initdb", "-D", self.folder / "data", "-U", "xs", "-A", "trust",
                   "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
-        settings = {"listen_addresses": "", "unix_socket_directories": self.folder,
+        settings = {"listen_addresses": self.listen, "port": self.port,
+                    "unix_socket_directories": self.folder,
                     "fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB",
                     "max_wal_size": "8GB", "checkpoint_timeout": "30min", **more}
         options = " ".join(f"-c {key}={value}" for key, value in settings.items())
@@ -94,12 +98,12 @@ class Cluster:
         self._run(self.bin / "pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-s", "stop")
 
     def url(self, database):
-        return f"postgresql:///{database}?host={self.folder}&user=xs"
+        return f"postgresql:///{database}?host={self.folder}&port={self.port}&user=xs"
 
     def sql(self, database, text):
         done = subprocess.run(
-            [self.bin / "psql", "-h", self.folder, "-U", "xs", "-d", database, "-qAt",
-             "-v", "ON_ERROR_STOP=1"], input=text, text=True, check=True, capture_output=True)
+            [self.bin / "psql", "-h", self.folder, "-p", str(self.port), "-U", "xs", "-d",
+             database, "-qAt", "-v", "ON_ERROR_STOP=1"], input=text, text=True, check=True, capture_output=True)
         return done.stdout.strip()
 
     def fresh(self, database):
@@ -111,8 +115,8 @@ class Cluster:
         path = self.folder / "script.sql"
         path.write_text(script)
         done = subprocess.run(
-            [self.bin / "pgbench", "-h", self.folder, "-U", "xs", "-n", "-M", "prepared", "-c",
-             "1", "-t", str(transactions), "-f", path, database], text=True, check=True,
+            [self.bin / "pgbench", "-h", self.folder, "-p", str(self.port), "-U", "xs", "-n",
+             "-M", "prepared", "-c", "1", "-t", str(transactions), "-f", path, database], text=True, check=True,
             capture_output=True)
         return float(re.search(r"tps = ([0-9.]+)", done.stdout).group(1))
 

@@ -10,11 +10,14 @@ import base64
 import contextlib
 import json
 import os
+import pathlib
 import secrets
 import subprocess
 import threading
 import time
 import types
+
+import yaml
 
 from common import BUILD, Cluster, cpu_seconds, free_port, resident_kib, row, say
 from harness.ejabberd import Ejabberd
@@ -25,10 +28,10 @@ QUIET = {"log.level": "info", "http.listen": ""}
 
 
 @contextlib.contextmanager
-def machine():
+def machine(loopback=False):
     """A workspace and a PostgreSQL in it; nothing is left of either."""
     with Workspace(prefix="bench-") as workspace:
-        cluster = Cluster(workspace.folder("pg"))
+        cluster = Cluster(workspace.folder("pg"), loopback)
         cluster.start()
         workspace.on_close(cluster.stop)
         cluster.fresh("bench")
@@ -139,7 +142,7 @@ def commit_latency_p99_ms():
 
 # --- the peak, and long at 80 % of it ---
 
-FLOOD_RATE = 30000
+FLOOD_RATE = 20000
 FLOOD_SECONDS = 5
 
 
@@ -359,20 +362,49 @@ def tap_cpu():
                "PostgreSQL backends)")
 
 
-# --- archive_vs_ejabberd ---
+# --- archive_vs_ejabberd: messages archived a second, the server's own archive beside us ---
 
 MAM_SECONDS = 10
 MAM_IN_FLIGHT = 400
+MAM_SCHEMA = pathlib.Path("/usr/share/ejabberd/sql/pg.sql")
 
 
-def mam_settings(cluster):
-    return {
-        "loglevel": "warning",
-        "sql_type": "pgsql", "sql_server": "127.0.0.1", "sql_port": cluster.port,
-        "sql_database": "mam", "sql_username": "xs", "sql_password": "",
-        "modules": {"mod_mam": {"default": "always", "db_type": "sql"}},
-    }
+def mod_mam_rate(workspace, cluster):
+    """Messages a second that ejabberd archives while its clients send as fast as it delivers."""
+    cluster.fresh("mam")
+    cluster.sql("mam", MAM_SCHEMA.read_text())
+    ejabberd = Ejabberd(workspace, name="ejabberd-mam", extra={
+        "loglevel": "warning", "sql_type": "pgsql", "sql_username": "xs", "sql_database": "mam",
+        "sql_server": "127.0.0.1", "sql_port": cluster.port,
+        "modules": {"mod_mam": {"default": "always", "db_type": "sql"}}})
+    # As an administrator would have it without us.
+    settings = yaml.safe_load(ejabberd.config.read_text())
+    for name in ("mod_service_log", "mod_privilege", "mod_delegation", "mod_push"):
+        del settings["modules"][name]
+    ejabberd.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    ejabberd.start()
+    crowd = Crowd(ejabberd, TAP_USERS)
+    crowd.flood(2, MAM_IN_FLIGHT)
+    before = crowd.sent
+    rate = crowd.flood(MAM_SECONDS, MAM_IN_FLIGHT)
+    stored = int(cluster.sql("mam", "SELECT count(*) FROM archive"))
+    if stored != 2 * crowd.sent:
+        raise RuntimeError(f"mod_mam has {stored} rows of {crowd.sent} messages")
+    crowd.close()
+    ejabberd.stop()
+    say(f"archive_vs_ejabberd: mod_mam {crowd.sent - before} messages, {rate:.0f}/s")
+    return rate
 
 
-BENCHMARKS = {"tap_cpu": tap_cpu, "commit_latency_p99_ms": commit_latency_p99_ms}
+def archive_vs_ejabberd():
+    with machine(loopback=True) as (workspace, cluster):
+        reference = mod_mam_rate(workspace, cluster)
+    ours = peak("plain")
+    return row("archive_vs_ejabberd", ours, reference, "messages/s",
+               "ejabberd mod_mam on the same PostgreSQL, its clients sending as fast as it "
+               "delivers; ours from the server's socket on, two copies of each message")
+
+
+BENCHMARKS = {"tap_cpu": tap_cpu, "commit_latency_p99_ms": commit_latency_p99_ms,
+              "archive_vs_ejabberd": archive_vs_ejabberd}
 LONG = {"sustained": sustained}

@@ -158,6 +158,9 @@ bench: deps-test ## benchmarks as ratios; writes build/bench.json
 bench-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(BENCHES)
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) tests/bench/bench.py $(BENCH)
 
+sustained: ## ten minutes at 80 % of the peak (SUSTAINED_SECONDS=600)
+	@$(MAKE) --no-print-directory bench BENCH=sustained
+
 fuzz: ## libFuzzer on everything that reads bytes (FUZZ_SECONDS=60 each)
 	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-built
 FUZZ_SECONDS ?= 60
@@ -193,7 +196,7 @@ help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-built layers headers integration integration-built chaos chaos-built test demo demo-built \
-        bench bench-built fuzz fuzz-built tidy format format-check install clean help \
+        bench bench-built sustained fuzz fuzz-built tidy format format-check install clean help \
         deps-build deps-test
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

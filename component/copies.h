@@ -17,8 +17,8 @@
 struct component_opts;
 struct copies;
 
-#define COPIES_WITHIN_US INT64_C(2000000) /* less than what makes messages without id equal   \
-                                           */
+/* Less than the time in which equal messages without ids are one. */
+#define COPIES_WITHIN_US INT64_C(2000000)
 #define COPIES_KEPT 1024
 #define COPIES_BYTES_MAX ((size_t)2048) /* of one that is remembered */
 

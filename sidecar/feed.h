@@ -32,8 +32,8 @@ struct feed_opts {
     uint64_t replay_until; /* what the worker before us had passed: no answers below it */
     size_t stanza_bytes_max;
     const struct component_opts *component; /* borrowed, as the service */
-    struct service *service; /* borrowed until feed_free */
-    struct hand *hand;       /* likewise */
+    struct service *service;                /* borrowed until feed_free */
+    struct hand *hand;                      /* likewise */
     /* The live cursor has passed this place: the next worker need not. */
     void (*passed)(void *ctx, unsigned link, const struct place *p);
     /* A request at this place is ours and not answered yet. */

@@ -84,7 +84,8 @@ class Server:
         self.port = free_port()
         self.secret = secrets.token_hex(8)
         like_ejabberd = types.SimpleNamespace(component_port=self.port, secret=self.secret,
-                                              component="sidecar.e.test", host="e.test")
+                                              component="sidecar.e.test", host="e.test",
+                                              cluster=None)
         self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), [],
                                settings=QUIET)
         command = [BUILD / "bench" / "loadgen", "--spool", self.sidecar.folder / "spool",

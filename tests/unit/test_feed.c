@@ -406,6 +406,23 @@ static void write_twice(unsigned n)
     write_messages(n);
 }
 
+static void a_turn_is_short_however_much_is_waiting(void **state)
+{
+    (void)state;
+    uint64_t begin = spool_end(s.spool);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_messages(2000);
+    uint64_t end = spool_end(s.spool);
+    assert_true(end - begin > 400000);
+    assert_true(feed_pump(s.feed, end));
+    assert_true(feed_live_position(s.feed) > begin);
+    assert_true(feed_live_position(s.feed) - begin < 100000);
+    assert_true(s.archive.passed <= feed_live_position(s.feed));
+    pump();
+    assert_int_equal(s.archive.passed, end);
+}
+
 static void the_second_copy_of_a_message_reaches_nobody_but_moves_the_place(void **state)
 {
     (void)state;
@@ -971,6 +988,7 @@ int main(void)
         TEST(an_archive_that_keeps_up_is_fed_in_the_same_pass),
         TEST(without_an_archive_questions_are_answered_and_messages_wait),
         TEST(a_full_archive_reads_again_from_what_it_refused),
+        TEST(a_turn_is_short_however_much_is_waiting),
         TEST(the_second_copy_of_a_message_reaches_nobody_but_moves_the_place),
         TEST(what_was_refused_is_given_again_though_its_bytes_were_seen),
         TEST(a_new_worker_reads_what_the_one_before_it_knew),

@@ -19,8 +19,8 @@
 #include "component/cursor.h"
 #include "sidecar/hand.h"
 
-/* Per call and cursor, a millisecond or two of parsing: requests of other links and the answers
- * of PostgreSQL get their turn in between, or lanes would stand idle meanwhile. */
+/* Per call and cursor, a millisecond or two of parsing: requests of other links and the
+ * answers of PostgreSQL get their turn in between, or lanes would stand idle meanwhile. */
 #define PUMP_BYTES ((size_t)64 << 10)
 #define HEAD_BYTES 32768 /* the first start tags of a stanza */
 

@@ -6,8 +6,8 @@ set -eu
 
 BUILD="build-essential pkg-config libcjson-dev libcurl4-openssl-dev libevent-dev libexpat1-dev
        libidn-dev libnghttp2-dev libpq-dev libssl-dev libsystemd-dev libyaml-dev"
-TEST="libcmocka-dev curl ejabberd erlang-p1-pgsql nghttp2-client nghttp2-server openssl postgresql procps
-      python3 python3-psycopg2 python3-pytest python3-slixmpp python3-yaml"
+TEST="libcmocka-dev curl ejabberd erlang-p1-pgsql nghttp2-client nghttp2-server openssl
+      postgresql procps python3 python3-psycopg2 python3-pytest python3-slixmpp python3-yaml"
 
 case "${1:-}" in
 build) wanted="$BUILD" ;;

@@ -66,6 +66,7 @@ void record_pack(const struct record *r, const void *payload,
     put(header_out + 16, r->epoch, 8);
     put(header_out + 24, (uint64_t)r->received_us, 8);
     put(header_out + 32, r->position, 8);
+    put(header_out + 40, r->stream, 8);
     uint32_t crc = crc32c(0, header_out + 8, RECORD_HEADER_BYTES - 8);
     put(header_out + 4, crc32c(crc, payload, r->len), 4);
 }
@@ -81,7 +82,8 @@ enum record_check record_unpack(const uint8_t *data, size_t len, uint64_t positi
     uint64_t size = get(data + 8, 4), kind = get(data + 12, 4);
     *out = (struct record){.epoch = get(data + 16, 8),
                            .received_us = (int64_t)get(data + 24, 8),
-                           .position = get(data + 32, 8)};
+                           .position = get(data + 32, 8),
+                           .stream = get(data + 40, 8)};
     if (size > RECORD_PAYLOAD_MAX || kind < RECORD_OPEN || kind > RECORD_CLOSE ||
         out->position != position)
         return RECORD_BAD;

@@ -6,7 +6,8 @@
  * its own place.
  *
  *   0 magic  4 crc of all that follows  8 payload length  12 kind  16 epoch  24 received_us
- *   32 position of the header in the spool; integers are big-endian.
+ *   32 position of the header in the spool  40 bytes of the stream before the payload;
+ * integers are big-endian.
  */
 #ifndef COMPONENT_RECORD_H
 #define COMPONENT_RECORD_H
@@ -14,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define RECORD_HEADER_BYTES 40
+#define RECORD_HEADER_BYTES 48
 #define RECORD_PAYLOAD_MAX (1024 * 1024)
 
 enum record_kind {
@@ -30,6 +31,8 @@ struct record {
     uint64_t epoch;
     int64_t received_us;
     uint64_t position;
+    uint64_t
+        stream; /* bytes that had come on the connection before these, its handshake's too */
 };
 
 enum record_check {

@@ -114,8 +114,9 @@ static size_t have(const struct segment_reader *r)
     return r->len - (size_t)(r->at - r->buf_at);
 }
 
-/* Reads until the window holds `need` bytes from r->at on, or the file ends. */
-static bool fill(struct segment_reader *r, size_t need)
+/* Reads until the window holds `need` bytes from r->at on, or the file ends.  Nothing past the
+ * limit: what is not published may yet be replaced by something else. */
+static bool fill(struct segment_reader *r, size_t need, uint64_t limit)
 {
     if (r->at < r->buf_at || r->at > r->buf_at + r->len) {
         r->buf_at = r->at;
@@ -138,9 +139,11 @@ static bool fill(struct segment_reader *r, size_t need)
     }
     r->buf_at = r->at;
     r->len = keep;
-    while (r->len < need) {
+    while (r->len < need && r->buf_at + r->len < limit) {
         off_t from = (off_t)(r->buf_at - r->base + r->len);
-        ssize_t n = pread(r->fd, r->buf + r->len, r->cap - r->len, from);
+        uint64_t most = limit - r->buf_at - r->len;
+        size_t want = r->cap - r->len < most ? r->cap - r->len : (size_t)most;
+        ssize_t n = pread(r->fd, r->buf + r->len, want, from);
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
@@ -160,7 +163,7 @@ static bool look(struct segment_reader *r, uint64_t limit, struct record *out,
                  enum record_check *check_out)
 {
     *check_out = RECORD_SHORT;
-    if (!fill(r, RECORD_HEADER_BYTES))
+    if (!fill(r, RECORD_HEADER_BYTES, limit))
         return false;
     *check_out = record_unpack(window(r), have(r), r->at, out);
     if (*check_out == RECORD_SHORT && have(r) >= RECORD_HEADER_BYTES) {
@@ -168,7 +171,7 @@ static bool look(struct segment_reader *r, uint64_t limit, struct record *out,
             *check_out = RECORD_BAD;
             return true;
         }
-        if (!fill(r, record_size(out)))
+        if (!fill(r, record_size(out), limit))
             return false;
         *check_out = record_unpack(window(r), have(r), r->at, out);
     }

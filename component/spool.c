@@ -16,6 +16,7 @@
 #include "base/clock.h"
 #include "component/record.h"
 #include "component/segments.h"
+#include "component/spool_found.h"
 
 #define MAGIC 0x53504f4c
 #define MIB ((uint64_t)1024 * 1024)
@@ -44,8 +45,12 @@ struct spool {
     uint64_t epoch;
     int64_t last_us;
     bool streaming;
-    uint8_t *header; /* of the stream, to be repeated */
+    uint64_t streamed; /* bytes of the stream so far */
+    uint64_t skipped;  /* of the next stream */
+    uint8_t *header;   /* of the stream, to be repeated; NULL: it is over */
     size_t header_len;
+    uint64_t found_end; /* by spool_open: of the last record */
+    bool resumable;     /* the stream that was found is whole and not over */
     bool dirty;
     bool alarm;
     bool full;
@@ -161,30 +166,14 @@ static int segment_open(struct spool *s, uint64_t base, int flags)
     return openat(s->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
 }
 
-/* Learns epoch and time from the records of one old segment; true when it had any. */
-static bool learn_from(struct spool *s, uint64_t base)
+static void set_header(struct spool *s, const uint8_t *header, size_t len)
 {
-    struct segment_reader reader;
-    segment_reader_init(&reader);
-    if (!segment_reader_open(&reader, s->dir, base))
-        return false;
-    bool found = false;
-    for (;;) {
-        struct record r;
-        const uint8_t *payload;
-        enum segment_read got = segment_reader_next(&reader, UINT64_MAX, &r, &payload);
-        if (got == SEGMENT_DAMAGED)
-            continue;
-        if (got != SEGMENT_RECORD)
-            break;
-        found = true;
-        s->epoch = r.epoch > s->epoch ? r.epoch : s->epoch;
-        s->last_us = r.received_us;
-    }
-    /* What a killed process left in the page cache is made durable now. */
-    (void)fdatasync(reader.fd);
-    segment_reader_deinit(&reader);
-    return found;
+    free(s->header);
+    s->header = malloc(len ? len : 1);
+    if (!s->header)
+        abort();
+    memcpy(s->header, header, len);
+    s->header_len = len;
 }
 
 static enum err_kind find_segments(struct spool *s, struct err *e)
@@ -193,17 +182,25 @@ static enum err_kind find_segments(struct spool *s, struct err *e)
     size_t n;
     if (!segment_list(s->dir, &bases, &n))
         return setup_error(s->dir, e, "cannot be read", errno);
+    size_t known = 0;
     for (size_t i = 0; i < n; i++) {
         char name[SEGMENT_NAME_BYTES];
         struct stat st;
         segment_name(bases[i], name);
-        if (bases[i] < OFFSET_MAX && fstatat(s->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
-            add_segment(s, bases[i], (uint64_t)st.st_size);
+        if (bases[i] >= OFFSET_MAX || fstatat(s->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        add_segment(s, bases[i], (uint64_t)st.st_size);
+        bases[known++] = bases[i];
     }
+    struct spool_found found;
+    spool_found_read(s->dir, bases, known, &found);
     free(bases);
-    for (size_t i = s->n; i > 0; i--)
-        if (learn_from(s, s->segments[i - 1].base))
-            break;
+    s->epoch = found.epoch;
+    s->last_us = found.last_us;
+    s->streamed = found.streamed;
+    s->found_end = found.end;
+    s->header = found.header;
+    s->header_len = found.header_len;
     return ERR_NONE;
 }
 
@@ -232,11 +229,35 @@ static void write_last(struct spool *s)
     (void)!write_file(s->dirfd, "last", text);
 }
 
+/* No power cut: what was published is here, and what follows the last record is what the
+ * killed writer could not finish.  Nobody was told of it, so its offsets are free; its bytes
+ * are still in the socket, for they are consumed only when the record is whole. */
+static bool cut_torn_tail(struct spool *s)
+{
+    uint64_t size = s->found_end - last(s)->base;
+    if (size == last(s)->size)
+        return true;
+    int fd = segment_open(s, last(s)->base, O_WRONLY);
+    if (fd < 0)
+        return false;
+    bool ok = ftruncate(fd, (off_t)size) == 0;
+    close(fd);
+    if (ok) {
+        s->bytes -= last(s)->size - size;
+        last(s)->size = size;
+    }
+    return ok;
+}
+
 /* See the rule in the header. */
 static uint64_t first_new_offset(struct spool *s)
 {
     if (s->n == 0)
         return SPOOL_FIRST;
+    if (s->set.kept_to && s->found_end >= s->set.kept_to && cut_torn_tail(s)) {
+        s->resumable = s->header != NULL;
+        return s->found_end;
+    }
     uint64_t end = last(s)->base + last(s)->size;
     char text[64];
     if (read_file(s->dirfd, "clean", text, sizeof text)) {
@@ -366,7 +387,8 @@ static enum err_kind write_record(struct spool *s, enum record_kind kind, const 
                        .len = (uint32_t)len,
                        .epoch = s->epoch,
                        .received_us = now_us,
-                       .position = s->end};
+                       .position = s->end,
+                       .stream = s->streamed};
     uint8_t header[RECORD_HEADER_BYTES];
     record_pack(&r, payload, header);
     struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof header}, {.iov_len = len}};
@@ -379,6 +401,7 @@ static enum err_kind write_record(struct spool *s, enum record_kind kind, const 
     last(s)->size += record_size(&r);
     s->bytes += record_size(&r);
     s->end += record_size(&r);
+    s->streamed += kind == RECORD_DATA ? len : 0;
     s->last_us = now_us;
     s->dirty = !s->set.sync_always;
     return ERR_NONE;
@@ -406,23 +429,34 @@ enum err_kind spool_stream_open(struct spool *s, const uint8_t *header, size_t l
 {
     if (len > HEADER_MAX)
         return err_set(e, ERR_PEER, "stream header of %zu bytes", len);
-    s->streaming = false;
+    s->streaming = s->resumable = false;
     enum err_kind kind = spool_room(s, len, e);
     if (kind != ERR_NONE)
         return kind;
     s->epoch++;
+    s->streamed = s->skipped;
+    s->skipped = 0;
     write_last(s);
     kind = write_record(s, RECORD_OPEN, header, len, now_us, e);
     if (kind != ERR_NONE)
         return kind;
-    free(s->header);
-    s->header = malloc(len ? len : 1);
-    if (!s->header)
-        abort();
-    memcpy(s->header, header, len);
-    s->header_len = len;
+    set_header(s, header, len);
     s->streaming = true;
     *epoch_out = s->epoch;
+    return ERR_NONE;
+}
+
+enum err_kind spool_stream_resume(struct spool *s, int64_t now_us, struct err *e)
+{
+    assert(s->resumable && !s->streaming);
+    enum err_kind kind = spool_room(s, s->header_len, e);
+    if (kind == ERR_NONE)
+        kind = write_record(s, RECORD_AGAIN, s->header, s->header_len, now_us, e);
+    if (kind != ERR_NONE)
+        return kind;
+    s->data_begin = s->end;
+    s->streaming = true;
+    s->resumable = false;
     return ERR_NONE;
 }
 
@@ -605,6 +639,21 @@ int64_t spool_last_us(const struct spool *s)
 bool spool_streaming(const struct spool *s)
 {
     return s->streaming;
+}
+
+uint64_t spool_streamed(const struct spool *s)
+{
+    return s->streamed;
+}
+
+bool spool_resumable(const struct spool *s)
+{
+    return s->resumable;
+}
+
+void spool_stream_skip(struct spool *s, uint64_t bytes)
+{
+    s->skipped = bytes;
 }
 
 bool spool_dirty(const struct spool *s)

@@ -7,8 +7,9 @@
  * knows no sockets, no timers and nothing of XML.
  *
  * The rule behind the second promise: every opening starts a new segment.  It begins at the
- * old end when the file "clean" names exactly that end (spool_close wrote it after a sync),
- * else at the next multiple of 1 GiB that is at least 1 GiB past everything found.
+ * old end when the file "clean" names exactly that end (spool_close wrote it after a sync) or
+ * when the kernel is known to have lived since (spool_settings.kept_to), else at the next
+ * multiple of 1 GiB that is at least 1 GiB past everything found.
  */
 #ifndef COMPONENT_SPOOL_H
 #define COMPONENT_SPOOL_H
@@ -27,6 +28,9 @@ struct spool_settings {
     uint64_t size_max;      /* bytes on disk */
     uint64_t segment_bytes; /* 0: size_max / 64, but within 1 MiB and 16 MiB */
     bool sync_always;       /* after each append */
+    /* For spool_open: the end that a killed writer had published, when no power cut can have
+     * been since then because the kernel still has something of that writer; 0: not known. */
+    uint64_t kept_to;
 };
 
 enum spool_level {
@@ -52,16 +56,24 @@ uint64_t spool_bytes(const struct spool *s);    /* on disk */
 uint64_t spool_epoch(const struct spool *s);    /* the last one, 0: there was none yet */
 int64_t spool_last_us(const struct spool *s);   /* receive time of the last record, or 0 */
 bool spool_streaming(const struct spool *s);    /* between stream_open and stream_close */
+uint64_t spool_streamed(const struct spool *s); /* bytes of the last stream, all together */
+/* The stream that a killed writer left open can go on: all that was appended of it is here. */
+bool spool_resumable(const struct spool *s);
 enum spool_level spool_level(struct spool *s);
 
 /* Makes sure that an append of len bytes will find its room on disk; to be called before the
  * bytes are read from a socket.  RETRY: full. */
 MUST_CHECK enum err_kind spool_room(struct spool *s, size_t len, struct err *e);
 
+/* The next stream has had so many bytes that are not appended: its handshake. */
+void spool_stream_skip(struct spool *s, uint64_t bytes);
+
 /* Appending.  RETRY: the disk is full or failed; nothing of this record was appended, and a
  * later append may succeed.  An open stream is ended by the next stream_open, too. */
 MUST_CHECK enum err_kind spool_stream_open(struct spool *s, const uint8_t *header, size_t len,
                                            int64_t now_us, uint64_t *epoch_out, struct err *e);
+/* Goes on with a stream that is resumable: same epoch, same header. */
+MUST_CHECK enum err_kind spool_stream_resume(struct spool *s, int64_t now_us, struct err *e);
 MUST_CHECK enum err_kind spool_append(struct spool *s, const uint8_t *data, size_t len,
                                       int64_t now_us, struct err *e);
 MUST_CHECK enum err_kind spool_stream_close(struct spool *s, const char *why, int64_t now_us,

@@ -34,14 +34,20 @@ static int teardown(void **state)
     return 0;
 }
 
-static struct spool *open_spool(uint64_t size_max, uint64_t segment_bytes)
+static struct spool *open_kept(uint64_t size_max, uint64_t segment_bytes, uint64_t kept_to)
 {
-    struct spool_settings set = {.size_max = size_max, .segment_bytes = segment_bytes};
+    struct spool_settings set = {
+        .size_max = size_max, .segment_bytes = segment_bytes, .kept_to = kept_to};
     struct spool *s;
     struct err e;
     if (spool_open(dir.spool, &set, &s, &e) != ERR_NONE)
         fail_msg("%s", e.text);
     return s;
+}
+
+static struct spool *open_spool(uint64_t size_max, uint64_t segment_bytes)
+{
+    return open_kept(size_max, segment_bytes, 0);
 }
 
 static void open_stream(struct spool *s)
@@ -214,6 +220,118 @@ static void test_a_torn_tail_makes_a_clean_mark_void(void **state)
     spool_close(&s);
 }
 
+/* What stands in the newest segment: its first record. */
+static struct record newest_first(void)
+{
+    uint64_t *bases;
+    size_t n;
+    struct segment_reader r;
+    struct record rec;
+    const uint8_t *payload;
+    assert_true(segment_list(dir.spool, &bases, &n) && n > 0);
+    segment_reader_init(&r);
+    assert_true(segment_reader_open(&r, dir.spool, bases[n - 1]));
+    assert_int_equal(segment_reader_next(&r, UINT64_MAX, &rec, &payload), SEGMENT_RECORD);
+    segment_reader_deinit(&r);
+    free(bases);
+    return rec;
+}
+
+static void test_a_stream_goes_on_where_its_killed_writer_ended(void **state)
+{
+    (void)state;
+    struct spool *s = open_spool(1 << 20, 4096);
+    spool_stream_skip(s, 100);
+    open_stream(s);
+    for (int i = 0; i < 20; i++)
+        append(s, 1000);
+    spool_delete_below(s, spool_end(s)); /* what was deleted is still counted */
+    uint64_t end = spool_end(s);
+    assert_int_equal(spool_streamed(s), 20100);
+    forget(&s);
+    s = open_kept(1 << 20, 4096, end);
+    assert_int_equal(spool_end(s), end);
+    assert_true(spool_resumable(s));
+    assert_false(spool_streaming(s));
+    assert_int_equal(spool_epoch(s), 1);
+    assert_int_equal(spool_streamed(s), 20100);
+    assert_int_equal(spool_stream_resume(s, 3, NULL), ERR_NONE);
+    assert_true(spool_streaming(s) && !spool_resumable(s));
+    struct record first = newest_first();
+    assert_int_equal(first.kind, RECORD_AGAIN);
+    assert_int_equal(first.epoch, 1);
+    assert_int_equal(first.position, end);
+    assert_int_equal(first.stream, 20100);
+    append(s, 5);
+    assert_int_equal(spool_streamed(s), 20105);
+    end = spool_end(s);
+    forget(&s);
+    /* Killed when the next segment was begun and empty. */
+    char path[128], name[SEGMENT_NAME_BYTES];
+    segment_name(end, name);
+    snprintf(path, sizeof path, "%s/%s", dir.spool, name);
+    close(open(path, O_WRONLY | O_CREAT | O_EXCL, 0600));
+    s = open_kept(1 << 20, 4096, end);
+    assert_int_equal(spool_end(s), end);
+    assert_true(spool_resumable(s));
+    assert_int_equal(spool_streamed(s), 20105);
+    spool_close(&s);
+}
+
+static void test_a_record_that_its_killed_writer_did_not_finish_was_not_spooled(void **state)
+{
+    (void)state;
+    for (size_t missing = 1; missing < 1000 + RECORD_HEADER_BYTES; missing += 7) {
+        struct spool *s = open_spool(1 << 20, 0);
+        open_stream(s);
+        append(s, 500);
+        uint64_t end = spool_end(s), streamed = spool_streamed(s);
+        append(s, 1000);
+        char path[128];
+        newest_path(path, sizeof path);
+        forget(&s);
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(truncate(path, st.st_size - (off_t)missing), 0);
+        s = open_kept(1 << 20, 0, end);
+        assert_int_equal(spool_end(s), end);
+        assert_int_equal(spool_streamed(s), streamed);
+        assert_int_equal(spool_stream_resume(s, 3, NULL), ERR_NONE);
+        append(s, 1000);
+        assert_int_equal(spool_streamed(s), streamed + 1000);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(newest_first().position, end);
+        spool_close(&s);
+        temp_dir_drop(&dir);
+        temp_dir_make(&dir);
+    }
+}
+
+static void test_what_a_stream_cannot_go_on_from(void **state)
+{
+    (void)state;
+    struct spool *s = open_spool(1 << 20, 0);
+    open_stream(s);
+    append(s, 500);
+    uint64_t end = spool_end(s);
+    forget(&s);
+    s = open_kept(1 << 20, 0, end + 1); /* something that was published is not there */
+    assert_false(spool_resumable(s));
+    assert_true(spool_end(s) >= end + GIB);
+    open_stream(s);
+    append(s, 500);
+    assert_int_equal(spool_stream_close(s, "bye", 77, NULL), ERR_NONE);
+    end = spool_end(s);
+    forget(&s);
+    s = open_kept(1 << 20, 0, end); /* it is over */
+    assert_false(spool_resumable(s));
+    assert_int_equal(spool_end(s), end);
+    spool_close(&s);
+    s = open_kept(1 << 20, 0, 0); /* nothing is known of the kernel */
+    assert_false(spool_resumable(s));
+    spool_close(&s);
+}
+
 static void test_segments_turn_over_and_repeat_the_header(void **state)
 {
     (void)state;
@@ -376,6 +494,9 @@ int main(void)
         T(test_clean_restart_goes_on_where_it_ended),
         T(test_unclean_restart_never_uses_an_offset_again),
         T(test_a_torn_tail_makes_a_clean_mark_void),
+        T(test_a_stream_goes_on_where_its_killed_writer_ended),
+        T(test_a_record_that_its_killed_writer_did_not_finish_was_not_spooled),
+        T(test_what_a_stream_cannot_go_on_from),
         T(test_segments_turn_over_and_repeat_the_header),
         T(test_deletes_whole_segments_below_and_never_the_newest),
         T(test_alarm_and_full_have_hysteresis),

@@ -7,14 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/resolve.h"
 #include "component/handshake.h"
 #include "component/opts.h"
+#include "component/resume.h"
 #include "component/spool.h"
 #include "component/wire.h"
 
@@ -55,6 +58,7 @@ struct link {
     const struct addrinfo *next_address; /* resolve's */
     struct wire *wire;
     struct handshake *shake;
+    uint64_t shaken;     /* bytes that it was given */
     struct event *timer; /* of the present state */
     struct event *keepalive;
     struct event *sync;
@@ -70,13 +74,14 @@ struct link {
     struct backoff slow;
     enum spool_level level;
     bool paused; /* stop_reading, and the spool is full */
+    bool kept;   /* the connection, by somebody outside */
 };
 
 static bool may_go(enum link_state from, enum link_state to)
 {
     switch (from) {
     case LINK_STOPPED:
-        return to == LINK_CONNECTING;
+        return to == LINK_CONNECTING || to == LINK_UP;
     case LINK_CONNECTING:
         return to == LINK_HANDSHAKING || to == LINK_BACKOFF || to == LINK_STOPPED;
     case LINK_HANDSHAKING:
@@ -177,6 +182,10 @@ static void end_stream(struct link *l, const char *why)
     /* Without CLOSE, for want of room, the next OPEN says as much. */
     if (spool_stream_close(l->set.spool, why, clock_real_us(), &e) != ERR_NONE)
         log_warn(l->prefix, "%s", e.text);
+    if (l->kept)
+        l->ev.discard(l->ev.ctx, l->set.index, l->epoch);
+    l->kept = false;
+    resume_note_no_frames(l->set.page);
     l->epoch = 0;
     l->down_since_us = clock_real_us();
     atomic_store(&l->set.page->down_since_us, l->down_since_us);
@@ -230,6 +239,17 @@ static void lost(struct link *l, const char *why)
     }
 }
 
+static void start_closing(struct link *l, enum then then, const char *why)
+{
+    snprintf(l->why, sizeof l->why, "%s", why);
+    l->then = then;
+    set_state(l, LINK_CLOSING);
+    resume_note_closing(l->set.page);
+    arm(l->timer, l->timing.closing_ms);
+    l->paused = false;
+    wire_read_on(l->wire, true);
+}
+
 /* Ends the stream in good order: what the server still sends is spooled until it has closed
  * its side too, for the old connection must be gone before a new one may come. */
 static void close_stream(struct link *l, enum then then, const char *why)
@@ -238,13 +258,8 @@ static void close_stream(struct link *l, enum then then, const char *why)
         l->then = then > l->then ? then : l->then;
         return;
     }
-    snprintf(l->why, sizeof l->why, "%s", why);
-    l->then = then;
-    set_state(l, LINK_CLOSING);
-    arm(l->timer, l->timing.closing_ms);
+    start_closing(l, then, why);
     (void)wire_write(l->wire, STREAM_END, strlen(STREAM_END));
-    l->paused = false;
-    wire_read_on(l->wire, true);
 }
 
 static void refused(struct link *l, const struct err *e)
@@ -286,6 +301,15 @@ static void spool_failed(struct link *l, const struct err *e)
     lost(l, "the spool cannot be written");
 }
 
+/* Has the connection kept over our death, if the kernel counts it like we do. */
+static void keep(struct link *l)
+{
+    if (!l->ev.keep || !resume_is_possible(l->set.spool, l->wire))
+        return;
+    l->kept = true;
+    l->ev.keep(l->ev.ctx, l->set.index, wire_plain_fd(l->wire), l->epoch);
+}
+
 static void now_up(struct link *l)
 {
     size_t header_len, rest_len;
@@ -294,6 +318,7 @@ static void now_up(struct link *l)
     struct page_link *p = l->set.page;
     int64_t now = clock_real_us();
     struct err e;
+    spool_stream_skip(l->set.spool, l->shaken - rest_len);
     enum err_kind kind =
         spool_stream_open(l->set.spool, header, header_len, now, &l->epoch, &e);
     if (kind == ERR_NONE && rest_len > 0)
@@ -319,7 +344,10 @@ static void now_up(struct link *l)
     arm(l->keepalive, l->timing.keepalive_ms);
     publish(l);
     sync_later(l);
+    resume_note_queued(p, l->wire);
+    resume_note_drained(p, l->wire);
     set_state(l, LINK_UP);
+    keep(l);
 }
 
 static void send_handshake(struct link *l)
@@ -337,6 +365,7 @@ static void read_handshake(struct link *l)
     ssize_t n = wire_read(l->wire, l->chunk, READ_BYTES, &why);
     if (n == 0)
         return;
+    l->shaken += n > 0 ? (uint64_t)n : 0;
     enum err_kind kind = n < 0 ? handshake_eof(l->shake, &e)
                                : handshake_input(l->shake, l->chunk, (size_t)n, &e);
     if (kind != ERR_NONE) {
@@ -359,18 +388,28 @@ static bool read_once(struct link *l)
         no_room(l);
         return false;
     }
-    ssize_t n = wire_read(l->wire, l->chunk, READ_BYTES, &why);
+    ssize_t n = wire_peek(l->wire, l->chunk, READ_BYTES, &why);
     if (n == 0)
         return false;
     if (n < 0) {
         lost(l, why);
         return false;
     }
+    FAILPOINT("link-peeked");
     atomic_fetch_add(&l->set.page->bytes_read, (uint64_t)n);
     if (spool_append(l->set.spool, l->chunk, (size_t)n, clock_real_us(), &e) != ERR_NONE) {
         spool_failed(l, &e);
         return false;
     }
+    FAILPOINT("link-spooled");
+    /* Killed before this, the bytes are in the spool and in the socket: whoever goes on sees
+     * from the kernel's count that they were not consumed, and drops them.  After it, they are
+     * in the spool only.  Before the append, in the socket only. */
+    if (!wire_consume(l->wire, (size_t)n)) {
+        lost(l, "what was read cannot be taken from the socket");
+        return false;
+    }
+    FAILPOINT("link-consumed");
     return (size_t)n == READ_BYTES;
 }
 
@@ -393,6 +432,7 @@ static void on_up(void *ctx)
     struct link *l = ctx;
     const struct component_opts *o = l->set.opts;
     l->shake = handshake_new(o->component, o->secret, clock_mono_ms());
+    l->shaken = 0;
     set_state(l, LINK_HANDSHAKING);
     arm(l->timer, HANDSHAKE_DEADLINE_MS);
     send_handshake(l);
@@ -412,7 +452,10 @@ static void on_readable(void *ctx)
 static void on_drained(void *ctx)
 {
     struct link *l = ctx;
-    if (l->ev.drained && l->state == LINK_UP)
+    if (l->state != LINK_UP)
+        return;
+    resume_note_drained(l->set.page, l->wire);
+    if (l->ev.drained)
         l->ev.drained(l->ev.ctx, l->set.index);
 }
 
@@ -542,6 +585,7 @@ static void on_keepalive(evutil_socket_t fd, short what, void *ctx)
     if (silent >= l->timing.keepalive_ms) {
         if (wire_queued(l->wire) == 0)
             (void)wire_write(l->wire, " ", 1);
+        resume_note_queued(l->set.page, l->wire);
         l->sent_ms = clock_mono_ms();
         silent = 0;
     }
@@ -608,7 +652,7 @@ void link_free(struct link **lp)
     *lp = NULL;
     if (!l)
         return;
-    l->ev = (struct link_events){.ctx = NULL};
+    l->ev.spooled = l->ev.state = l->ev.drained = NULL;
     end_stream(l, "stopped");
     drop_connection(l);
     event_free(l->timer);
@@ -622,8 +666,71 @@ void link_free(struct link **lp)
 
 void link_start(struct link *l)
 {
-    if (l->state == LINK_STOPPED)
-        connect_now(l);
+    if (l->state != LINK_STOPPED)
+        return;
+    resume_note_no_frames(l->set.page);
+    connect_now(l);
+}
+
+/* Takes over the socket and drops from it what the spool has already. */
+static bool adopt(struct link *l, int fd, const struct resume_plan *plan)
+{
+    const struct wire_setup setup = {.base = l->set.base, .queue_max = QUEUE_MAX};
+    const struct wire_events events = {
+        .readable = on_readable, .drained = on_drained, .down = on_down, .ctx = l};
+    struct err e;
+    l->wire = wire_adopt(&setup, &events, fd, plan->written);
+    err_set(&e, ERR_PEER, "what is spooled cannot be taken from the socket");
+    if (wire_consume(l->wire, plan->overlap) &&
+        spool_stream_resume(l->set.spool, clock_real_us(), &e) == ERR_NONE)
+        return true;
+    log_error(l->prefix, "cannot go on with a kept connection: %s", e.text);
+    wire_free(&l->wire);
+    return false;
+}
+
+static void go_on(struct link *l)
+{
+    resume_note_queued(l->set.page, l->wire);
+    resume_note_drained(l->set.page, l->wire);
+    log_info(l->prefix, "goes on epoch=%llu", (unsigned long long)l->epoch);
+    arm(l->keepalive, l->timing.keepalive_ms);
+    wire_read_on(l->wire, true);
+    if (l->kept)
+        l->ev.keep(l->ev.ctx, l->set.index, wire_plain_fd(l->wire), l->epoch);
+}
+
+bool link_resume(struct link *l, int fd, const char *why_not)
+{
+    struct resume_plan plan;
+    assert(l->state == LINK_STOPPED);
+    if (!resume_find(l->set.spool, l->set.page, fd, &plan)) {
+        log_warn(l->prefix,
+                 "a kept connection does not fit the spool, or is of no epoch of it");
+        close(fd);
+        return false;
+    }
+    why_not = why_not ? why_not : plan.why_not;
+    if (!adopt(l, fd, &plan))
+        return false;
+    if (!why_not)
+        resume_take_back_frames(l->set.page, &plan);
+    l->epoch = spool_epoch(l->set.spool);
+    l->kept = l->ev.keep != NULL;
+    l->down_since_us = 0;
+    atomic_store(&l->set.page->down_since_us, 0);
+    l->up_since_ms = l->sent_ms = clock_mono_ms();
+    set_state(l, LINK_UP);
+    publish(l);
+    sync_later(l);
+    if (!why_not) {
+        go_on(l);
+        return true;
+    }
+    log_warn(l->prefix, "a kept connection is read to its end why=\"%s\"", why_not);
+    start_closing(l, THEN_RETRY, why_not);
+    wire_end(l->wire);
+    return true;
 }
 
 void link_stop(struct link *l, const char *why)
@@ -674,17 +781,29 @@ enum err_kind link_set_opts(struct link *l, const struct component_opts *opts,
     return ERR_NONE;
 }
 
+/* A frame was taken and nothing is left to be done with it. */
+static bool drop_frame(struct link *l)
+{
+    struct page_link *p = l->set.page;
+    atomic_fetch_add(&p->frames_dropped, 1);
+    resume_note_frame(p);
+    if (link_queued(l) == 0)
+        resume_note_no_frames(p);
+    return false;
+}
+
 bool link_send(struct link *l, uint64_t epoch, const uint8_t *data, size_t len)
 {
     struct page_link *p = l->set.page;
-    if (l->state != LINK_UP || epoch != l->epoch) {
-        atomic_fetch_add(&p->frames_dropped, 1);
-        return false;
-    }
+    if (l->state != LINK_UP || epoch != l->epoch)
+        return drop_frame(l);
     if (!wire_write(l->wire, data, len)) {
         close_stream(l, THEN_RETRY, "the server does not read");
-        return false;
+        return drop_frame(l);
     }
+    resume_note_queued(p, l->wire);
+    resume_note_frame(p);
+    FAILPOINT("link-answer"); /* taken, and not written */
     l->sent_ms = clock_mono_ms();
     atomic_fetch_add(&p->bytes_written, len);
     atomic_fetch_add(&p->frames_written, 1);

@@ -35,6 +35,11 @@ struct link_events {
     void (*spooled)(void *ctx, unsigned link); /* the page's spool_end has moved */
     void (*state)(void *ctx, unsigned link);   /* the page tells which */
     void (*drained)(void *ctx, unsigned link); /* link_queued has become 0 */
+    /* Another process may go on with this connection (link_resume) should this one die: the
+     * descriptor is borrowed, whoever keeps it dups it.  NULL: nobody keeps any. */
+    void (*keep)(void *ctx, unsigned link, int fd, uint64_t epoch);
+    /* It is over: to be kept no longer. */
+    void (*discard)(void *ctx, unsigned link, uint64_t epoch);
     void *ctx;
 };
 
@@ -58,6 +63,13 @@ MUST_CHECK enum err_kind link_new(const struct link_setup *setup,
 void link_free(struct link **l);
 
 void link_start(struct link *l);
+/* Instead of link_start: goes on with a connection of a link that was killed, of which page
+ * and spool tell the rest; takes the descriptor.  It promises that no byte of it is spooled
+ * twice or left out, and that nothing is written after half a stanza.  Why_not (NULL: nothing
+ * speaks against it) or output that was cut in a stanza end the stream, but only after all
+ * that the server still sends has been spooled; then comes a new connection.  False: nothing
+ * of the connection could be used, link_start is still to be called. */
+bool link_resume(struct link *l, int fd, const char *why_not);
 /* Ends the stream, the server has closing_ms to end its side; then LINK_STOPPED. */
 void link_stop(struct link *l, const char *why);
 /* The same, and then a new connection; nothing when that epoch is not the present one. */

@@ -25,7 +25,72 @@ static struct page *map(int fd, int prot)
     return at == MAP_FAILED ? NULL : at;
 }
 
+#define CARRY(field) atomic_store(&to->field, atomic_load(&from->field))
+
+static void carry_link(struct page_link *to, const struct page_link *from)
+{
+    CARRY(epoch);
+    CARRY(connected_us);
+    CARRY(connects);
+    CARRY(disconnects);
+    CARRY(gaps);
+    CARRY(gap_from_us);
+    CARRY(gap_to_us);
+    CARRY(bytes_read);
+    CARRY(bytes_written);
+    CARRY(frames_written);
+    CARRY(frames_dropped);
+    CARRY(out_queued);
+    CARRY(out_whole);
+    CARRY(frames_taken);
+    CARRY(frames_done);
+    CARRY(spool_end);
+    CARRY(live_pos);
+    CARRY(archive_pos);
+    CARRY(offered_pos);
+}
+
+static void carry_iq(struct page_iq *to, const struct page_iq *from)
+{
+    CARRY(end);
+    CARRY(answer);
+    CARRY(opened_us);
+    CARRY(spool);
+    CARRY(begin);
+}
+
+/* A stanza that has killed two workers is as deadly after the link's death. */
+static void carry_poison(struct page_poison *to, const struct page_poison *from)
+{
+    struct place place;
+    char why[PAGE_TEXT_BYTES];
+    if (!page_place_get(&from->place, &place))
+        return;
+    page_text_get(&from->why, why);
+    page_text_set(&to->why, why);
+    CARRY(deaths);
+    page_place_set(&to->place, &place);
+}
+
+static void carry_over(struct page *to, const struct page *from)
+{
+    if (!from || from->links_n != to->links_n)
+        return;
+    for (unsigned i = 0; i < to->links_n; i++)
+        carry_link(&to->links[i], &from->links[i]);
+    for (unsigned i = 0; i < PAGE_IQS_MAX; i++)
+        carry_iq(&to->iqs[i], &from->iqs[i]);
+    for (unsigned i = 0; i < PAGE_POISON_MAX; i++)
+        carry_poison(&to->poison[i], &from->poison[i]);
+}
+
 enum err_kind page_create(const char *path, unsigned links_n, struct page **out, struct err *e)
+{
+    return page_create_from(path, links_n, NULL, out, e);
+}
+
+enum err_kind page_create_from(const char *path, unsigned links_n, const struct page *before,
+                               struct page **out, struct err *e)
 {
     char temp[PATH_MAX];
     *out = NULL;
@@ -48,6 +113,7 @@ enum err_kind page_create(const char *path, unsigned links_n, struct page **out,
     p->version = PAGE_VERSION;
     p->size = sizeof *p;
     p->links_n = links_n;
+    carry_over(p, before);
     if (rename(temp, path) != 0) {
         page_error(path, e);
         munmap(p, sizeof *p);
@@ -147,11 +213,37 @@ int page_iq_open(struct page *p, const struct place *place, int64_t now_us)
             continue;
         atomic_store_explicit(&iq->spool, place->spool, memory_order_relaxed);
         atomic_store_explicit(&iq->end, place->end, memory_order_relaxed);
+        atomic_store_explicit(&iq->answer, 0, memory_order_relaxed);
         atomic_store_explicit(&iq->opened_us, now_us, memory_order_relaxed);
         atomic_store_explicit(&iq->begin, place->begin + 1, memory_order_release);
         return i;
     }
     return -1;
+}
+
+void page_iq_answered(struct page *p, int slot, uint64_t frame)
+{
+    if (slot >= 0 && slot < PAGE_IQS_MAX)
+        atomic_store_explicit(&p->iqs[slot].answer, frame, memory_order_release);
+}
+
+uint64_t page_iq_answer(const struct page *p, int slot)
+{
+    return slot >= 0 && slot < PAGE_IQS_MAX ? atomic_load(&p->iqs[slot].answer) : 0;
+}
+
+void page_forget_link(struct page *p, unsigned link)
+{
+    static const struct page_link none;
+    carry_link(&p->links[link], &none);
+    for (unsigned i = 0; i < PAGE_IQS_MAX; i++)
+        if (atomic_load(&p->iqs[i].spool) == link)
+            page_iq_done(p, (int)i);
+    for (unsigned i = 0; i < PAGE_POISON_MAX; i++) {
+        struct place place;
+        if (page_place_get(&p->poison[i].place, &place) && place.spool == link)
+            page_place_set(&p->poison[i].place, NULL);
+    }
 }
 
 void page_iq_done(struct page *p, int slot)

@@ -2,9 +2,10 @@
 /*
  * A small file of memory that the supervisor, its worker and the status command share: state
  * and counters for people, and what must outlive a worker (the IQs still open, the place in
- * hand).  It belongs to one run of the supervisor and is made anew by the next.  Every field
- * has one writer and is an atomic; texts have a version counter, so that a reader never sees
- * half of one.  It promises nothing over a power cut and holds nothing that a user wrote.
+ * hand), and what must outlive a supervisor whose connections go on (how much of the output
+ * was written).  It belongs to one run of the supervisor and is made anew by the next.  Every
+ * field has one writer and is an atomic; texts have a version counter, so that a reader never
+ * sees half of one.  It promises nothing over a power cut and holds nothing that a user wrote.
  */
 #ifndef COMPONENT_PAGE_H
 #define COMPONENT_PAGE_H
@@ -24,7 +25,7 @@
 #define PAGE_TEXT_BYTES (8 * PAGE_TEXT_WORDS)
 
 enum link_state {
-    LINK_STOPPED,     /* -> CONNECTING */
+    LINK_STOPPED,     /* -> CONNECTING; UP with a connection that was kept */
     LINK_CONNECTING,  /* -> HANDSHAKING, BACKOFF, STOPPED */
     LINK_HANDSHAKING, /* -> UP, BACKOFF, FULL, STOPPED */
     LINK_UP,          /* -> CLOSING, BACKOFF, FULL */
@@ -64,6 +65,14 @@ struct page_link {
     _Atomic uint64_t bytes_written;
     _Atomic uint64_t frames_written;
     _Atomic uint64_t frames_dropped; /* for an epoch that was dead */
+    /* What a link needs to go on with the connection of a dead one.  Both are counts of bytes
+     * written on it since it began, and both end on a stanza. */
+    _Atomic uint64_t out_queued; /* with all that is queued, before any of it is written */
+    _Atomic uint64_t out_whole;  /* when the queue was last empty */
+    /* Frames with stanzas that were read from workers, and those of them that were done with
+     * when the queue was last empty. */
+    _Atomic uint64_t frames_taken;
+    _Atomic uint64_t frames_done;
     struct page_text host;
     struct page_text error; /* the last one, "" when none since the last connect */
     /* Written by the worker. */
@@ -76,6 +85,7 @@ struct page_link {
 struct page_iq {
     _Atomic uint64_t begin; /* of its place, plus 1; 0: the slot is free */
     _Atomic uint64_t end;
+    _Atomic uint64_t answer; /* the link's frame that has it, counting from 1; 0: none yet */
     _Atomic int64_t opened_us;
     atomic_uint spool;
 };
@@ -122,6 +132,14 @@ struct page {
 /* A new page in place of an old one; those who still map the old one keep it.  CONFIG. */
 MUST_CHECK enum err_kind page_create(const char *path, unsigned links_n, struct page **out,
                                      struct err *e);
+/* The same, but it goes on with the links, open IQs and poison of `before` (NULL: none), if
+ * that has as many links: in one step, so that whoever dies while it starts loses none of it.
+ */
+MUST_CHECK enum err_kind page_create_from(const char *path, unsigned links_n,
+                                          const struct page *before, struct page **out,
+                                          struct err *e);
+/* What was carried over for this link belongs to a spool that is no longer there. */
+void page_forget_link(struct page *p, unsigned link);
 /* CONFIG: no page, or of another version; nobody has it open for writing when it is stale. */
 MUST_CHECK enum err_kind page_open(const char *path, bool writable, struct page **out,
                                    struct err *e);
@@ -137,6 +155,9 @@ bool page_place_get(const struct page_place *p, struct place *out);
 
 /* Open IQs; only the worker writes.  The slot, or -1 when all are taken. */
 int page_iq_open(struct page *p, const struct place *place, int64_t now_us);
+/* Its answer is in this frame to the link; it stays open until that is written. */
+void page_iq_answered(struct page *p, int slot, uint64_t frame);
+uint64_t page_iq_answer(const struct page *p, int slot);
 void page_iq_done(struct page *p, int slot);
 /* The next taken slot from *slot on (start at 0), which is moved past it; false at the end. */
 bool page_iq_each(const struct page *p, int *slot, struct place *place_out,

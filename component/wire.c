@@ -40,6 +40,7 @@ struct wire {
     struct event *reading;
     struct event *writing;
     struct buf out;
+    uint64_t written;
     struct wire_events ev;
     bool read_on;
     bool mute;     /* a write failed; what the server had sent before is still to be read */
@@ -133,6 +134,8 @@ static void shut(struct wire *w)
         event_free(w->writing);
     SSL_free(w->ssl);
     w->ssl = NULL;
+    /* To the server it is over even while somebody keeps the descriptor for us. */
+    (void)shutdown(w->fd, SHUT_RDWR);
     close(w->fd);
     w->fd = -1;
 }
@@ -259,6 +262,7 @@ static void flush(struct wire *w)
         if (n == 0)
             break;
         buf_consume(&w->out, (size_t)n);
+        w->written += (uint64_t)n;
     }
     if (buf_len(&w->out) > 0)
         return;
@@ -341,6 +345,23 @@ static bool start_tls(struct wire *w, struct wire_tls *tls, const char *name)
     return ok && SSL_set_fd(w->ssl, w->fd) == 1;
 }
 
+static struct wire *new_wire(const struct wire_setup *setup, const struct wire_events *events,
+                             int fd)
+{
+    struct wire *w = calloc(1, sizeof *w);
+    if (!w)
+        abort();
+    w->magic = MAGIC;
+    w->fd = fd;
+    w->ev = *events;
+    buf_init(&w->out, setup->queue_max);
+    w->reading = event_new(setup->base, fd, EV_READ | EV_PERSIST, on_event, w);
+    w->writing = event_new(setup->base, fd, EV_WRITE | EV_PERSIST, on_event, w);
+    if (!w->reading || !w->writing)
+        abort();
+    return w;
+}
+
 enum err_kind wire_connect(const struct wire_setup *setup, const struct wire_events *events,
                            struct wire **out, struct err *e)
 {
@@ -354,23 +375,25 @@ enum err_kind wire_connect(const struct wire_setup *setup, const struct wire_eve
         close(fd);
         return ERR_PEER;
     }
-    struct wire *w = calloc(1, sizeof *w);
-    if (!w)
-        abort();
-    w->magic = MAGIC;
-    w->fd = fd;
-    w->ev = *events;
-    buf_init(&w->out, setup->queue_max);
+    struct wire *w = new_wire(setup, events, fd);
     if (setup->tls && !start_tls(w, setup->tls, setup->name)) {
         wire_free(&w);
         return err_set(e, ERR_PEER, "TLS: %s cannot be verified as a name", setup->name);
     }
-    w->reading = event_new(setup->base, fd, EV_READ | EV_PERSIST, on_event, w);
-    w->writing = event_new(setup->base, fd, EV_WRITE | EV_PERSIST, on_event, w);
-    if (!w->reading || !w->writing || event_add(w->writing, NULL) != 0)
+    if (event_add(w->writing, NULL) != 0)
         abort();
     *out = w;
     return ERR_NONE;
+}
+
+struct wire *wire_adopt(const struct wire_setup *setup, const struct wire_events *events,
+                        int fd, uint64_t written)
+{
+    set_options(fd);
+    struct wire *w = new_wire(setup, events, fd);
+    w->written = written;
+    set_state(w, WIRE_UP);
+    return w;
 }
 
 void wire_free(struct wire **wp)
@@ -409,12 +432,13 @@ static ssize_t read_tls(struct wire *w, uint8_t *data, size_t len, const char **
     return (ssize_t)got;
 }
 
-ssize_t wire_read(struct wire *w, uint8_t *data, size_t len, const char **why_out)
+static ssize_t receive(struct wire *w, uint8_t *data, size_t len, int flags,
+                       const char **why_out)
 {
     assert(w->state == WIRE_UP);
     if (w->ssl)
         return read_tls(w, data, len, why_out);
-    ssize_t n = recv(w->fd, data, len, 0);
+    ssize_t n = recv(w->fd, data, len, flags);
     if (n > 0)
         return n;
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
@@ -422,6 +446,29 @@ ssize_t wire_read(struct wire *w, uint8_t *data, size_t len, const char **why_ou
     snprintf(w->why, sizeof w->why, "%s", n == 0 ? "closed by the server" : strerror(errno));
     *why_out = w->why;
     return -1;
+}
+
+ssize_t wire_read(struct wire *w, uint8_t *data, size_t len, const char **why_out)
+{
+    return receive(w, data, len, 0, why_out);
+}
+
+ssize_t wire_peek(struct wire *w, uint8_t *data, size_t len, const char **why_out)
+{
+    return receive(w, data, len, MSG_PEEK, why_out);
+}
+
+/* One call for all of it, so that a record of the spool is consumed as a whole or not at all.
+ * The kernel copies nothing. */
+bool wire_consume(struct wire *w, size_t len)
+{
+    if (w->ssl || len == 0)
+        return true;
+    ssize_t n;
+    do {
+        n = recv(w->fd, NULL, len, MSG_TRUNC | MSG_DONTWAIT);
+    } while (n < 0 && errno == EINTR);
+    return n == (ssize_t)len;
 }
 
 void wire_read_on(struct wire *w, bool on)
@@ -454,4 +501,22 @@ bool wire_write(struct wire *w, const void *data, size_t len)
 size_t wire_queued(const struct wire *w)
 {
     return buf_len(&w->out);
+}
+
+uint64_t wire_written(const struct wire *w)
+{
+    return w->written;
+}
+
+void wire_end(struct wire *w)
+{
+    if (w->state != WIRE_UP)
+        return;
+    fall_silent(w);
+    (void)shutdown(w->fd, SHUT_WR);
+}
+
+int wire_plain_fd(const struct wire *w)
+{
+    return w->ssl ? -1 : w->fd;
 }

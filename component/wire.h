@@ -48,15 +48,31 @@ struct wire_setup {
 MUST_CHECK enum err_kind wire_connect(const struct wire_setup *setup,
                                       const struct wire_events *events, struct wire **out,
                                       struct err *e);
-/* Closes at once; may be called in its own callbacks. */
+/* Takes a connected plain TCP socket, up from the beginning, of which `written` bytes were
+ * written before.  setup's address and name are not looked at. */
+struct wire *wire_adopt(const struct wire_setup *setup, const struct wire_events *events,
+                        int fd, uint64_t written);
+/* Closes at once, even if somebody else holds the descriptor; may be called in its own
+ * callbacks. */
 void wire_free(struct wire **w);
 
 /* Bytes now there, 0: none; -1: there will be no more, *why_out says why. */
 ssize_t wire_read(struct wire *w, uint8_t *data, size_t len, const char **why_out);
+/* The same, but over plain TCP the bytes stay the kernel's, and come again, until they are
+ * consumed: a process that dies in between has lost none.  Over TLS they are gone like with
+ * wire_read, and nothing is to be consumed. */
+ssize_t wire_peek(struct wire *w, uint8_t *data, size_t len, const char **why_out);
+/* False when not all of these could be taken. */
+bool wire_consume(struct wire *w, size_t len);
 void wire_read_on(struct wire *w, bool on);
 
 /* Queues; false when the queue would pass its maximum: nothing was queued then. */
 bool wire_write(struct wire *w, const void *data, size_t len);
 size_t wire_queued(const struct wire *w);
+uint64_t wire_written(const struct wire *w); /* bytes that the kernel has taken */
+/* Ends our side: what the server still sends can be read.  Drops what is queued. */
+void wire_end(struct wire *w);
+/* The descriptor of a plain connection, -1 for one over TLS. */
+int wire_plain_fd(const struct wire *w);
 
 #endif

@@ -85,6 +85,48 @@ static void test_a_new_page_leaves_the_old_one_to_those_who_have_it(void **state
     page_close(&fresh);
 }
 
+static void test_a_page_that_goes_on_keeps_links_and_questions(void **state)
+{
+    (void)state;
+    struct page *fresh;
+    struct place place = {.spool = 1, .begin = 5, .end = 9}, out;
+    int64_t us;
+    int at = 0, slot = page_iq_open(page, &place, 77);
+    page_iq_answered(page, slot, 12);
+    place.spool = 0;
+    (void)page_iq_open(page, &place, 78);
+    atomic_store(&page->links[1].out_queued, 1000);
+    atomic_store(&page->links[1].live_pos, 4096);
+    atomic_store(&page->links[0].connects, 3);
+    page_place_set(&page->poison[3].place, &(struct place){.spool = 1, .begin = 7, .end = 8});
+    page_text_set(&page->poison[3].why, "deadly");
+    page_place_set(&page->poison[4].place, &(struct place){.spool = 0, .begin = 7, .end = 8});
+    atomic_store(&page->worker_starts, 5);
+    assert_int_equal(page_create_from(path, 3, page, &fresh, NULL), ERR_NONE);
+    assert_false(page_iq_each(fresh, &at, &out, &us)); /* of other links */
+    page_close(&fresh);
+    assert_int_equal(page_create_from(path, 2, page, &fresh, NULL), ERR_NONE);
+    assert_int_equal(atomic_load(&fresh->links[1].out_queued), 1000);
+    assert_int_equal(atomic_load(&fresh->links[1].live_pos), 4096);
+    assert_int_equal(atomic_load(&fresh->worker_starts), 0);
+    page_forget_link(fresh, 0);
+    char why[PAGE_TEXT_BYTES];
+    assert_true(page_place_get(&fresh->poison[3].place, &out));
+    assert_int_equal(out.begin, 7);
+    page_text_get(&fresh->poison[3].why, why);
+    assert_string_equal(why, "deadly");
+    assert_false(page_place_get(&fresh->poison[4].place, &out));
+    assert_int_equal(atomic_load(&fresh->links[0].connects), 0);
+    at = 0;
+    assert_true(page_iq_each(fresh, &at, &out, &us));
+    assert_int_equal(out.spool, 1);
+    assert_int_equal(out.begin, 5);
+    assert_int_equal(us, 77);
+    assert_int_equal(page_iq_answer(fresh, at - 1), 12);
+    assert_false(page_iq_each(fresh, &at, &out, &us));
+    page_close(&fresh);
+}
+
 static void test_a_page_of_another_version_or_size_is_refused(void **state)
 {
     (void)state;
@@ -165,6 +207,7 @@ int main(void)
         T(test_too_long_a_text_is_cut),
         T(test_a_writer_that_died_in_a_text_harms_neither_reader_nor_successor),
         T(test_a_new_page_leaves_the_old_one_to_those_who_have_it),
+        T(test_a_page_that_goes_on_keeps_links_and_questions),
         T(test_a_page_of_another_version_or_size_is_refused),
         T(test_places_come_back_as_they_were),
         T(test_open_iqs_outlive_who_opened_them),

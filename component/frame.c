@@ -168,8 +168,6 @@ static void write_some(struct frame_channel *c)
             c->again[i] = false;
             (void)frame_channel_tell(c, FRAME_SPOOLED, i);
         }
-    if (c->ev.drained)
-        c->ev.drained(c->ev.ctx);
 }
 
 static struct frame_channel *enter(void *ctx)

@@ -57,8 +57,6 @@ struct frame_channel;
 struct frame_events {
     /* data is borrowed for the call; the channel may be freed in it. */
     void (*frame)(void *ctx, const struct frame *f);
-    /* All that was queued has been written. */
-    void (*drained)(void *ctx);
     /* The other side is gone, or wrote what is no frame; called once, the last call. */
     void (*closed)(void *ctx, const char *why);
     void *ctx;

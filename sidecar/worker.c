@@ -47,9 +47,7 @@ struct worker {
     struct hand *hand;
     struct buf raw; /* of the stanza that is being put aside */
     struct buf raw_header;
-    struct place *answered; /* requests whose answers the link may not have been given yet */
-    size_t answered_n;
-    size_t answered_cap;
+    uint64_t frames[SNAPSHOT_LINKS_MAX]; /* with stanzas, that a link was given since ever */
     struct frame_channel *channel;
     struct relay *relay;
     struct http *http;
@@ -84,6 +82,8 @@ static void on_send(void *ctx, unsigned link, uint64_t epoch, const uint8_t *dat
     if (!frame_channel_send(w->channel, &f))
         log_warn("worker", "an answer was dropped link=%u bytes=%zu: the queue is full", link,
                  len);
+    else
+        w->frames[link]++;
 }
 
 static void on_event(void *ctx, const struct event *e)
@@ -98,33 +98,18 @@ static void on_request_opened(void *ctx, const struct place *p)
     open_iqs_opened(w->iqs, p);
 }
 
+static void forget_written(struct worker *w, unsigned link)
+{
+    open_iqs_written(w->iqs, link, atomic_load(&w->page->links[link].frames_done));
+}
+
 static void on_request_done(void *ctx, const struct place *p)
 {
     struct worker *w = ctx;
     if (hand_is_held(w->hand))
         wake_pump(w);
-    if (frame_channel_queued(w->channel) == 0) {
-        open_iqs_done(w->iqs, p);
-        return;
-    }
-    if (w->answered_n == w->answered_cap) {
-        w->answered_cap = w->answered_cap ? 2 * w->answered_cap : 64;
-        w->answered = realloc(w->answered, w->answered_cap * sizeof *w->answered);
-        if (!w->answered)
-            abort();
-    }
-    w->answered[w->answered_n++] = *p;
-}
-
-/* At the promise that a question is answered: a crash before this leaves it open in the page,
- * and the next worker answers, maybe for the second time; a crash after it leaves the answer
- * with the link, which outlives us and reads what we wrote. */
-static void on_channel_drained(void *ctx)
-{
-    struct worker *w = ctx;
-    for (size_t i = 0; i < w->answered_n; i++)
-        open_iqs_done(w->iqs, &w->answered[i]);
-    w->answered_n = 0;
+    forget_written(w, p->spool);
+    open_iqs_answered(w->iqs, p, w->frames[p->spool]);
 }
 
 static bool on_request_is_open(void *ctx, const struct place *p)
@@ -395,6 +380,8 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
         write_snapshot(w);
         w->snapshot_ms = now_ms;
     }
+    for (unsigned i = 0; i < w->links_n; i++)
+        forget_written(w, i);
     release(w);
     end_careful(w);
     try_http(w, now_ms);
@@ -429,6 +416,8 @@ static enum err_kind open_page(struct worker *w, struct err *e)
     }
     w->iqs = open_iqs_new(w->page);
     w->hand = hand_new(w->page);
+    for (unsigned i = 0; i < w->links_n; i++)
+        w->frames[i] = atomic_load(&w->page->links[i].frames_taken);
     return ERR_NONE;
 }
 
@@ -491,10 +480,7 @@ static void start_feeds(struct worker *w)
 static void start_events(struct worker *w, int channel_fd)
 {
     static const struct timeval every = {0, TICK_MS * 1000};
-    struct frame_events events = {.frame = on_frame,
-                                  .drained = on_channel_drained,
-                                  .closed = on_channel_closed,
-                                  .ctx = w};
+    struct frame_events events = {.frame = on_frame, .closed = on_channel_closed, .ctx = w};
     w->channel = frame_channel_new(w->base, channel_fd, CHANNEL_QUEUE_MAX, &events);
     w->pump = evtimer_new(w->base, on_pump, w);
     w->tick = event_new(w->base, -1, EV_PERSIST, on_tick, w);
@@ -543,7 +529,6 @@ static void stop(struct worker *w)
     hand_free(&w->hand);
     buf_deinit(&w->raw);
     buf_deinit(&w->raw_header);
-    free(w->answered);
     page_close(&w->page);
     event_base_free(w->base);
 }

@@ -41,6 +41,12 @@ static int open_in_page(void)
     return n;
 }
 
+static void answer(struct open_iqs *o, const struct place *p)
+{
+    open_iqs_answered(o, p, 1);
+    open_iqs_written(o, p->spool, 1);
+}
+
 static void an_answered_request_is_not_left_open(void **state)
 {
     (void)state;
@@ -50,11 +56,11 @@ static void an_answered_request_is_not_left_open(void **state)
     open_iqs_opened(o, &b);
     assert_int_equal(open_in_page(), 2);
     assert_true(open_iqs_oldest(o, 1) == 100);
-    open_iqs_done(o, &a);
+    answer(o, &a);
     assert_true(open_iqs_oldest(o, 0) == UINT64_MAX);
     assert_int_equal(open_in_page(), 1);
-    open_iqs_done(o, &b);
-    open_iqs_done(o, &b);
+    answer(o, &b);
+    answer(o, &b);
     assert_int_equal(open_in_page(), 0);
     open_iqs_free(&o);
 }
@@ -76,7 +82,74 @@ static void the_next_worker_finds_what_was_left_open(void **state)
     assert_false(open_iqs_has(o, &a));
     assert_true(open_iqs_has(o, &b));
     assert_int_equal(open_in_page(), 1);
-    open_iqs_done(o, &b);
+    answer(o, &b);
+    assert_int_equal(open_in_page(), 0);
+    open_iqs_free(&o);
+}
+
+static void an_answer_counts_when_the_link_has_written_it(void **state)
+{
+    (void)state;
+    struct place a = {0, 100, 200}, b = {0, 300, 400}, other = {1, 100, 200};
+    struct open_iqs *o = open_iqs_new(page);
+    open_iqs_opened(o, &a);
+    open_iqs_opened(o, &b);
+    open_iqs_opened(o, &other);
+    open_iqs_answered(o, &a, 5);
+    open_iqs_answered(o, &b, 7);
+    open_iqs_answered(o, &other, 1);
+    assert_false(open_iqs_has(o, &a));
+    assert_int_equal(open_in_page(), 3);
+    open_iqs_written(o, 0, 6);
+    assert_int_equal(open_in_page(), 2);
+    assert_true(open_iqs_oldest(o, 0) == 300);
+    open_iqs_written(o, 0, 7);
+    open_iqs_written(o, 1, 1);
+    assert_int_equal(open_in_page(), 0);
+    open_iqs_free(&o);
+}
+
+/* Who died tells which answers there are: the link read up to frame 5 of what the worker gave
+ * it; of that, a link that was killed had written up to 4, and the next one says so. */
+static void an_answer_that_died_on_its_way_is_given_again(void **state)
+{
+    (void)state;
+    struct place p[] = {{0, 100, 200}, {0, 300, 400}, {0, 500, 600}, {0, 700, 800}};
+    struct open_iqs *o = open_iqs_new(page);
+    for (unsigned i = 0; i < 4; i++)
+        open_iqs_opened(o, &p[i]);
+    open_iqs_answered(o, &p[2], 4);
+    open_iqs_answered(o, &p[1], 5);
+    open_iqs_answered(o, &p[0], 6);
+    open_iqs_free(&o); /* killed */
+    atomic_store(&page->links[0].frames_taken, 5);
+    o = open_iqs_new(page);
+    assert_true(open_iqs_has(o, &p[0]) && open_iqs_has(o, &p[3]));
+    assert_false(open_iqs_has(o, &p[1]) || open_iqs_has(o, &p[2]));
+    open_iqs_written(o, 0, 4); /* the first in the page is not the first that was answered */
+    assert_int_equal(open_in_page(), 3);
+    open_iqs_free(&o);
+    atomic_store(&page->links[0].frames_taken, 4);
+    o = open_iqs_new(page);
+    assert_true(open_iqs_has(o, &p[1]));
+    open_iqs_replayed(o, 0);
+    assert_int_equal(open_in_page(), 0);
+    open_iqs_free(&o);
+    atomic_store(&page->links[0].frames_taken, 0);
+}
+
+static void many_answers_wait_for_a_link_that_is_slow(void **state)
+{
+    (void)state;
+    struct open_iqs *o = open_iqs_new(page);
+    for (unsigned i = 0; i < 1000; i++) {
+        struct place p = {0, i, i + 1};
+        open_iqs_opened(o, &p);
+        open_iqs_answered(o, &p, i + 1);
+        open_iqs_written(o, 0, i / 2);
+    }
+    assert_int_equal(open_in_page(), 1000 - 999 / 2);
+    open_iqs_written(o, 0, 1000);
     assert_int_equal(open_in_page(), 0);
     open_iqs_free(&o);
 }
@@ -89,7 +162,7 @@ static void more_than_the_page_holds_still_works(void **state)
         open_iqs_opened(o, &(struct place){0, i, i + 1});
     assert_int_equal(open_in_page(), PAGE_IQS_MAX);
     for (unsigned i = 0; i <= PAGE_IQS_MAX; i++)
-        open_iqs_done(o, &(struct place){0, i, i + 1});
+        answer(o, &(struct place){0, i, i + 1});
     assert_int_equal(open_in_page(), 0);
     open_iqs_free(&o);
 }
@@ -99,6 +172,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answered_request_is_not_left_open),
         cmocka_unit_test(the_next_worker_finds_what_was_left_open),
+        cmocka_unit_test(an_answer_counts_when_the_link_has_written_it),
+        cmocka_unit_test(an_answer_that_died_on_its_way_is_given_again),
+        cmocka_unit_test(many_answers_wait_for_a_link_that_is_slow),
         cmocka_unit_test(more_than_the_page_holds_still_works),
     };
     return cmocka_run_group_tests(tests, make_page, remove_page);

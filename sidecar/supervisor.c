@@ -30,6 +30,7 @@
 #include "component/opts.h"
 #include "component/page.h"
 #include "component/spool.h"
+#include "sidecar/fd_store.h"
 
 #define PREFIX "supervisor"
 #define CHANNEL_QUEUE_MAX ((size_t)1024 * 1024)
@@ -59,6 +60,7 @@ enum sup_state {
 struct sup_link {
     struct spool *spool;
     struct link *link;
+    char settings[SHA1_HEX_BYTES]; /* of the kept connection: a digest of what it needs */
 };
 
 struct supervisor {
@@ -68,6 +70,7 @@ struct supervisor {
     int lock;
     struct event_base *base;
     struct page *page;
+    struct fd_store kept; /* by the service manager, of the supervisor before us */
     struct sup_link links[PAGE_LINKS_MAX];
     unsigned links_n;
     struct event *signals[5];
@@ -408,6 +411,39 @@ static void on_link_drained(void *ctx, unsigned link)
         frame_channel_pause(s->channel, false);
 }
 
+/* A connection that was made with other settings than these is not gone on with. */
+static void digest_settings(const struct component_opts *o, unsigned link,
+                            char out[SHA1_HEX_BYTES])
+{
+    char where[512];
+    const struct host_opts *host = &o->hosts[link];
+    snprintf(where, sizeof where, "%s:%u %d ", host->host, host->port, o->tls);
+    crypt_sha1_hex(where, o->component, out);
+}
+
+static struct fd_store_key key_of(const struct supervisor *s, unsigned link, uint64_t epoch)
+{
+    struct fd_store_key key = {.link = link, .epoch = epoch};
+    memcpy(key.spool_id, spool_id(s->links[link].spool), UUID_BYTES);
+    memcpy(key.settings, s->links[link].settings, SHA1_HEX_BYTES);
+    return key;
+}
+
+static void on_link_keep(void *ctx, unsigned link, int fd, uint64_t epoch)
+{
+    struct supervisor *s = ctx;
+    digest_settings(s->opts.component, link, s->links[link].settings);
+    struct fd_store_key key = key_of(s, link, epoch);
+    if (!fd_store_keep(&key, fd))
+        log_debug(PREFIX, "nobody keeps the connection link=%u", link);
+}
+
+static void on_link_discard(void *ctx, unsigned link, uint64_t epoch)
+{
+    struct fd_store_key key = key_of(ctx, link, epoch);
+    fd_store_discard(&key);
+}
+
 /* Time. */
 
 static void watch_worker(struct supervisor *s, int64_t now)
@@ -576,15 +612,69 @@ static int take_lock(struct supervisor *s)
     return 0;
 }
 
+/* A descriptor of this very spool is the proof that the kernel has lived since the supervisor
+ * before us, and that its page tells of this spool. */
+static bool has_kept(const struct supervisor *s, unsigned link, const char *dir)
+{
+    uint8_t id[UUID_BYTES];
+    return spool_read_id(dir, id) && fd_store_has(&s->kept, link, id);
+}
+
+/* Goes on with the connection of the link's last epoch, where that was kept. */
+static void resume_link(struct supervisor *s, unsigned link)
+{
+    struct sup_link *l = &s->links[link];
+    struct fd_store_key key = key_of(s, link, spool_epoch(l->spool));
+    digest_settings(s->opts.component, link, key.settings);
+    for (unsigned i = 0; i < s->kept.n; i++) {
+        struct fd_store_entry *e = &s->kept.entries[i];
+        if (e->key.link != link || e->key.epoch != key.epoch ||
+            memcmp(e->key.spool_id, key.spool_id, UUID_BYTES) != 0)
+            continue;
+        const char *why_not = strcmp(e->key.settings, key.settings) == 0
+                                  ? NULL
+                                  : "it was made with other settings";
+        int fd = e->fd;
+        e->fd = -1;
+        memcpy(l->settings, e->key.settings, SHA1_HEX_BYTES); /* as it is known there */
+        if (link_resume(l->link, fd, why_not))
+            break;
+        fd_store_discard(&e->key);
+    }
+}
+
+/* The page of the supervisor before us tells more than is true when no descriptor was kept:
+ * then the machine may have been started anew since. */
+static enum err_kind make_page(struct supervisor *s, struct err *e)
+{
+    char path[PATH_MAX];
+    struct page *before = NULL;
+    snprintf(path, sizeof path, "%s/page", s->opts.spool->directory);
+    if (s->kept.n > 0 && page_open(path, false, &before, e) != ERR_NONE)
+        log_warn(PREFIX, "kept connections cannot be gone on with: %s", e->text);
+    unsigned n = (unsigned)s->opts.component->hosts_n;
+    enum err_kind kind = page_create_from(path, n, before, &s->page, e);
+    page_close(&before);
+    return kind;
+}
+
 static enum err_kind add_link(struct supervisor *s, unsigned i, struct err *e)
 {
     const struct spool_opts *o = s->opts.spool;
-    const struct link_events events = {
-        .spooled = on_spooled, .state = on_link_state, .drained = on_link_drained, .ctx = s};
+    const struct link_events events = {.spooled = on_spooled,
+                                       .state = on_link_state,
+                                       .drained = on_link_drained,
+                                       .keep = on_link_keep,
+                                       .discard = on_link_discard,
+                                       .ctx = s};
     struct spool_settings settings = {.size_max = o->size_max,
                                       .sync_always = o->fsync_ms == 0};
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s/%u", o->directory, i);
+    if (has_kept(s, i, dir))
+        settings.kept_to = atomic_load(&s->page->links[i].spool_end);
+    else
+        page_forget_link(s->page, i);
     enum err_kind kind = spool_open(dir, &settings, &s->links[i].spool, e);
     if (kind != ERR_NONE)
         return kind;
@@ -601,7 +691,6 @@ static enum err_kind add_link(struct supervisor *s, unsigned i, struct err *e)
 
 static int set_up(struct supervisor *s)
 {
-    char path[PATH_MAX];
     struct err e;
     int code = take_lock(s);
     if (code)
@@ -614,10 +703,8 @@ static int set_up(struct supervisor *s)
     s->stop_grace = evtimer_new(s->base, on_stop_grace, s);
     if (!s->tick || !s->restart || !s->stop_grace)
         abort();
-    snprintf(path, sizeof path, "%s/page", s->opts.spool->directory);
-    unsigned n = (unsigned)s->opts.component->hosts_n;
-    enum err_kind kind = page_create(path, n, &s->page, &e);
-    for (unsigned i = 0; i < n && kind == ERR_NONE; i++)
+    enum err_kind kind = make_page(s, &e);
+    for (unsigned i = 0; i < s->opts.component->hosts_n && kind == ERR_NONE; i++)
         kind = add_link(s, i, &e);
     if (kind != ERR_NONE) {
         log_error(PREFIX, "%s", e.text);
@@ -660,9 +747,13 @@ int supervisor_run(const struct supervisor_opts *opts)
 {
     struct supervisor s = {.opts = *opts, .lock = -1};
     supervisor_forbid_core();
+    fd_store_read(&s.kept);
     s.exit_code = set_up(&s);
     if (s.exit_code == 0) {
         catch_signals(&s);
+        for (unsigned i = 0; i < s.links_n; i++)
+            resume_link(&s, i);
+        fd_store_drop(&s.kept);
         start_worker(&s);
         for (unsigned i = 0; i < s.links_n; i++)
             link_start(s.links[i].link);

@@ -90,7 +90,7 @@ class Process:
     it left behind.
     """
 
-    def __init__(self, name, args, log, env=None, cwd=None, user=None):
+    def __init__(self, name, args, log, env=None, cwd=None, user=None, pass_fds=()):
         self.name = name
         self.log = Path(log)
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class Process:
                 [str(arg) for arg in args],
                 stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 env={**os.environ, **(env or {})}, cwd=cwd, start_new_session=True,
-                preexec_fn=_die_with_parent, **options)
+                preexec_fn=_die_with_parent, pass_fds=pass_fds, **options)
 
     @property
     def pid(self):

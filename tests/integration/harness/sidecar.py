@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from .manager import Manager
 from .procs import ROOT, HarnessError, Process, children_of, free_port, wait_until
 
 # What a log must never hold, beside the secrets that a test names.
@@ -69,6 +70,7 @@ class Sidecar:
         self.http_port = free_port()
         self.program = build_folder() / "xmpp-sidecar"
         self.process = None
+        self.manager = None
         self.secrets = []         # texts that must never appear in the log
         self.allowed_errors = []  # expressions of error lines that a test provokes
         self._judged = 0          # bytes of the log that findings() has looked at
@@ -153,8 +155,14 @@ class Sidecar:
         }
 
     def start(self, ready=True, timeout=30):
-        self.process = Process("xmpp-sidecar", [self.program, "-c", self.config, "run"],
-                               self.log, env=self._environment(), cwd=self.folder)
+        args, env, fds = [self.program, "-c", self.config, "run"], self._environment(), []
+        if self.manager:
+            args, fds = self.manager.command(args)
+            env |= self.manager.environment()
+        self.process = Process("xmpp-sidecar", args, self.log, env=env, cwd=self.folder,
+                               pass_fds=fds)
+        if self.manager:
+            self.manager.main_pid = self.process.pid
         if ready:
             self.wait_ready(timeout)
         return self
@@ -169,6 +177,18 @@ class Sidecar:
             return None
         process, self.process = self.process, None
         return process.stop(signal.SIGTERM, timeout)
+
+    def be_managed(self):
+        """From the next start on somebody keeps descriptors for it, as systemd does."""
+        self.manager = Manager(self.folder)
+
+    def kill_link(self):
+        """The link process alone; its worker dies with it."""
+        process, self.process = self.process, None
+        worker = children_of(process.pid)
+        process.stop(signal.SIGKILL)
+        wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in worker), 5,
+                   "the worker dies with its link", 0.002)
 
     def kill(self):
         """Both processes at once, as in a power cut."""
@@ -255,3 +275,5 @@ class Sidecar:
 
     def close(self):
         self.stop()
+        if self.manager:
+            self.manager.close()

@@ -61,9 +61,41 @@ static const struct pg_statement add_st = {
     "   u.counted_at, u.gen, u.newest_id, u.jid, u.resource, u.app FROM u WHERE u.state = 1"
     " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"
     "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"};
+/* Totals fell: a badge entry for each device of the owner that shows another number, or that
+ * will, because a push to it may be under way with the old one.  These are also made when an
+ * account leaves a phone, which does not take the lanes of the others: hence ON CONFLICT. */
 static const struct pg_statement badges_st = {
-    "outbox_badges", "SELECT * FROM xs.outbox_add_badges($1::uuid, $2::int, $3::bigint,"
-                     " $4::bigint, $5::uuid[])"};
+    "outbox_badges",
+    "WITH added AS ("
+    " INSERT INTO xs.outbox AS o (owner, device, peer, gen, newest_id, counted_at, state, due,"
+    "   lease_by)"
+    " SELECT c.owner, r.device, 0, $3::bigint, 0, clock_timestamp(), $2::int,"
+    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END"
+    " FROM unnest($5::uuid[]) AS c (owner)"
+    " JOIN xs.registration r ON r.owner = c.owner"
+    " JOIN xs.device d ON d.device = r.device"
+    " CROSS JOIN LATERAL xs.device_badge(r.device) b"
+    " WHERE d.badge_sent <> b.badge OR EXISTS ("
+    "   SELECT FROM xs.registration r2"
+    "   JOIN xs.outbox o2 ON o2.owner = r2.owner AND o2.device = r2.device"
+    "   WHERE r2.device = r.device AND o2.state <> 3)"
+    " ORDER BY c.owner, r.device"
+    " ON CONFLICT (owner, device, peer) DO UPDATE SET"
+    "   gen = greatest(o.gen + 1, excluded.gen), counted_at = excluded.counted_at,"
+    "   state = CASE o.state WHEN 3 THEN excluded.state ELSE o.state END,"
+    "   due = CASE o.state WHEN 3 THEN excluded.due ELSE o.due END,"
+    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"
+    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"
+    "   lease_by = CASE o.state WHEN 3 THEN excluded.lease_by WHEN 1 THEN $1::uuid END"
+    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.counted_at, o.gen,"
+    "   o.newest_id)"
+    " SELECT a.owner, a.device, a.peer,"
+    "   greatest(0, date_part('epoch', a.due - now()) * 1000)::bigint, a.attempts,"
+    "   a.counted_at, a.gen, a.newest_id, acc.jid, r.resource, r.app"
+    " FROM added a"
+    " JOIN xs.account acc ON acc.owner = a.owner"
+    " JOIN xs.registration r ON r.owner = a.owner AND r.device = a.device"
+    " WHERE a.state = 1"};
 static const struct pg_statement fetch_st = {
     "outbox_fetch", "SELECT * FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[],"
                     " $4::uuid[], $5::bigint[])"};

@@ -14,9 +14,10 @@ END $$;
 CREATE TRIGGER registration_app BEFORE INSERT ON xs.registration
     FOR EACH ROW EXECUTE FUNCTION xs.registration_app();
 
--- Both are statements of the writer now.
+-- These are statements of the writer now.
 DROP FUNCTION xs.advance(smallint, uuid, bigint, bigint);
 DROP FUNCTION xs.outbox_add(uuid, int, bigint, bigint, uuid[], bigint[], bigint[], bigint[]);
+DROP FUNCTION xs.outbox_add_badges(uuid, int, bigint, bigint, uuid[]);
 
 -- A worker looks for copies of a message only among rows that others have written.
 COMMENT ON COLUMN xs.lane.last_id IS

@@ -29,7 +29,7 @@ def test_a_link_that_is_killed_again_and_again_under_load_goes_on_with_its_strea
     """Nothing lost, nothing twice, one handshake."""
     print(f"FAULT_SEED={SEED}")
     world = managed(make_world)
-    load = Load(world, pairs=3, away=2)
+    load = Load(world, pairs=3, away=1)
     asker = Asker(load.clients[0])
     chance = random.Random(SEED)
     kills = []

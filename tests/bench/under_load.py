@@ -158,7 +158,7 @@ def peak(mix):
 
 SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "600"))
 SUSTAINED_SHARE = 0.8
-FLAT = 1.5
+FLAT = 1.25
 
 
 class Watch:
@@ -178,11 +178,11 @@ class Watch:
             self.samples.append((resident_kib(worker), resident_kib(sidecar.process.pid), spool))
 
     def ends(self):
-        """((worker, link, spool) of the first fifth, of the last fifth), each the maximum; what
-        came before the first samples of a warm process is left out."""
-        n = max(1, len(self.samples) // 5)
-        return tuple(tuple(max(column) for column in zip(*part))
-                     for part in (self.samples[n // 2:n + n // 2], self.samples[-n:]))
+        """((worker, link, spool) of the middle fifth, of the last fifth), each the maximum.  In
+        the first minutes the worker gets to know the accounts; then it must be flat."""
+        fifth = max(1, len(self.samples) // 5)
+        parts = (self.samples[2 * fifth:3 * fifth], self.samples[-fifth:])
+        return tuple(tuple(max(column) for column in zip(*part)) for part in parts)
 
 
 def sustained():

@@ -387,11 +387,10 @@ static void what_workers_died_over_is_not_tried_for_ever(void **state)
 {
     (void)state;
     put_aside(0, "x", 5, true);
-    quarantine_free(&w.quarantine);
+    stop();
     wish_retry(0);
     db_do("UPDATE xs.quarantine SET tries = 3");
-    struct quarantine_opts q = {.pool = w.pool, .ingest = w.ing, .read = on_read};
-    w.quarantine = quarantine_new(w.base, &q);
+    start();
     db_loop(w.base, nothing_waits, NULL);
     assert_string_equal(retry_error(), "workers died while they tried it");
     assert_int_equal(w.reads, 0);

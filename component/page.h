@@ -120,7 +120,6 @@ struct page {
     struct page_text fault_why;
     /* Written by the worker. */
     _Atomic int64_t worker_heartbeat_ms; /* monotonic */
-    atomic_int worker_ready;
     struct page_place in_hand;
     struct page_poison poison[PAGE_POISON_MAX];
     _Atomic int64_t poison_hour_us; /* begin of the hour in which the next are counted */

@@ -194,7 +194,6 @@ static void start_worker(struct supervisor *s)
     }
     pid_t parent = getpid();
     page_place_set(&s->page->in_hand, NULL);
-    atomic_store(&s->page->worker_ready, 0);
     atomic_store(&s->page->worker_heartbeat_ms, clock_mono_ms());
     pid_t pid = fork();
     if (pid == 0)
@@ -340,7 +339,6 @@ static void worker_died(struct supervisor *s, int status)
     event_del(s->stop_grace);
     frame_channel_free(&s->channel);
     atomic_store(&s->page->worker_pid, 0);
-    atomic_store(&s->page->worker_ready, 0);
     bool fault = is_own_fault(s, status);
     if (fault)
         record_fault(s, how);

@@ -65,7 +65,9 @@ class Chaos:
     def __init__(self, world, load, seed, say=print):
         self.world, self.load, self.say = world, load, say
         self.random = random.Random(seed)
-        self.crashes = []  # unix times at which a worker was killed
+        # Unix times after which one push to a device may be its last one again: a worker was
+        # killed, or the gateway closed its connections with answers that it had not sent.
+        self.crashes = []
         self.away = False  # the gateway, for the whole run
         self.faults = [
             self.worker_dies_at_a_failpoint, self.worker_dies_at_a_failpoint,
@@ -86,7 +88,7 @@ class Chaos:
         self.away = self.random.random() < 0.5 and seconds > 60
         if self.away:
             self.say(f"the gateway is away for {seconds:g} s", flush=True)
-            self.world.gateway.down()
+            self._gateway_down()
         faults = [f for f in self.faults if not (self.away and f in self.of_the_gateway)]
         with Sending(self.load):
             while time.monotonic() < end:
@@ -248,8 +250,12 @@ class Chaos:
 
     # The gateway.
 
-    def gateway_is_down(self):
+    def _gateway_down(self):
         self.world.gateway.down()
+        self.crashes.append(time.time())
+
+    def gateway_is_down(self):
+        self._gateway_down()
         self._hold(1, 8)
         self.world.gateway.down(False)
 

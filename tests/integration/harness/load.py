@@ -126,7 +126,7 @@ def assert_repeats_are_of(crashes, accepted, slack=1.0):
     for again, first in sorted(repeats):
         # What the dead worker wrote may reach the gateway a moment after its death.
         fitting = [crash for crash in left if first - slack <= crash <= again]
-        assert fitting, f"a push was repeated without a crash, seed {SEED}"
+        assert fitting, f"a push of {first} came again at {again} without a crash in {crashes}"
         left.remove(fitting[0])
 
 

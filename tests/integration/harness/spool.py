@@ -3,7 +3,8 @@
 
 import struct
 
-HEADER = struct.Struct(">IIIIQqQ")  # magic, crc, length, kind, epoch, received_us, position
+# magic, crc, length, kind, epoch, received_us, position, stream_at
+HEADER = struct.Struct(">IIIIQqQQ")
 
 
 def _make_table():
@@ -31,12 +32,12 @@ def make_older(folder, seconds):
     for path in folder.iterdir():
         data, at = bytearray(path.read_bytes()), 0
         while at + HEADER.size <= len(data):
-            magic, crc, length, kind, epoch, received_us, position = HEADER.unpack_from(data, at)
+            magic, crc, length, kind, epoch, received_us, *rest = HEADER.unpack_from(data, at)
             end = at + HEADER.size + length
             if end > len(data) or crc32c(data[at + 8:end]) != crc:
                 break  # not a record: another file of the folder
             HEADER.pack_into(data, at, magic, 0, length, kind, epoch,
-                             received_us - seconds * 1000000, position)
+                             received_us - seconds * 1000000, *rest)
             struct.pack_into(">I", data, at + 4, crc32c(data[at + 8:end]))
             at, changed = end, changed + 1
         if at:

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every promise under every fault: at each named place, and at random for a while.
+"""Every promise under every fault: at each named place, each fault once, and at random.
 
-CHAOS_SECONDS and CHAOS_SEED (0: a new one) make the random part long, or the same again.
+The random part runs with CHAOS_SECONDS only (`make chaos`); CHAOS_SEED repeats a run (0: a new
+one).
 """
 
 import os
@@ -13,7 +14,7 @@ from harness.chaos import OF_THE_WORKER, Chaos, Sending
 from harness.load import Load, assert_the_stream_stayed
 from harness.postgres import Postgres
 
-SECONDS = float(os.environ.get("CHAOS_SECONDS", "30"))
+SECONDS = float(os.environ.get("CHAOS_SECONDS", "0"))
 SEED = int(os.environ.get("CHAOS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)
 ROUND = 120  # seconds after which everything is checked
 
@@ -70,6 +71,7 @@ def test_every_fault_once_under_load(chaos):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(SECONDS == 0, reason="the long form: make chaos")
 def test_faults_at_random_under_load(chaos):
     print(f"CHAOS_SEED={SEED} CHAOS_SECONDS={SECONDS:g}", flush=True)
     world, load = chaos.world, chaos.load

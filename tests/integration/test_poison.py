@@ -86,7 +86,8 @@ def poison(world, client, recipient, failpoint="adapter-message", action="abort"
 def test_a_stanza_that_kills_twice_is_put_aside_and_retried_once(world, alice, carol):
     world.sidecar.allow_error(ABORTED)
     world.sidecar.allow_error(PUT_ASIDE)
-    connections = world.ejabberd.component_connections()
+    # ejabberd writes its log a moment later.
+    connections = wait_until(world.ejabberd.component_connections, 5, "the link is in the log")
     deaths = faults(world)
     message_id, body, before, after = poison(world, alice, carol.bare)
     for owner in (alice, carol):

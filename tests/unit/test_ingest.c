@@ -602,7 +602,7 @@ static void a_wait_ends_at_its_deadline_while_postgres_is_away(void **state)
     while (db_now_ms() < before + 300)
         event_base_loop(w.base, EVLOOP_NONBLOCK);
     assert_int_equal(w.waits_false, 1);
-    assert_int_equal(w.down, 1);
+    assert_true(w.down >= 1); /* told again when the reason changes */
     db_do("ALTER TABLE xs.lane_away RENAME TO lane");
     db_loop(w.base, waits_over, &w);
     assert_int_equal(w.waits_true, 1);

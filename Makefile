@@ -15,6 +15,7 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
+JOBS ?= $(shell nproc) # for what people ask for; one by one with JOBS=1
 
 B := build/$(MODE)
 LAYERS := base store archive apns component config sidecar
@@ -120,7 +121,7 @@ deps-test:
 	@sh tests/deps.sh test
 
 check: deps-test ## layers, headers, unit tests and fuzzing corpus under ASan and UBSan
-	@$(MAKE) --no-print-directory MODE=asan check-built
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan check-built
 check-built: layers headers $(UNITS:%=$(B)/unit/%) $(FUZZERS:%=$(B)/replay/%)
 	@SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(UNITS:%=$(B)/unit/%)
 	@for f in $(FUZZERS); do $(B)/replay/$$f tests/fuzz/corpus/$$f || exit 1; done; echo "corpus: ok"
@@ -134,7 +135,7 @@ headers: ## every header compiles on its own
 	  $(CC) $(ALL_CFLAGS) -x c -fsyntax-only - || exit 1; done; echo "headers: ok"
 
 integration: deps-test ## tests against the real PostgreSQL and ejabberd
-	@$(MAKE) --no-print-directory MODE=asan integration-built
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan integration-built
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration $(PYTEST)
 
@@ -149,7 +150,7 @@ chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 test: check integration ## every test (installs what is missing)
 
 demo: deps-test ## the whole story on this machine, cleaned up afterwards
-	@$(MAKE) --no-print-directory MODE=release demo-built
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=release demo-built
 demo-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 	@SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) tests/demo/demo.py
 

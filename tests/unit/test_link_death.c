@@ -250,8 +250,11 @@ static void hang_up(void)
 static void server_read(void)
 {
     uint8_t chunk[65536];
+    /* Slower than any link writes, until it is stuck. */
+    bool trickle = server.slow && atomic_load(&child.tells->queued) < 2 * STUCK_BYTES;
+    size_t size = trickle ? 64 : sizeof chunk;
     for (int i = 0; i < (server.slow ? 1 : READS_AT_ONCE) && server.fd >= 0; i++) {
-        ssize_t n = recv(server.fd, chunk, sizeof chunk, MSG_DONTWAIT);
+        ssize_t n = recv(server.fd, chunk, size, MSG_DONTWAIT);
         if (n < 0 && errno == EAGAIN)
             return;
         if (n <= 0) {

@@ -207,6 +207,15 @@ static int not_one(int rows, const char *text)
     return EX_NOINPUT;
 }
 
+/* The one stanza with this id, shown to row; EX_OK when it is there. */
+static int find_one(struct cli_db *db, const struct pg_params *p, cli_rows_fn row,
+                    struct found *f, const char *text)
+{
+    if (!cli_db_ask(db, &show_row, p, row, f))
+        return EX_TEMPFAIL;
+    return f->rows == 1 ? EX_OK : not_one(f->rows, text);
+}
+
 static int list(struct cli_db *db, bool json)
 {
     return cli_db_ask(db, &list_rows, NULL, json ? print_json : print_list, NULL)
@@ -219,9 +228,7 @@ static int show(struct cli_db *db, const struct id *id, const char *text)
     struct found f = {0};
     struct pg_params p;
     send_id(&p, id);
-    if (!cli_db_ask(db, &show_row, &p, print_row, &f))
-        return EX_TEMPFAIL;
-    return f.rows == 1 ? EX_OK : not_one(f.rows, text);
+    return find_one(db, &p, print_row, &f, text);
 }
 
 /* The row is the wish; a worker that runs, or the next one, takes it up. */
@@ -230,10 +237,9 @@ static int retry(struct cli_db *db, const struct id *id, const char *text)
     struct found f = {0};
     struct pg_params p;
     send_id(&p, id);
-    if (!cli_db_ask(db, &show_row, &p, look_at_row, &f))
-        return EX_TEMPFAIL;
-    if (f.rows != 1)
-        return not_one(f.rows, text);
+    int status = find_one(db, &p, look_at_row, &f, text);
+    if (status != EX_OK)
+        return status;
     int64_t until_ms = clock_mono_ms() + RETRY_WITHIN_MS;
     if (!cli_db_ask(db, &wish_retry, &p, NULL, NULL))
         return EX_TEMPFAIL;
@@ -261,10 +267,9 @@ static int drop(struct cli_db *db, const struct id *id, const char *text)
     struct found f = {0};
     struct pg_params p;
     send_id(&p, id);
-    if (!cli_db_ask(db, &show_row, &p, look_at_row, &f))
-        return EX_TEMPFAIL;
-    if (f.rows != 1)
-        return not_one(f.rows, text);
+    int status = find_one(db, &p, look_at_row, &f, text);
+    if (status != EX_OK)
+        return status;
     if (!cli_db_ask(db, &drop_row, &p, look_at_drop, &f))
         return EX_TEMPFAIL;
     if (!f.dropped) /* somebody was faster */

@@ -8,18 +8,18 @@
 #include "base/stanza.h"
 #include "component/ns.h"
 
-void delegation_serve(struct delegation *d, const char *ns, const char *const *features,
-                      size_t features_n)
+void delegation_serve(struct delegation *d, const char *ns)
 {
+    if (delegation_find(d, ns) >= 0)
+        return;
     assert(d->served_n < DELEGATION_SERVED_MAX);
-    d->served[d->served_n++] =
-        (struct delegation_served){.ns = ns, .features = features, .features_n = features_n};
+    d->served[d->served_n++] = ns;
 }
 
 int delegation_find(const struct delegation *d, const char *ns)
 {
     for (size_t i = 0; ns && i < d->served_n; i++)
-        if (strcmp(d->served[i].ns, ns) == 0)
+        if (strcmp(d->served[i], ns) == 0)
             return (int)i;
     return -1;
 }

@@ -14,20 +14,13 @@ struct stanza;
 
 #define DELEGATION_SERVED_MAX 8
 
-struct delegation_served {
-    const char *ns;
-    const char *const *features; /* what disco#info of the account shows for it */
-    size_t features_n;
-};
-
 /* What we serve; strings borrowed. */
 struct delegation {
-    struct delegation_served served[DELEGATION_SERVED_MAX];
+    const char *served[DELEGATION_SERVED_MAX];
     size_t served_n;
 };
 
-void delegation_serve(struct delegation *d, const char *ns, const char *const *features,
-                      size_t features_n);
+void delegation_serve(struct delegation *d, const char *ns);
 /* Place in served, -1 when we do not serve it. */
 int delegation_find(const struct delegation *d, const char *ns);
 

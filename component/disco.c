@@ -12,13 +12,18 @@
 #include "component/iq.h"
 #include "component/ns.h"
 
-void disco_feature(struct disco *d, const char *feature)
+static bool same_ns(const char *a, const char *b)
+{
+    return a && b ? strcmp(a, b) == 0 : a == b;
+}
+
+void disco_add_feature(struct disco *d, const char *ns, const char *feature)
 {
     for (size_t i = 0; i < d->features_n; i++)
-        if (strcmp(d->features[i], feature) == 0)
+        if (same_ns(d->features[i].ns, ns) && strcmp(d->features[i].var, feature) == 0)
             return;
     assert(d->features_n < DISCO_FEATURES_MAX);
-    d->features[d->features_n++] = feature;
+    d->features[d->features_n++] = (struct disco_feature){ns, feature};
 }
 
 static struct stanza *make_query(struct iq_request *r, const char *ns, const char *node)
@@ -43,8 +48,17 @@ static void add_feature(struct stanza *query, const char *feature)
     stanza_set(stanza_add(query, "feature", NULL), "var", feature);
 }
 
-static void own_info(const struct disco *d, struct stanza *query)
+/* What users find on their own address is not shown on ours, too: some clients take an archive
+ * found anywhere for the server's (Profanity).  It is answered here all the same. */
+static bool is_elsewhere(const struct disco *d, const char *ns, const char *host)
 {
+    int i = delegation_find(d->delegation, ns);
+    return i >= 0 && d->delegated(d->ctx, host, i);
+}
+
+static void own_info(const struct disco *d, const struct iq_request *r, struct stanza *query)
+{
+    const char *host = jid_domain(&r->asker);
     static const char *const always[] = {NS_DISCO_INFO, NS_DISCO_ITEMS, NS_COMMANDS, NS_PING,
                                          NS_VERSION};
     add_identity(query, "component", "generic", "xmpp-sidecar");
@@ -52,7 +66,8 @@ static void own_info(const struct disco *d, struct stanza *query)
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         add_feature(query, always[i]);
     for (size_t i = 0; i < d->features_n; i++)
-        add_feature(query, d->features[i]);
+        if (!is_elsewhere(d, d->features[i].ns, host))
+            add_feature(query, d->features[i].var);
 }
 
 /* The features of that namespace alone: servers join the answers, and what was said twice
@@ -60,15 +75,15 @@ static void own_info(const struct disco *d, struct stanza *query)
 static void nested_info(const struct disco *d, struct iq_request *r, const char *node,
                         const char *ns)
 {
-    int i = delegation_find(d->delegation, ns);
-    if (i < 0 || !adapter_is_host(d->adapter, r->asker_text)) {
+    if (delegation_find(d->delegation, ns) < 0 ||
+        !adapter_is_host(d->adapter, r->asker_text)) {
         iq_error(r, "cancel", "item-not-found", NULL);
         return;
     }
     struct stanza *query = make_query(r, NS_DISCO_INFO, node);
-    const struct delegation_served *s = &d->delegation->served[i];
-    for (size_t f = 0; f < s->features_n; f++)
-        add_feature(query, s->features[f]);
+    for (size_t i = 0; i < d->features_n; i++)
+        if (same_ns(d->features[i].ns, ns))
+            add_feature(query, d->features[i].var);
     iq_reply(r, query);
 }
 
@@ -103,7 +118,7 @@ void disco_info(const struct disco *d, struct iq_request *r)
         if (node)
             add_identity(query, "automation", "command-list", "Commands");
         else
-            own_info(d, query);
+            own_info(d, r, query);
         iq_reply(r, query);
     } else {
         iq_error(r, "cancel", "item-not-found", NULL);

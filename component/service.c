@@ -63,6 +63,16 @@ static void on_disco_items(void *ctx, struct iq_request *r)
     disco_items(&s->disco, r);
 }
 
+static bool on_disco_delegated(void *ctx, const char *host, int ns)
+{
+    const struct service *s = ctx;
+    int h = service_host(s, host);
+    for (size_t i = 0; h >= 0 && i < s->links_n; i++)
+        if (s->links[i].hosts[h].delegated[ns])
+            return true;
+    return false;
+}
+
 static void on_ping(void *ctx, struct iq_request *r)
 {
     (void)ctx;
@@ -139,8 +149,11 @@ enum err_kind service_new(const struct component_opts *opts,
     s->iqs = iq_table_new(&s->adapter, &ops);
     s->sessions = sessions_new();
     s->adhoc = adhoc_new(&s->adapter, opts->commands_per_minute);
-    s->disco = (struct disco){
-        .adapter = &s->adapter, .adhoc = s->adhoc, .delegation = &s->delegation};
+    s->disco = (struct disco){.adapter = &s->adapter,
+                              .adhoc = s->adhoc,
+                              .delegation = &s->delegation,
+                              .delegated = on_disco_delegated,
+                              .ctx = s};
     crypt_random(s->strangers_key, sizeof s->strangers_key);
     s->sweep_ms = clock_mono_ms() + SWEEP_MS;
     s->nodes.ask_ms = INT64_MAX;
@@ -171,15 +184,14 @@ void service_handle(struct service *s, const char *name, const char *ns, service
     add_handler(s, &(struct handler){.name = name, .ns = ns, .fn = fn, .ctx = ctx});
 }
 
-void service_feature(struct service *s, const char *feature)
+void service_feature(struct service *s, const char *ns, const char *feature)
 {
-    disco_feature(&s->disco, feature);
+    disco_add_feature(&s->disco, ns, feature);
 }
 
-void service_delegate(struct service *s, const char *ns, const char *const *features,
-                      size_t features_n)
+void service_delegate(struct service *s, const char *ns)
 {
-    delegation_serve(&s->delegation, ns, features, features_n);
+    delegation_serve(&s->delegation, ns);
 }
 
 void adhoc_add(struct service *s, const char *node, const char *title, adhoc_fn fn, void *ctx)

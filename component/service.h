@@ -58,12 +58,13 @@ void service_free(struct service **s);
 typedef void (*service_request_fn)(void *ctx, struct iq_request *r);
 void service_handle(struct service *s, const char *name, const char *ns, service_request_fn fn,
                     void *ctx);
-/* A feature of the component's own address in disco#info. */
-void service_feature(struct service *s, const char *feature);
-/* A namespace we serve on the users' addresses, with what disco#info shows there for it.  One
- * that is not named here is refused when the server offers to delegate it. */
-void service_delegate(struct service *s, const char *ns, const char *const *features,
-                      size_t features_n);
+/* A feature in disco#info: of the component's own address (ns NULL), or of what we do in a
+ * namespace that a server may delegate.  Such a one is shown on the users' addresses and the
+ * host's, and on our own for users of a host that has not delegated ns. */
+void service_feature(struct service *s, const char *ns, const char *feature);
+/* A namespace we serve on the users' addresses.  One that is not named here is refused when
+ * the server offers to delegate it. */
+void service_delegate(struct service *s, const char *ns);
 
 /* The spool's OPEN and CLOSE records.  opened_us: receive time of the record. */
 void service_opened(struct service *s, unsigned link, uint64_t epoch, int64_t opened_us);

@@ -205,7 +205,7 @@ static void warn_of_missing(const struct service *s, const struct link_state *l,
     for (size_t i = 0; i < s->delegation.served_n; i++)
         if (!host->delegated[i])
             log_warn("xmpp", "link=%u host=%s has not delegated %s", number(s, l), name,
-                     s->delegation.served[i].ns);
+                     s->delegation.served[i]);
 }
 
 void link_check(struct service *s, struct link_state *l, int64_t now_ms)

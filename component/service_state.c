@@ -43,7 +43,7 @@ static void save_host(const struct service *s, const char *name, const struct ho
     for (size_t i = 0; i < s->delegation.served_n; i++) {
         if (!h->delegated[i])
             continue;
-        add_text(out, s->delegation.served[i].ns);
+        add_text(out, s->delegation.served[i]);
         buf_add_u16(out, h->delegated[i]);
     }
 }

@@ -168,7 +168,7 @@ struct commands *commands_new(struct service *service)
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
     const char *const *features = dialect_features(&n);
     for (size_t i = 0; i < n; i++)
-        service_feature(service, features[i]);
+        service_feature(service, NULL, features[i]);
     return c;
 }
 

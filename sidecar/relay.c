@@ -18,6 +18,7 @@
 #include "component/ns.h"
 #include "config/config.h"
 #include "sidecar/commands.h"
+#include "sidecar/features.h"
 #include "sidecar/policy.h"
 #include "sidecar/publish.h"
 #include "sidecar/reread.h"
@@ -236,17 +237,9 @@ static enum err_kind start_service(struct relay *r, struct err *e)
         return k;
     r->publish.service = r->service;
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
-    service_feature(r->service, NS_MAM);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
-    service_feature(r->service, NS_PUSH);
-    if (c->archive.serve) {
-        static const char *const features[] = {NS_MAM};
-        service_delegate(r->service, NS_MAM, features, 1);
-    }
+    features_offer(r->service, c);
     r->commands = commands_new(r->service);
-    /* An app's id is a provider's name: clients look for theirs before they register. */
-    for (size_t i = 0; i < c->push.apps_n; i++)
-        service_feature(r->service, c->push.apps[i].id);
     return ERR_NONE;
 }
 

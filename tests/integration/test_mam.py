@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.clients import body_of, error_of, form_fields, new_id
+from harness.clients import NS, body_of, error_of, form_fields, new_id
 from harness.ejabberd import HOST
 
 SERVER = {"with_mam_never": True}
@@ -189,6 +189,15 @@ def test_without_mod_mam(make_world):
         assert client.disco_info(address)[1].count("urn:xmpp:mam:2") == 1
     _, body = world.exchange(world.login(world.user("bob")), client)
     assert client.mam_page().bodies == [body]
+
+
+def test_the_components_own_address_does_not_pass_for_the_servers_archive(world, reader):
+    """Clients that look at everything in disco#items must find the archive once: their own."""
+    items = reader.iq("get", f"<query xmlns='{NS['items']}'/>", HOST)
+    assert world.component in {item.get("jid") for item in items.iter(f"{{{NS['items']}}}item")}
+    features = reader.disco_info(world.component)[1]
+    assert not [feature for feature in features if feature.startswith("urn:xmpp:mam")]
+    assert reader.iq("get", f"<query xmlns='{NS['items']}'/>", world.component) is not None
 
 
 # Paging.

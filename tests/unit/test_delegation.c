@@ -3,12 +3,12 @@
 
 #include "component/delegation.h"
 
-static const char *const mam_features[] = {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended"};
-
 static void begin(struct world *w)
 {
     world_begin(w);
-    service_delegate(w->service, NS_MAM, mam_features, 2);
+    service_delegate(w->service, NS_MAM);
+    service_feature(w->service, NS_MAM, NS_MAM);
+    service_feature(w->service, NS_MAM, NS_MAM "#extended");
 }
 
 static void expect_sent(struct world *w, const char *expected)
@@ -36,7 +36,7 @@ static void a_served_namespace_shows_its_features_and_no_others(void **state)
     (void)state;
     struct world w;
     begin(&w);
-    service_feature(w.service, "urn:xmpp:mam:2");
+    service_feature(w.service, NULL, "urn:xmpp:push:0");
     world_feed(&w, "<iq type='get' id='a1' from='e.test' to='sidecar.e.test'><query "
                    "xmlns='http://jabber.org/protocol/disco#info' "
                    "node='urn:xmpp:delegation:1:bare:urn:xmpp:mam:2'/></iq>");

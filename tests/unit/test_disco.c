@@ -11,8 +11,10 @@ static int world_setup(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
     world_begin(w);
-    service_feature(w->service, NS_MAM);
-    service_feature(w->service, NS_MAM); /* listed once all the same */
+    service_feature(w->service, NULL, NS_PUSH);
+    service_delegate(w->service, NS_MAM);
+    service_feature(w->service, NS_MAM, NS_MAM);
+    service_feature(w->service, NS_MAM, NS_MAM); /* listed once all the same */
     adhoc_add(w->service, "register-device", "Register a device", nothing, NULL);
     *state = w;
     return 0;
@@ -50,8 +52,26 @@ static void the_component_says_what_it_is(void **state)
                   "<identity category=\"pubsub\" type=\"push\" name=\"xmpp-sidecar\"/>"
                   "<feature var=\"" INFO "\"/><feature var=\"" ITEMS "\"/>"
                   "<feature var=\"" COMMANDS "\"/><feature var=\"urn:xmpp:ping\"/>"
-                  "<feature var=\"jabber:iq:version\"/><feature var=\"urn:xmpp:mam:2\"/>"
+                  "<feature var=\"jabber:iq:version\"/><feature var=\"urn:xmpp:push:0\"/>"
+                  "<feature var=\"urn:xmpp:mam:2\"/>"
                   "</query>"));
+}
+
+static void what_users_find_on_their_own_address_is_not_shown_on_ours(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, "<message from='e.test' to='sidecar.e.test'><delegation "
+                  "xmlns='urn:xmpp:delegation:2'><delegated namespace='urn:xmpp:mam:2'/>"
+                  "</delegation></message>");
+    world_feed(w, ASK("<query xmlns='" INFO "'/>"));
+    assert_null(strstr(buf_cstr(&w->sent), "urn:xmpp:mam:2"));
+    assert_non_null(strstr(buf_cstr(&w->sent), "urn:xmpp:push:0"));
+    buf_reset(&w->sent);
+    /* A connection that has not delegated it. */
+    service_closed(w->service, 0, 1);
+    service_opened(w->service, 0, 1, w->real_us);
+    world_feed(w, ASK("<query xmlns='" INFO "'/>"));
+    assert_non_null(strstr(buf_cstr(&w->sent), "urn:xmpp:mam:2"));
 }
 
 static void commands_are_listed_and_described(void **state)
@@ -133,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(the_component_says_what_it_is),
+        T(what_users_find_on_their_own_address_is_not_shown_on_ours),
         T(commands_are_listed_and_described),
         T(an_unknown_node_is_not_found),
         T(ping_and_version_are_answered),

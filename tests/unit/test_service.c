@@ -3,7 +3,6 @@
 
 #define STALE_US (1800 * SECOND_US)
 
-static const char *const mam_features[] = {"urn:xmpp:mam:2"};
 static unsigned handled;
 
 static void count(void *ctx, struct iq_request *r)
@@ -20,7 +19,8 @@ static void new_worker(struct world *w, size_t links)
     w->service = world_service(w);
     service_handle(w->service, NULL, NS_MAM, count, NULL);
     service_handle(w->service, NULL, "urn:write", count, NULL);
-    service_delegate(w->service, NS_MAM, mam_features, 1);
+    service_delegate(w->service, NS_MAM);
+    service_feature(w->service, NS_MAM, NS_MAM);
     handled = 0;
 }
 

@@ -25,6 +25,7 @@ NS = {
     "cmd": "http://jabber.org/protocol/commands",
     "delay": "urn:xmpp:delay",
     "disco": "http://jabber.org/protocol/disco#info",
+    "items": "http://jabber.org/protocol/disco#items",
     "fwd": "urn:xmpp:forward:0",
     "mam": "urn:xmpp:mam:2",
     "markers": "urn:xmpp:chat-markers:0",

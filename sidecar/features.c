@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sidecar/features.h"
+
+#include <stdbool.h>
+
+#include "archive/mam.h"
+#include "component/ns.h"
+#include "component/service.h"
+#include "config/config.h"
+
+struct feature {
+    const char *ns;  /* in which it is asked for, and which servers delegate; NULL: ours */
+    const char *var; /* as disco#info has it */
+    bool (*offered)(const struct config *c); /* NULL: always */
+};
+
+static const struct feature features[] = {
+    {NS_MAM, NS_MAM, NULL},
+    {NULL, NS_PUSH, NULL},
+};
+
+void features_offer(struct service *s, const struct config *c)
+{
+    for (size_t i = 0; i < sizeof features / sizeof *features; i++) {
+        const struct feature *f = &features[i];
+        if (f->offered && !f->offered(c))
+            continue;
+        if (f->ns && c->archive.serve)
+            service_delegate(s, f->ns);
+        service_feature(s, f->ns, f->var);
+    }
+    /* An app's id is a provider's name: clients look for theirs before they register. */
+    for (size_t i = 0; i < c->push.apps_n; i++)
+        service_feature(s, NULL, c->push.apps[i].id);
+}

@@ -9,10 +9,11 @@
 
 #include "apns/verdict.h"
 #include "base/buf.h"
+#include "base/datetime.h"
 
 #define MAGIC 0x68322e63u
 #define LOCAL_WINDOW 65535 /* answers are small: the protocol's own is enough */
-#define HEADERS_MAX 11
+#define HEADERS_MAX (5 + H2_FIELDS_MAX)
 
 struct list {
     struct h2_push *head, *tail;
@@ -23,6 +24,7 @@ struct h2 {
     unsigned magic;
     struct h2_opts opts;
     size_t authority_len;
+    size_t name_len[H2_FIELDS_MAX];
     nghttp2_session *session;
     struct list open;  /* oldest first: the first one is late first */
     struct list done;  /* have an outcome, not yet given back */
@@ -34,9 +36,9 @@ struct h2 {
     char goaway_reason[64];
     bool ping_open;
     int64_t ping_sent_ms;
-    int64_t heard_ms;                             /* last bytes of the peer */
-    int64_t active_ms;                            /* last bytes of the peer or push of ours */
-    bool sent_id, sent_expiration, sent_collapse; /* their names are in the table */
+    int64_t heard_ms;  /* last bytes of the peer */
+    int64_t active_ms; /* last bytes of the peer or push of ours */
+    unsigned sent;     /* bit i: field i was sent, its name is in the table */
 };
 
 static void list_add(struct list *l, struct h2_push *p)
@@ -88,6 +90,17 @@ static void settle(struct h2 *h, struct h2_push *p, enum h2_outcome outcome)
 
 /* --- what nghttp2 tells us; none of these may call back into the session --- */
 
+static bool read_number(const uint8_t *value, size_t len, int64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < len && i < 9 && value[i] >= '0' && value[i] <= '9'; i++) {
+        *out = *out * 10 + (value[i] - '0');
+        if (i + 1 == len)
+            return true;
+    }
+    return false;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_len, const uint8_t *value, size_t value_len, uint8_t flags,
                      void *ctx)
@@ -99,18 +112,15 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     if (!is_status && !is_retry)
         return 0;
     struct h2_push *p = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (!p || value_len == 0 || value_len > 9)
+    int64_t number;
+    if (!p)
         return 0;
-    int64_t number = 0;
-    for (size_t i = 0; i < value_len; i++) {
-        if (value[i] < '0' || value[i] > '9')
-            return 0; /* an HTTP date: the caller's own delay is as good */
-        number = number * 10 + (value[i] - '0');
-    }
-    if (is_status)
+    if (is_status && read_number(value, value_len, &number))
         p->status = (int)number;
-    else
+    else if (is_retry && read_number(value, value_len, &number))
         p->retry_after_s = number;
+    else if (is_retry && !datetime_parse_http((const char *)value, value_len, &p->retry_at_s))
+        p->retry_at_s = -1; /* the caller's own delay is as good */
     return 0;
 }
 
@@ -122,10 +132,11 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id,
     struct h2_push *p = nghttp2_session_get_stream_user_data(session, stream_id);
     if (!p)
         return 0;
-    size_t room = H2_BODY_MAX - p->body_len;
+    size_t room = p->body_max - p->body_len;
     if (len > room)
         len = room;
-    memcpy(p->body + p->body_len, data, len);
+    if (len > 0)
+        memcpy(p->body + p->body_len, data, len);
     p->body_len += len;
     return 0;
 }
@@ -226,6 +237,7 @@ static void make_session(struct h2 *h)
     nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
     nghttp2_session_callbacks_set_on_frame_not_send_callback(cb, on_frame_not_send);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+    /* Nothing is sent before its SETTINGS say what it allows. */
     nghttp2_option_set_peer_max_concurrent_streams(option, 1);
     if (nghttp2_session_client_new2(&h->session, cb, h, option) != 0)
         abort();
@@ -240,7 +252,10 @@ struct h2 *h2_new(const struct h2_opts *opts, int64_t now_ms)
         abort();
     h->magic = MAGIC;
     h->opts = *opts;
+    assert(opts->protocol && opts->protocol->fields_n <= H2_FIELDS_MAX);
     h->authority_len = strlen(opts->authority);
+    for (size_t i = 0; i < opts->protocol->fields_n; i++)
+        h->name_len[i] = strlen(opts->protocol->fields[i]);
     h->heard_ms = h->active_ms = now_ms;
     make_session(h);
     const nghttp2_settings_entry settings[] = {
@@ -310,7 +325,7 @@ static enum err_kind time_out_pushes(struct h2 *h, int64_t now_ms, struct err *e
 static int64_t next_ping_ms(const struct h2 *h)
 {
     if (h->open.n == 0)
-        return h->active_ms + h->opts.idle_ping_ms;
+        return h->opts.idle_ping_ms ? h->active_ms + h->opts.idle_ping_ms : INT64_MAX;
     /* Silence counts from when there was something to answer. */
     int64_t since = h->heard_ms;
     int64_t oldest = h->open.head->deadline_ms - h->opts.request_timeout_ms;
@@ -381,7 +396,7 @@ unsigned h2_limit(const struct h2 *h)
 {
     if (!h2_accepting(h) || !h->ready)
         return 0;
-    if (h->answered == 0)
+    if (h->opts.protocol->proves_first && h->answered == 0)
         return 1;
     uint32_t peer = nghttp2_session_get_remote_settings(
         h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
@@ -414,10 +429,12 @@ static nghttp2_nv field(const char *name, size_t name_len, struct h2_text value,
 #define FIELD(name, value, no_index) field(name, sizeof(name) - 1, value, no_index)
 #define TEXT(literal) ((struct h2_text){literal, sizeof(literal) - 1})
 
-/* Apple's advice for HPACK: the fields that differ each time enter the table once, for their
- * names, and are literals afterwards; :path and authorization nghttp2 never indexes. */
+/* Apple's advice for HPACK, and good for all: the fields that differ each time enter the
+ * table once, for their names, and are literals afterwards; :path and authorization nghttp2
+ * never indexes. */
 static size_t make_headers(struct h2 *h, const struct h2_push *p, nghttp2_nv nv[HEADERS_MAX])
 {
+    const struct h2_protocol *protocol = h->opts.protocol;
     size_t n = 0;
     struct h2_text authority = {h->opts.authority, h->authority_len};
     nv[n++] = FIELD(":method", TEXT("POST"), false);
@@ -425,15 +442,13 @@ static size_t make_headers(struct h2 *h, const struct h2_push *p, nghttp2_nv nv[
     nv[n++] = FIELD(":authority", authority, false);
     nv[n++] = FIELD(":path", p->path, false);
     nv[n++] = FIELD("authorization", p->authorization, false);
-    nv[n++] = FIELD("apns-topic", p->topic, false);
-    nv[n++] = FIELD("apns-push-type", p->type, false);
-    nv[n++] = FIELD("apns-priority", p->priority, false);
-    nv[n++] = FIELD("apns-id", p->apns_id, h->sent_id);
-    nv[n++] = FIELD("apns-expiration", p->expiration, h->sent_expiration);
-    h->sent_id = h->sent_expiration = true;
-    if (p->collapse_id.len > 0) {
-        nv[n++] = FIELD("apns-collapse-id", p->collapse_id, h->sent_collapse);
-        h->sent_collapse = true;
+    for (size_t i = 0; i < protocol->fields_n; i++) {
+        unsigned bit = 1u << i;
+        if (p->fields[i].len == 0)
+            continue;
+        nv[n++] = field(protocol->fields[i], h->name_len[i], p->fields[i],
+                        (protocol->varying & h->sent & bit) != 0);
+        h->sent |= bit;
     }
     return n;
 }
@@ -445,7 +460,7 @@ bool h2_submit(struct h2 *h, struct h2_push *p, int64_t now_ms)
     size_t n = make_headers(h, p, nv);
     nghttp2_data_provider body = {.source = {.ptr = p}, .read_callback = read_payload};
     p->status = 0;
-    p->retry_after_s = -1;
+    p->retry_after_s = p->retry_at_s = -1;
     p->body_len = 0;
     p->payload_sent = 0;
     p->timed_out = p->not_sent = false;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One HTTP/2 client session with APNs: pushes in, bytes out, bytes in, outcomes out.  It
- * never opens a stream above the limit of the service, which counts as 1 until the first
- * push was answered, and gives every push back exactly once, also when the session dies.
- * It knows no socket, no clock and no meaning of an answer.
+ * One HTTP/2 client session with a push service: pushes in, bytes out, bytes in, outcomes
+ * out.  It never opens a stream above the limit of the service and gives every push back
+ * exactly once, also when the session dies.  It knows no socket, no clock, no header's
+ * meaning and no meaning of an answer.
  */
 #ifndef APNS_H2_H
 #define APNS_H2_H
@@ -14,23 +14,32 @@
 
 #include "base/err.h"
 
-#define H2_BODY_MAX 512 /* of an answer; the rest is dropped */
+#define H2_FIELDS_MAX 6
 
 struct buf;
 struct h2;
 
+/* What requests of one protocol have in common. */
+struct h2_protocol {
+    const char *fields[H2_FIELDS_MAX]; /* names beside pseudo-headers and authorization */
+    size_t fields_n;
+    unsigned varying;  /* bit i: field i is another each time, and only its name is indexed */
+    bool proves_first; /* one stream, whatever the service allows, until the first answer */
+};
+
 struct h2_opts {
-    const char *authority;      /* borrowed */
-    unsigned streams_max;       /* our own limit beside the peer's */
-    unsigned timeouts_max;      /* in a row: the connection is dead */
-    int64_t request_timeout_ms; /* from h2_submit */
-    int64_t quiet_ping_ms;      /* nothing heard while pushes are open: ask for life */
-    int64_t idle_ping_ms;       /* nothing to do for so long: keep the connection alive */
-    int64_t ping_ack_ms;        /* the answer to either must come within */
+    const struct h2_protocol *protocol; /* borrowed */
+    const char *authority;              /* borrowed */
+    unsigned streams_max;               /* our own limit beside the peer's */
+    unsigned timeouts_max;              /* in a row: the connection is dead */
+    int64_t request_timeout_ms;         /* from h2_submit */
+    int64_t quiet_ping_ms;              /* nothing heard while pushes are open: ask for life */
+    int64_t idle_ping_ms; /* nothing to do for so long: keep it alive; 0: never */
+    int64_t ping_ack_ms;  /* the answer to either must come within */
 };
 
 enum h2_outcome {
-    H2_ANSWERED, /* status, retry_after_s and body are filled */
+    H2_ANSWERED, /* status, retry_after_s or retry_at_s, and body are filled */
     H2_REFUSED,  /* the service did not look at it: safe to send again */
     H2_RESET,    /* the service broke the stream: unknown whether it was processed */
     H2_TIMEOUT,  /* no answer in time: unknown */
@@ -44,14 +53,17 @@ struct h2_text {
 
 /* Belongs to the caller, who may not touch it between h2_submit and its H2_EV_PUSH. */
 struct h2_push {
-    struct h2_text path, authorization, apns_id, type, expiration, priority, topic;
-    struct h2_text collapse_id; /* len 0: none */
+    struct h2_text path, authorization;
+    struct h2_text fields[H2_FIELDS_MAX]; /* as the protocol names them; len 0: left out */
     const uint8_t *payload;
     size_t payload_len; /* not 0 */
+    uint8_t *body;      /* room for that of the answer; the rest of it is dropped */
+    size_t body_max;
 
     enum h2_outcome outcome;
     int status;            /* 0 unless H2_ANSWERED */
-    int64_t retry_after_s; /* -1: no such header */
+    int64_t retry_after_s; /* -1: no such header with a number */
+    int64_t retry_at_s;    /* -1: no such header with a date; seconds since 1970 */
     size_t body_len;
 
     /* h2.c's own */
@@ -60,8 +72,6 @@ struct h2_push {
     size_t payload_sent;
     int32_t stream_id;
     bool timed_out, not_sent;
-
-    uint8_t body[H2_BODY_MAX];
 };
 
 enum h2_event_kind {

@@ -68,7 +68,7 @@ static struct row find_row(int status, const char *reason)
     return (struct row){status, NULL, VERDICT_FINAL, PUSH_RETRY};
 }
 
-static void copy_word(const char *word, char *out, size_t out_size)
+void verdict_word(const char *word, char *out, size_t out_size)
 {
     size_t n = 0;
     for (; *word && n + 1 < out_size; word++) {
@@ -95,7 +95,7 @@ void verdict_reason(const uint8_t *body, size_t len, char *out, size_t out_size)
     cJSON *json = parse_body(body, len);
     const cJSON *reason = cJSON_GetObjectItemCaseSensitive(json, "reason");
     if (cJSON_IsString(reason))
-        copy_word(reason->valuestring, out, out_size);
+        verdict_word(reason->valuestring, out, out_size);
     cJSON_Delete(json);
 }
 
@@ -111,7 +111,7 @@ static int64_t read_timestamp(const uint8_t *body, size_t len)
     return ms;
 }
 
-static int64_t delay_ms(const struct verdict_answer *a, int64_t otherwise_ms)
+int64_t verdict_delay_ms(const struct verdict_answer *a, int64_t otherwise_ms)
 {
     if (a->retry_after_s < 0)
         return otherwise_ms;
@@ -134,9 +134,9 @@ enum verdict_step verdict_of_answer(const struct verdict_answer *a,
     if (r.reaction == PUSH_DROP_DEVICE && out->timestamp_ms == 0)
         out->reaction = PUSH_SUSPECT;
     if (r.reaction == PUSH_HOLD_DEVICE || a->status == 429)
-        out->retry_after_ms = delay_ms(a, o->device_hold_ms);
+        out->retry_after_ms = verdict_delay_ms(a, o->device_hold_ms);
     else if (r.reaction == PUSH_RETRY)
-        out->retry_after_ms = delay_ms(a, o->server_error_ms);
+        out->retry_after_ms = verdict_delay_ms(a, o->server_error_ms);
     if (out->reason[0] == '\0')
         snprintf(out->reason, sizeof out->reason, "status %d", a->status);
     return r.step;

@@ -21,6 +21,8 @@ enum verdict_step {
     VERDICT_RENEW_TOKEN, /* a new provider token on a new connection, once */
     VERDICT_RECONNECT,   /* once more on a new connection */
     VERDICT_TOKEN_HOLD,  /* the provider token changed too often: the one before, or wait */
+    VERDICT_HOLD_ALL,    /* too much for the service: nothing is sent for retry_after_ms */
+    VERDICT_ALARM,       /* final, and a person must hear of it */
 };
 
 struct verdict_opts {
@@ -47,6 +49,10 @@ void verdict_of_silence(const char *reason, const struct verdict_opts *o,
 /* The reason in a JSON body or GOAWAY debug data, reduced to letters, digits and a few
  * marks so that it may be logged; "" when there is none. */
 void verdict_reason(const uint8_t *body, size_t len, char *out, size_t out_size);
+
+/* What verdict_reason does to a text; and the delay that the service orders, else another. */
+void verdict_word(const char *text, char *out, size_t out_size);
+int64_t verdict_delay_ms(const struct verdict_answer *a, int64_t otherwise_ms);
 
 const char *push_reaction_name(enum push_reaction r);
 

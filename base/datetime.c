@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/datetime.h"
 
+#include <string.h>
+
 #define DAY_S INT64_C(86400)
 #define SECOND_US INT64_C(1000000)
 #define END_US (INT64_C(253402300800) * SECOND_US) /* 10000-01-01T00:00:00Z */
@@ -139,4 +141,35 @@ void datetime_format(int64_t us, char out[DATETIME_BYTES])
     at = put_digits(at, in_day % 60, 2, '.');
     at = put_digits(at, (int)(us % SECOND_US), 6, 'Z');
     *at = '\0';
+}
+
+bool datetime_parse_http(const char *text, size_t len, int64_t *s_out)
+{
+    static const char days[] = "ThuFriSatSunMonTueWed"; /* 1970-01-01 was a Thursday */
+    static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    char copy[sizeof "Sun, 06 Nov 1994 08:49:37 GMT"];
+    int year, month = 0, day, hour, minute, second;
+    if (len != sizeof copy - 1)
+        return false;
+    memcpy(copy, text, len);
+    copy[len] = '\0';
+    const char *s = copy + 5;
+    if (copy[3] != ',' || copy[4] != ' ' || !take_digits(&s, 2, &day) || !take_char(&s, ' '))
+        return false;
+    while (month < 12 && memcmp(months + (size_t)3 * (size_t)month, s, 3) != 0)
+        month++;
+    s += 3;
+    if (month++ == 12 || !take_char(&s, ' ') || !take_digits(&s, 4, &year) ||
+        !take_char(&s, ' ') || !take_digits(&s, 2, &hour) || !take_char(&s, ':') ||
+        !take_digits(&s, 2, &minute) || !take_char(&s, ':') || !take_digits(&s, 2, &second) ||
+        strcmp(s, " GMT") != 0)
+        return false;
+    if (year < 1970 || day < 1 || day > days_in_month(year, month) || hour > 23 ||
+        minute > 59 || second > 60)
+        return false;
+    int64_t in_days = days_of(year, month, day);
+    if (memcmp(days + 3 * (in_days % 7), copy, 3) != 0)
+        return false;
+    *s_out = in_days * DAY_S + (hour * INT64_C(60) + minute) * 60 + second;
+    return true;
 }

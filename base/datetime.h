@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* XEP-0082 dates and times, to and from microseconds since 1970 UTC. */
+/* XEP-0082 dates and times, to and from microseconds since 1970 UTC; and HTTP's. */
 #ifndef BASE_DATETIME_H
 #define BASE_DATETIME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define DATETIME_BYTES 32
@@ -14,5 +15,9 @@ bool datetime_parse(const char *text, int64_t *us_out);
 
 /* Always UTC with "Z" and six fraction digits. */
 void datetime_format(int64_t us, char out[DATETIME_BYTES]);
+
+/* RFC 9110 section 5.6.7, the form that is written today: "Sun, 06 Nov 1994 08:49:37 GMT",
+ * to seconds since 1970; false for anything else. */
+bool datetime_parse_http(const char *text, size_t len, int64_t *s_out);
 
 #endif

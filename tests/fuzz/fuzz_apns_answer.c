@@ -10,7 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/fcm_verdict.h"
 #include "apns/h2.h"
+#include "apns/protocol.h"
 #include "apns/verdict.h"
 #include "base/buf.h"
 
@@ -27,6 +29,7 @@ static const uint8_t first_answer[] = {0, 0, 1, 1, 5, 0, 0, 0, 1, 0x88}; /* 200 
 struct world {
     struct h2 *h;
     struct h2_push pushes[PUSHES];
+    uint8_t bodies[PUSHES][VERDICT_BODY_MAX];
     bool open[PUSHES];
     size_t submitted;
     struct buf out;
@@ -39,8 +42,11 @@ static void submit(struct world *w)
     while (w->submitted < PUSHES && h2_can_take(w->h, sizeof payload - 1)) {
         struct h2_push *p = &w->pushes[w->submitted];
         const struct h2_text x = {"x", 1};
-        p->path = p->authorization = p->apns_id = p->type = p->expiration = x;
-        p->priority = p->topic = p->collapse_id = x;
+        p->path = p->authorization = x;
+        for (size_t i = 0; i < H2_FIELDS_MAX; i++)
+            p->fields[i] = x;
+        p->body = w->bodies[w->submitted];
+        p->body_max = VERDICT_BODY_MAX;
         p->payload = payload;
         p->payload_len = sizeof payload - 1;
         if (!h2_submit(w->h, p, w->now_ms))
@@ -57,11 +63,13 @@ static void judge(const struct h2_push *p)
     struct push_verdict v;
     if (p->outcome != H2_ANSWERED)
         return;
-    assert(p->status >= 200 && p->body_len <= H2_BODY_MAX);
+    assert(p->status >= 200 && p->body_len <= VERDICT_BODY_MAX);
     (void)verdict_of_answer(&a, &opts, &v);
     assert(v.retry_after_ms >= 0 && v.timestamp_ms >= 0);
     assert(v.reaction != PUSH_DROP_DEVICE || v.timestamp_ms > 0);
     assert(memchr(v.reason, '\0', sizeof v.reason));
+    (void)fcm_verdict_of_answer(&a, &opts, &v);
+    assert(v.retry_after_ms >= 0 && memchr(v.reason, '\0', sizeof v.reason));
 }
 
 static void take_events(struct world *w)
@@ -95,7 +103,8 @@ static bool feed(struct world *w, const uint8_t *data, size_t len)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct world w;
-    const struct h2_opts opts = {.authority = "x",
+    const struct h2_opts opts = {.protocol = &h2_apns,
+                                 .authority = "x",
                                  .streams_max = 16,
                                  .timeouts_max = 3,
                                  .request_timeout_ms = 2000,

@@ -118,6 +118,39 @@ static void test_what_has_no_date_is_written_as_the_nearest_that_has(void **stat
     assert_string_equal(got, "9999-12-31T23:59:59.999999Z");
 }
 
+static void test_dates_of_http_become_seconds(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int64_t s;
+    } cases[] = {
+        {"Sun, 06 Nov 1994 08:49:37 GMT", 784111777},
+        {"Thu, 01 Jan 1970 00:00:00 GMT", 0},
+        {"Thu, 29 Feb 2024 23:59:60 GMT", 1709251200},
+        {"Fri, 31 Dec 9999 23:59:59 GMT", 253402300799},
+        {"Mon, 06 Nov 1994 08:49:37 GMT", -1}, /* it was a Sunday */
+        {"Sun, 06 Nov 1994 08:49:37 UTC", -1},
+        {"Sun, 06 Nov 1994 08:49:37 GM", -1},
+        {"Sun, 06 Nov 1994 08:49:37 GMT ", -1},
+        {"Sun, 6 Nov 1994 08:49:37 GMT", -1},
+        {"Sunday, 06-Nov-94 08:49:37 GMT", -1},
+        {"Sun Nov  6 08:49:37 1994", -1},
+        {"Sun, 06 nov 1994 08:49:37 GMT", -1},
+        {"Sun, 31 Nov 1994 08:49:37 GMT", -1},
+        {"Sun, 06 Nov 1994 24:49:37 GMT", -1},
+        {"Sun, 06 Nov 1994 08-49-37 GMT", -1},
+        {"Wed, 31 Dec 1969 23:59:59 GMT", -1},
+        {"", -1},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t s = -1;
+        bool ok = datetime_parse_http(cases[i].text, strlen(cases[i].text), &s);
+        if (ok != (cases[i].s >= 0) || s != cases[i].s)
+            fail_msg("%s: %lld", cases[i].text, (long long)s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -125,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_bad_dates_are_refused_and_leave_the_output_alone),
         cmocka_unit_test(test_every_day_agrees_with_the_c_library_and_reads_back),
         cmocka_unit_test(test_what_has_no_date_is_written_as_the_nearest_that_has),
+        cmocka_unit_test(test_dates_of_http_become_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

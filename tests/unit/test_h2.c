@@ -7,9 +7,11 @@
 
 #include <cmocka.h>
 
+#include "apns/protocol.h"
 #include "tests/unit/apns_peer.h"
 
 #define PUSHES 300
+#define H2_BODY_MAX 512
 #define JWT "bearer aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 struct world {
@@ -18,6 +20,7 @@ struct world {
     struct h2_push pushes[PUSHES];
     bool back[PUSHES]; /* given back */
     char paths[PUSHES][80], ids[PUSHES][40];
+    uint8_t bodies[PUSHES][H2_BODY_MAX];
     size_t submitted, came_back;
     int64_t now;
     size_t cut; /* bytes per h2_input; 0 = whole */
@@ -29,7 +32,8 @@ struct world {
 static struct world *w;
 static char payload[5000];
 
-static const struct h2_opts opts = {.authority = "api.push.apple.com",
+static const struct h2_opts opts = {.protocol = &h2_apns,
+                                    .authority = "api.push.apple.com",
                                     .streams_max = 200,
                                     .timeouts_max = 3,
                                     .request_timeout_ms = 20000,
@@ -139,13 +143,14 @@ static bool push_sized(size_t payload_len)
     int path_len = snprintf(w->paths[i], sizeof w->paths[i], "/3/device/%064zx", i);
     int id_len = snprintf(w->ids[i], sizeof w->ids[i], "00000000-0000-4000-8000-%012zu", i);
     p->path = (struct h2_text){w->paths[i], (size_t)path_len};
-    p->apns_id = (struct h2_text){w->ids[i], (size_t)id_len};
     p->authorization = (struct h2_text){JWT, strlen(JWT)};
-    p->type = (struct h2_text){"alert", 5};
-    p->expiration = (struct h2_text){"1900000000", 10};
-    p->priority = (struct h2_text){"10", 2};
-    p->topic = (struct h2_text){"org.example.chat", 16};
-    p->collapse_id = (struct h2_text){"collapse", i % 2 ? 8 : 0};
+    const struct h2_text fields[H2_FIELDS_MAX] = {
+        {"org.example.chat", 16},    {"alert", 5},       {"10", 2},
+        {w->ids[i], (size_t)id_len}, {"1900000000", 10}, {"collapse", i % 2 ? 8 : 0},
+    };
+    memcpy(p->fields, fields, sizeof fields);
+    p->body = w->bodies[i];
+    p->body_max = H2_BODY_MAX;
     p->payload = (const uint8_t *)payload;
     p->payload_len = payload_len;
     assert_true(h2_submit(w->h, p, w->now));

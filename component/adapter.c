@@ -14,7 +14,7 @@
 
 bool adapter_supported(enum server_kind server)
 {
-    return server == SERVER_EJABBERD;
+    return server == SERVER_EJABBERD || server == SERVER_OPENFIRE;
 }
 
 enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
@@ -24,8 +24,9 @@ enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
     switch (a->opts->server) {
     case SERVER_EJABBERD:
         return adapter_ejabberd(a, st, p, received_us, sink, e);
-    case SERVER_PROSODY:
     case SERVER_OPENFIRE:
+        return adapter_openfire(a, st, p, received_us, sink, e);
+    case SERVER_PROSODY:
     case SERVER_GENERIC:
         break;
     }
@@ -37,8 +38,9 @@ bool adapter_copies_message(const struct adapter *a, const struct stanza *head)
     switch (a->opts->server) {
     case SERVER_EJABBERD:
         return adapter_ejabberd_copies_message(a, head);
-    case SERVER_PROSODY:
     case SERVER_OPENFIRE:
+        return adapter_openfire_copies_message(a, head);
+    case SERVER_PROSODY:
     case SERVER_GENERIC:
         break;
     }
@@ -51,6 +53,20 @@ static bool is_domain(const struct adapter *a, const char *text)
         if (strcmp(a->opts->domains[i], text) == 0)
             return true;
     return false;
+}
+
+bool adapter_publish_means_undelivered(const struct adapter *a)
+{
+    return a->opts->server != SERVER_OPENFIRE;
+}
+
+bool adapter_is_prober(const struct adapter *a, const struct jid *j)
+{
+    static const char prefix[] = "component."; /* Openfire's */
+    const char *domain = jid_domain(j);
+    return a->opts->server == SERVER_OPENFIRE && j->local_len == 0 &&
+           strncmp(domain, prefix, sizeof prefix - 1) == 0 &&
+           is_domain(a, domain + sizeof prefix - 1);
 }
 
 bool adapter_is_host(const struct adapter *a, const char *text)
@@ -249,7 +265,7 @@ static bool tells_gone(const struct adapter *a, const struct stanza *inner,
     return jid_is_bare(&to) ? jid_same_bare(&to, from) : adapter_is_local(a, &to);
 }
 
-void adapter_liveness(const struct adapter *a, const struct stanza *inner,
+void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64_t at_us,
                       const struct adapter_sink *sink)
 {
     struct jid from;
@@ -260,8 +276,8 @@ void adapter_liveness(const struct adapter *a, const struct stanza *inner,
         return;
     bool gone = tells_gone(a, inner, &from);
     if (gone && sink->gone)
-        sink->gone(sink->ctx, &from);
+        sink->gone(sink->ctx, &from, at_us);
     /* A delay, whoever wrote it, says that this is not of now. */
     if (!gone && sink->seen && !stanza_child(inner, "delay", NS_DELAY))
-        sink->seen(sink->ctx, &from);
+        sink->seen(sink->ctx, &from, at_us);
 }

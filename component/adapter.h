@@ -26,13 +26,14 @@ struct adapter {
     uint8_t echo_key[ADAPTER_KEY_BYTES];
 };
 
-/* Called back during adapter_classify; seen and gone may be NULL. */
+/* Called back during adapter_classify; seen and gone may be NULL.  at_us: when it happened, as
+ * well as the server tells. */
 struct adapter_sink {
     void (*event)(void *ctx, const struct event *e);
     /* That session of a local user has just sent something. */
-    void (*seen)(void *ctx, const struct jid *who);
+    void (*seen)(void *ctx, const struct jid *who, int64_t at_us);
     /* That session of a local user has become unavailable. */
-    void (*gone)(void *ctx, const struct jid *who);
+    void (*gone)(void *ctx, const struct jid *who, int64_t at_us);
     void *ctx;
 };
 
@@ -48,8 +49,14 @@ MUST_CHECK enum err_kind adapter_classify(const struct adapter *a, struct stanza
 /* The server's copy of a message, as far as its first start tags show (base/xml_head.h). */
 bool adapter_copies_message(const struct adapter *a, const struct stanza *head);
 
+/* The server's own publishes (XEP-0357) mean that something was not delivered; some servers
+ * publish what they deliver, too. */
+bool adapter_publish_means_undelivered(const struct adapter *a);
+
 /* text is exactly a server host that we serve: only then an envelope counts. */
 bool adapter_is_host(const struct adapter *a, const char *text);
+/* The part of the server that asks components what they are. */
+bool adapter_is_prober(const struct adapter *a, const struct jid *j);
 /* Of xmpp.domains: as a domain, and as a user's address. */
 bool adapter_serves(const struct adapter *a, const struct jid *j);
 bool adapter_is_local(const struct adapter *a, const struct jid *j);
@@ -69,11 +76,15 @@ MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza 
                                          const struct place *p, int64_t received_us,
                                          const struct adapter_sink *sink, struct err *e);
 /* Liveness of the sender of any copy. */
-void adapter_liveness(const struct adapter *a, const struct stanza *inner,
+void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64_t at_us,
                       const struct adapter_sink *sink);
 MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
 bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head);
+MUST_CHECK enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
+                                          const struct place *p, int64_t received_us,
+                                          const struct adapter_sink *sink, struct err *e);
+bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head);
 
 #endif

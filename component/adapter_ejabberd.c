@@ -40,7 +40,7 @@ enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
     struct stanza *inner = inner_of(st);
     if (!inner)
         return ERR_NONE;
-    adapter_liveness(a, inner, sink);
+    adapter_liveness(a, inner, received_us, sink);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     return adapter_message(a, inner, p, received_us, sink, e);

@@ -76,6 +76,7 @@ static enum handshake_fault meaning(const char *condition)
         {"host-unknown", HANDSHAKE_HOST_UNKNOWN},
         {"host-gone", HANDSHAKE_HOST_UNKNOWN},
         {"improper-addressing", HANDSHAKE_HOST_UNKNOWN},
+        {"internal-server-error", HANDSHAKE_NO_SECRET},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (strcmp(condition, table[i].condition) == 0)
@@ -138,10 +139,12 @@ struct handshake *handshake_new(const char *component, const char *secret, int64
     events.ctx = h;
     events.root_end = on_root_end;
     h->parser = xml_parse_new(NULL, &events);
-    buf_add_str(&h->out, "<?xml version='1.0'?><stream:stream xmlns='" NS_COMPONENT
-                         "' xmlns:stream='" NS_STREAMS "' to='");
+    /* Openfire cuts the stream into stanzas before it parses: "stream:" is a word to it, and
+     * it knows values by their double quotes. */
+    buf_add_str(&h->out, "<?xml version=\"1.0\"?><stream:stream xmlns=\"" NS_COMPONENT
+                         "\" xmlns:stream=\"" NS_STREAMS "\" to=\"");
     xml_escape_str(&h->out, component);
-    buf_add_str(&h->out, "'>");
+    buf_add_str(&h->out, "\">");
     return h;
 }
 
@@ -314,6 +317,7 @@ bool handshake_fault_is_lasting(enum handshake_fault fault)
     case HANDSHAKE_SECRET:
     case HANDSHAKE_CONFLICT:
     case HANDSHAKE_HOST_UNKNOWN:
+    case HANDSHAKE_NO_SECRET:
         return true;
     case HANDSHAKE_OK:
     case HANDSHAKE_STREAM_ERROR:
@@ -335,6 +339,10 @@ const char *handshake_remedy(enum handshake_fault fault)
                "name itself: give each sidecar a domain of its own";
     case HANDSHAKE_HOST_UNKNOWN:
         return "allow the domain in xmpp.component as an external component on the server";
+    case HANDSHAKE_NO_SECRET:
+        return "see the server's error log; Openfire says this when it has no secret for us "
+               "(xmpp.component.defaultSecret), or when xmpp.component is its own domain and "
+               "not a subdomain of it";
     case HANDSHAKE_GARBAGE:
         return "check that host and port are the server's component listener, and xmpp.tls";
     case HANDSHAKE_OK:

@@ -27,6 +27,7 @@ enum handshake_fault {
     HANDSHAKE_SECRET,       /* not-authorized */
     HANDSHAKE_CONFLICT,     /* our domain is taken, or is one of the server's own */
     HANDSHAKE_HOST_UNKNOWN, /* the server has no such component */
+    HANDSHAKE_NO_SECRET,    /* internal-server-error: what Openfire says without a secret */
     HANDSHAKE_STREAM_ERROR, /* another stream error */
     HANDSHAKE_GARBAGE,      /* not an XMPP server's component port */
     HANDSHAKE_CLOSED,       /* by the server, without a word */

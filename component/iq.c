@@ -58,7 +58,7 @@ struct list {
 
 struct question {
     struct question *next;
-    char id[32];
+    char id[48];
     unsigned link;
     int64_t deadline_ms;
     iq_answer_fn fn;
@@ -580,7 +580,9 @@ void iq_ask(struct iq_table *t, const struct iq_question *ask)
     if (!q)
         abort();
     memcpy(q->to, ask->to, len);
-    snprintf(q->id, sizeof q->id, "xs-ask-%016llx", (unsigned long long)crypt_random_u64());
+    /* So long because Openfire knows questions of all components by nothing but their ids. */
+    snprintf(q->id, sizeof q->id, "xs-ask-%016llx%016llx",
+             (unsigned long long)crypt_random_u64(), (unsigned long long)crypt_random_u64());
     q->link = ask->link;
     q->deadline_ms = ask->deadline_ms;
     q->fn = ask->fn;

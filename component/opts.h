@@ -10,6 +10,11 @@
 enum server_kind { SERVER_EJABBERD, SERVER_PROSODY, SERVER_OPENFIRE, SERVER_GENERIC };
 enum spool_when_full { SPOOL_DISCONNECT, SPOOL_STOP_READING };
 
+/* What Openfire puts around a copy of a message, and its list of who is online, at some 400
+ * bytes a session. */
+#define OPENFIRE_ENVELOPE_BYTES 4096
+#define OPENFIRE_LIST_BYTES ((size_t)8 << 20)
+
 struct host_opts {
     const char *host; /* name or address */
     uint16_t port;
@@ -27,7 +32,9 @@ struct component_opts {
     const char *const *domains; /* whose users we serve, prepared */
     size_t domains_n;
     size_t stanza_bytes_max;
+    size_t parse_bytes_max; /* at least that; a server's lists may be longer than messages */
     unsigned commands_per_minute;
+    int64_t presence_every_ms; /* where who is online must be asked for */
 };
 
 struct spool_opts {

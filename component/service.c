@@ -12,6 +12,7 @@
 #include "base/stanza.h"
 #include "component/cursor.h"
 #include "component/ns.h"
+#include "component/presence.h"
 #include "component/service_int.h"
 
 #define UNSETTLED_US (120 * INT64_C(1000000))
@@ -133,7 +134,7 @@ enum err_kind service_new(const struct component_opts *opts,
 {
     *out = NULL;
     if (!adapter_supported(opts->server))
-        return err_set(e, ERR_CONFIG, "xmpp.server: only ejabberd is supported");
+        return err_set(e, ERR_CONFIG, "xmpp.server: only ejabberd and openfire are supported");
     struct service *s = calloc(1, sizeof *s);
     if (!s)
         abort();
@@ -168,6 +169,8 @@ void service_free(struct service **sp)
     struct service *s = *sp;
     if (!s)
         return;
+    for (size_t i = 0; i < s->links_n; i++)
+        s->links[i].up = false; /* nobody asks anything more */
     iq_table_free(&s->iqs);
     sessions_free(&s->sessions);
     adhoc_free(&s->adhoc);
@@ -267,7 +270,6 @@ void service_live(struct service *s, unsigned link)
 struct copy_ctx {
     struct service *s;
     unsigned link;
-    int64_t received_us;
 };
 
 static void on_copy_event(void *ctx, const struct event *e)
@@ -276,10 +278,20 @@ static void on_copy_event(void *ctx, const struct event *e)
     c->s->events.event(c->s->events.ctx, e);
 }
 
-static void on_copy_seen(void *ctx, const struct jid *who)
+/* Who is not on a list that was made later has gone, however late we hear of what he sent. */
+static bool is_unlisted(const struct service *s, unsigned link, const struct jid *who,
+                        int64_t at_us)
+{
+    int host = service_host(s, jid_domain(who));
+    return host >= 0 && at_us < s->links[link].hosts[host].openfire.listed_us &&
+           !sessions_has(s->sessions, who);
+}
+
+static void on_copy_seen(void *ctx, const struct jid *who, int64_t at_us)
 {
     struct copy_ctx *c = ctx;
-    sessions_seen(c->s->sessions, who, service_any_node(c->s, c->link), c->received_us);
+    if (!is_unlisted(c->s, c->link, who, at_us))
+        sessions_seen(c->s->sessions, who, service_any_node(c->s, c->link), at_us);
 }
 
 static void session_gone(struct service *s, const struct jid *who, int64_t at_us)
@@ -288,10 +300,10 @@ static void session_gone(struct service *s, const struct jid *who, int64_t at_us
         iq_session_gone(s->iqs, who);
 }
 
-static void on_copy_gone(void *ctx, const struct jid *who)
+static void on_copy_gone(void *ctx, const struct jid *who, int64_t at_us)
 {
     struct copy_ctx *c = ctx;
-    session_gone(c->s, who, c->received_us);
+    session_gone(c->s, who, at_us);
 }
 
 static enum err_kind take_message(struct service *s, struct stanza *st, const struct place *p,
@@ -302,31 +314,13 @@ static enum err_kind take_message(struct service *s, struct stanza *st, const st
         return ERR_NONE; /* users and strangers have nothing to tell us by message */
     if (link_announcement(s, &s->links[p->spool], (unsigned)host, st))
         return ERR_NONE;
-    struct copy_ctx c = {.s = s, .link = p->spool, .received_us = received_us};
+    struct copy_ctx c = {.s = s, .link = p->spool};
     const struct adapter_sink sink = {
         .event = on_copy_event, .seen = on_copy_seen, .gone = on_copy_gone, .ctx = &c};
     return adapter_classify(&s->adapter, st, p, received_us, &sink, e);
 }
 
 /* ---- presence, as XEP-0356 shows it: from the session to us ---- */
-
-static enum session_show read_show(const struct stanza *presence)
-{
-    static const char *const names[] = {
-        [SHOW_CHAT] = "chat", [SHOW_AWAY] = "away", [SHOW_XA] = "xa", [SHOW_DND] = "dnd"};
-    const char *text = stanza_child_text(presence, "show", NULL);
-    for (size_t i = SHOW_CHAT; text && i <= SHOW_DND; i++)
-        if (strcmp(text, names[i]) == 0)
-            return (enum session_show)i;
-    return SHOW_AVAILABLE;
-}
-
-static int read_priority(const struct stanza *presence)
-{
-    const char *text = stanza_child_text(presence, "priority", NULL);
-    long n = text ? strtol(text, NULL, 10) : 0;
-    return n < -128 ? -128 : n > 127 ? 127 : (int)n;
-}
 
 static void take_presence(struct service *s, const struct stanza *st, unsigned link,
                           int64_t received_us)
@@ -339,7 +333,7 @@ static void take_presence(struct service *s, const struct stanza *st, unsigned l
         !adapter_is_local(&s->adapter, &who))
         return;
     if (!type)
-        sessions_available(s->sessions, &who, link, read_priority(st), read_show(st),
+        sessions_available(s->sessions, &who, link, presence_priority(st), presence_show(st),
                            received_us);
     else if (strcmp(type, "unavailable") == 0)
         session_gone(s, &who, received_us);
@@ -396,7 +390,8 @@ static struct iq_request *open_direct(struct service *s, const struct stanza *st
     struct iq_request *r;
     if (!jid_parse(&from, stanza_get(st, "from")))
         return NULL;
-    bool stranger = !adapter_serves(&s->adapter, &from);
+    bool stranger =
+        !adapter_serves(&s->adapter, &from) && !adapter_is_prober(&s->adapter, &from);
     if (stranger && !may_refuse(s, &from, o->now_ms))
         return NULL;
     if (iq_open_direct(s->iqs, st, o, &r) != IQ_OPENED)
@@ -441,10 +436,10 @@ static const struct stanza *delegation_of(const struct service *s, const struct 
 static void asker_seen(struct service *s, const struct stanza *iq, unsigned link,
                        int64_t received_us)
 {
-    struct copy_ctx c = {.s = s, .link = link, .received_us = received_us};
+    struct copy_ctx c = {.s = s, .link = link};
     const struct adapter_sink sink = {.seen = on_copy_seen, .ctx = &c};
     if (iq)
-        adapter_liveness(&s->adapter, iq, &sink);
+        adapter_liveness(&s->adapter, iq, received_us, &sink);
 }
 
 static void take_request(struct service *s, uint64_t epoch, const struct stanza *st,
@@ -638,4 +633,6 @@ void service_link_status(const struct service *s, unsigned link,
         if (delegated < out->namespaces_delegated)
             out->namespaces_delegated = delegated;
     }
+    if (s->opts->server == SERVER_OPENFIRE)
+        openfire_status(s, l, out);
 }

@@ -108,6 +108,14 @@ void service_session_stuck(struct service *s, const char *bare, const char *reso
 /* For classifying again from the spool. */
 const struct adapter *service_adapter(const struct service *s);
 
+/* Whether the server sends copies of messages by this link. */
+enum service_copies {
+    SERVICE_COPIES_CONFIGURED, /* its own settings decide, and we are not told */
+    SERVICE_COPIES_ASKED,
+    SERVICE_COPIES_SENT,
+    SERVICE_COPIES_REFUSED, /* or not answered: it is asked again */
+};
+
 /* What status shows of one link. */
 struct service_link_status {
     bool up;
@@ -118,6 +126,9 @@ struct service_link_status {
     bool sessions_listed;          /* the server's list of who is online came */
     size_t accounts_online;        /* of all links */
     size_t requests_open;
+    enum service_copies copies;
+    int64_t copies_since_us;    /* of SENT */
+    const char *copies_trouble; /* of REFUSED, with what to do; a constant, or NULL */
 };
 void service_link_status(const struct service *s, unsigned link,
                          struct service_link_status *out);

@@ -8,6 +8,7 @@
 
 #include "component/delegation.h"
 #include "component/disco.h"
+#include "component/openfire.h"
 #include "component/privilege.h"
 #include "component/service.h"
 
@@ -27,6 +28,7 @@ struct host_state {
     struct privilege privilege;
     uint8_t delegated[DELEGATION_SERVED_MAX]; /* version, 0: not */
     enum listing listing;
+    struct openfire_host openfire; /* when the server is one */
 };
 
 struct link_state {
@@ -36,7 +38,8 @@ struct link_state {
     uint64_t epoch;
     int64_t opened_us;
     int64_t closed_us;
-    int64_t check_ms; /* when the announcements must have come, INT64_MAX: not awaited */
+    int64_t check_ms; /* when the announcements must have come, or the server is asked for
+                         something; INT64_MAX: not awaited */
     unsigned in_vain; /* connections in a row that brought none */
     struct host_state *hosts; /* opts->domains_n */
 };

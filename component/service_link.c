@@ -142,6 +142,10 @@ void link_list_again(struct service *s)
 void link_read_list(struct service *s, struct link_state *l, unsigned host,
                     const struct stanza *iq, int64_t received_us)
 {
+    if (s->opts->server == SERVER_OPENFIRE) {
+        openfire_read_list(s, l, host, iq, received_us);
+        return;
+    }
     const char *type = stanza_get(iq, "type");
     const struct stanza *query = stanza_child(iq, "query", NS_DISCO_ITEMS);
     const char *node = stanza_get(query, "node");
@@ -182,6 +186,8 @@ static int64_t announce_within_ms(const struct link_state *l)
 
 void link_check_begin(struct service *s, struct link_state *l)
 {
+    if (s->opts->server == SERVER_OPENFIRE)
+        openfire_begin(s, l);
     if (!announces(s->opts->server))
         return;
     int64_t age_ms = (clock_real_us() - l->opened_us) / 1000;
@@ -210,6 +216,10 @@ static void warn_of_missing(const struct service *s, const struct link_state *l,
 
 void link_check(struct service *s, struct link_state *l, int64_t now_ms)
 {
+    if (s->opts->server == SERVER_OPENFIRE) {
+        openfire_tick(s, l, now_ms);
+        return;
+    }
     if (!l->up || !l->live || now_ms < l->check_ms)
         return;
     l->check_ms = INT64_MAX;

@@ -250,6 +250,21 @@ void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, i
         r->is.listed_us = at_us;
 }
 
+bool sessions_has(const struct sessions *s, const struct jid *who)
+{
+    return find_resource(find_account(s, who->bare), who->resource) != NULL;
+}
+
+void sessions_describe(struct sessions *s, const struct jid *who, int priority,
+                       enum session_show show)
+{
+    struct resource *r = find_resource(find_account(s, who->bare), who->resource);
+    if (!r)
+        return;
+    r->is.priority = priority;
+    r->is.show = show;
+}
+
 static void drop_if_empty(struct sessions *s, struct account *a)
 {
     if (!a->first)

@@ -59,6 +59,10 @@ void sessions_available(struct sessions *s, const struct jid *who, unsigned link
 /* The server lists it: it is there, which says nothing of when it was last alive.  link
  * matters when it is new. */
 void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, int64_t at_us);
+/* Its presence, told by somebody else, which is no sign of life; nothing for one that is not
+ * there. */
+void sessions_describe(struct sessions *s, const struct jid *who, int priority,
+                       enum session_show show);
 /* The list of a host that came by this link was complete: forgets the host's sessions that
  * were neither listed nor seen since then, but for those of other links' nodes, which know
  * better while they are cut off from this one. */
@@ -79,6 +83,7 @@ void sessions_sweep(struct sessions *s, int64_t now_us);
  * resource, 0 for none. */
 enum session_state sessions_state(const struct sessions *s, const char *bare, int64_t now_us,
                                   int64_t stale_after_us, int64_t *seen_us_out);
+bool sessions_has(const struct sessions *s, const struct jid *who);
 /* When that resource was last seen, 0 when nothing was. */
 int64_t sessions_seen_at(const struct sessions *s, const char *bare, const char *resource);
 /* When any other resource (NULL: any) was last seen, 0 when there is none. */

@@ -258,7 +258,9 @@ static void refuse(struct reader *r, enum key k, int app, bool wanted)
 
 static void refuse_unavailable(struct reader *r)
 {
-    refuse(r, KEY_XMPP_SERVER, -1, number(r, KEY_XMPP_SERVER) != SERVER_EJABBERD);
+    refuse(r, KEY_XMPP_SERVER, -1,
+           number(r, KEY_XMPP_SERVER) != SERVER_EJABBERD &&
+               number(r, KEY_XMPP_SERVER) != SERVER_OPENFIRE);
     refuse(r, KEY_ARCHIVE_DEFAULT, -1, number(r, KEY_ARCHIVE_DEFAULT) != 0);
     refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
@@ -353,6 +355,29 @@ static const char *domain(struct reader *r, enum key k, const char *name)
     return NULL;
 }
 
+/* Openfire serves one domain, and takes components only as its subdomains. */
+static void check_openfire(struct reader *r, struct component_opts *c)
+{
+    const char *host = c->domains_n > 0 ? c->domains[0] : NULL;
+    c->parse_bytes_max = c->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES;
+    if (c->parse_bytes_max < OPENFIRE_LIST_BYTES)
+        c->parse_bytes_max = OPENFIRE_LIST_BYTES;
+    if (c->domains_n > 1)
+        complain_key(r, KEY_XMPP_DOMAINS, -1,
+                     "xmpp.domains: Openfire serves one domain, and %zu are named",
+                     c->domains_n);
+    if (c->hosts_n > 1)
+        complain_key(r, KEY_XMPP_HOSTS, -1,
+                     "xmpp.hosts: a component connects to one Openfire only");
+    if (!host || !c->component || c->domains_n > 1)
+        return;
+    size_t len = strlen(c->component), host_len = strlen(host);
+    if (len < host_len + 2 || strcmp(c->component + len - host_len, host) != 0 ||
+        c->component[len - host_len - 1] != '.')
+        complain_key(r, KEY_XMPP_COMPONENT, -1,
+                     "xmpp.component: Openfire takes only subdomains of %s", host);
+}
+
 static void build_component(struct reader *r)
 {
     struct component_opts *c = &r->config->component;
@@ -388,6 +413,10 @@ static void build_component(struct reader *r)
     }
     c->domains = out;
     c->domains_n = d->list_n;
+    c->parse_bytes_max = c->stanza_bytes_max;
+    c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
+    if (c->server == SERVER_OPENFIRE)
+        check_openfire(r, c);
 }
 
 static bool parse_url(struct reader *r, const char *url, struct host_opts *out)

@@ -74,6 +74,7 @@ void publish_take(struct publish *p, struct iq_request *r)
         iq_forbid(r);
         return;
     }
-    look_up(p, r);
+    if (adapter_publish_means_undelivered(service_adapter(p->service)))
+        look_up(p, r);
     iq_reply(r, NULL);
 }

@@ -123,7 +123,7 @@ static enum err_kind on_reread(void *ctx, const struct quarantine_stanza *s,
 {
     struct relay *r = ctx;
     struct xml_parse_opts limits = xml_parse_defaults;
-    limits.stanza_bytes_max = r->opts.config->component.stanza_bytes_max;
+    limits.stanza_bytes_max = r->opts.config->component.parse_bytes_max;
     return reread_stanza(service_adapter(r->service), &limits, s, event, event_ctx, e);
 }
 

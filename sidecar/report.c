@@ -64,6 +64,33 @@ static void add_down(const struct report_link *l, struct buf *why)
         buf_addf(why, ": %s", l->why);
 }
 
+static const char *copies_name(enum service_copies c)
+{
+    switch (c) {
+    case SERVICE_COPIES_CONFIGURED:
+        return "configured";
+    case SERVICE_COPIES_ASKED:
+        return "asked";
+    case SERVICE_COPIES_SENT:
+        return "sent";
+    case SERVICE_COPIES_REFUSED:
+        return "refused";
+    }
+    return "?";
+}
+
+/* What the worker does not know yet is not missing. */
+static bool copies_come(const struct report_link *l, struct buf *why)
+{
+    if (!l->known || l->copies == SERVICE_COPIES_CONFIGURED ||
+        l->copies == SERVICE_COPIES_SENT)
+        return true;
+    add_missing(why, "the server sends no copies of messages");
+    if (why && l->copies_trouble)
+        buf_addf(why, ": %s", l->copies_trouble);
+    return false;
+}
+
 /* What is wrong between the server's nodes and our links, as far as the server tells. */
 static bool nodes_fit(const struct report *r, struct buf *why)
 {
@@ -90,8 +117,10 @@ bool report_ready(const struct report *r, struct buf *why)
     else if (!ready)
         add_missing(why, r->relay.advice[0] ? r->relay.advice : "PostgreSQL is not reachable");
     for (size_t i = 0; i < r->links_n; i++) {
-        if (is_up(&r->links[i]))
+        if (is_up(&r->links[i])) {
+            ready = copies_come(&r->links[i], why) && ready;
             continue;
+        }
         ready = false;
         add_down(&r->links[i], why);
     }
@@ -135,6 +164,10 @@ static cJSON *link_json(const struct report *r, const struct report_link *l)
     num(o, "namespaces_delegated", l->namespaces_delegated);
     num(o, "accounts_online", (double)l->accounts_online);
     num(o, "requests_open", (double)l->requests_open);
+    (void)cJSON_AddStringToObject(o, "copies", copies_name(l->copies));
+    time_json(o, "copies_since", l->copies_since_us);
+    (void)cJSON_AddStringToObject(o, "copies_trouble",
+                                  l->copies_trouble ? l->copies_trouble : "");
     return o;
 }
 
@@ -263,6 +296,21 @@ void report_json(const struct report *r, struct buf *out)
 
 /* Text. */
 
+/* Where the server's settings decide, the permissions say more. */
+static void copies_text(const struct report_link *l, struct buf *out)
+{
+    struct buf why;
+    buf_init(&why, WHY_BYTES_MAX);
+    if (!copies_come(l, &why)) {
+        buf_addf(out, "           WRONG: %s\n", buf_cstr(&why));
+    } else if (l->known && l->copies == SERVICE_COPIES_SENT) {
+        buf_add_str(out, "           copies of messages since ");
+        add_time(out, l->copies_since_us);
+        buf_add_char(out, '\n');
+    }
+    buf_deinit(&why);
+}
+
 static void link_text(const struct report *r, const struct report_link *l, struct buf *out)
 {
     buf_addf(out, "link       %s:%u  %s", l->host, l->port, l->state);
@@ -289,6 +337,7 @@ static void link_text(const struct report *r, const struct report_link *l, struc
                  l->messages_granted ? "granted" : "NOT granted",
                  l->presence_granted ? "granted" : "NOT granted", l->namespaces_delegated,
                  l->accounts_online);
+    copies_text(l, out);
     buf_addf(out,
              "spool      %" PRIu64 " bytes behind, %" PRIu64 " of %" PRIu64 " MiB on disk\n",
              l->behind_bytes, l->spool_bytes >> 20, l->spool_max >> 20);

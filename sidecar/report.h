@@ -41,6 +41,9 @@ struct report_link {
     unsigned namespaces_delegated;
     size_t accounts_online;
     size_t requests_open;
+    enum service_copies copies;
+    int64_t copies_since_us;
+    const char *copies_trouble;
 };
 
 struct report_app {

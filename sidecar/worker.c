@@ -341,6 +341,9 @@ static void fill_report(void *ctx, struct report *r)
         l->namespaces_delegated = s.namespaces_delegated;
         l->accounts_online = s.accounts_online;
         l->requests_open = s.requests_open;
+        l->copies = s.copies;
+        l->copies_since_us = s.copies_since_us;
+        l->copies_trouble = s.copies_trouble;
     }
     while (r->apps_n < REPORT_APPS_MAX &&
            relay_get_app_status(w->relay, r->apps_n, &r->apps[r->apps_n].id,
@@ -464,7 +467,7 @@ static void start_feeds(struct worker *w)
             .server = server,
             .live_from = oldest < from ? oldest : from,
             .replay_until = w->replay_until[i],
-            .stanza_bytes_max = w->config->component.stanza_bytes_max,
+            .stanza_bytes_max = w->config->component.parse_bytes_max,
             .component = &w->config->component,
             .service = relay_service(w->relay),
             .hand = w->hand,

@@ -157,6 +157,14 @@ static void every_complaint_has_line_and_column(void **state)
          ":5:22: archive.groupchat: this value is not"},
         {MINIMAL "archive: {search: false}\n", "archive.search: this value is not available"},
         {MINIMAL "  server: prosody\n", "not available in this version"},
+        {MINIMAL "  server: openfire\n  hosts: [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n",
+         ":6:10: xmpp.hosts: a component connects to one Openfire only"},
+        {"xmpp: {server: openfire, component: c.b, secret: s, domains: [a.b]}\n",
+         ":1:37: xmpp.component: Openfire takes only subdomains of a.b"},
+        {"xmpp: {server: openfire, component: ca.b, secret: s, domains: [a.b]}\n",
+         "xmpp.component: Openfire takes only subdomains of a.b"},
+        {"xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b, x.b]}\n",
+         "xmpp.domains: Openfire serves one domain, and 2 are named"},
         {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
         {MINIMAL APNS "        url: http://x\n",
          ":13:14: push.apps[].apns.url: expected https"},
@@ -249,6 +257,27 @@ static void a_reload_names_what_needs_a_restart(void **state)
     config_free(&b);
 }
 
+static void expect_parse_limit(const char *content, size_t bytes)
+{
+    struct config *c;
+    char *text = load(content, &c);
+    assert_string_equal(text, "");
+    assert_int_equal(c->component.parse_bytes_max, bytes);
+    assert_int_equal(c->component.presence_every_ms, 60000);
+    config_free(&c);
+    free(text);
+}
+
+static void openfires_lists_may_be_longer_than_messages(void **state)
+{
+    (void)state;
+#define OPENFIRE "xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b]}\n"
+    expect_parse_limit(OPENFIRE, OPENFIRE_LIST_BYTES);
+    expect_parse_limit(OPENFIRE "limits: {stanza_bytes: 16MiB}\n",
+                       (16 << 20) + OPENFIRE_ENVELOPE_BYTES);
+    expect_parse_limit(MINIMAL, 1 << 20);
+}
+
 static void the_example_file_is_accepted(void **state)
 {
     (void)state;
@@ -274,6 +303,7 @@ int main(void)
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
         cmocka_unit_test(a_reload_names_what_needs_a_restart),
+        cmocka_unit_test(openfires_lists_may_be_longer_than_messages),
         cmocka_unit_test(the_example_file_is_accepted),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -45,6 +45,8 @@ static const struct row rows[] = {
      HANDSHAKE_CONFLICT, NULL, NULL, "conflict: a?b??"},
     {"host-unknown", ROOT ERROR(CONDITION("host-unknown")), HANDSHAKE_FAILED,
      HANDSHAKE_HOST_UNKNOWN, NULL, NULL, "host-unknown"},
+    {"no secret", ROOT ERROR(CONDITION("internal-server-error")), HANDSHAKE_FAILED,
+     HANDSHAKE_NO_SECRET, NULL, NULL, "internal-server-error"},
     {"another error", ROOT ERROR(CONDITION("system-shutdown")), HANDSHAKE_FAILED,
      HANDSHAKE_STREAM_ERROR, NULL, NULL, "system-shutdown"},
     {"an empty error", ROOT ERROR(""), HANDSHAKE_FAILED, HANDSHAKE_STREAM_ERROR, NULL, NULL,
@@ -82,8 +84,9 @@ static void run(const struct row *row, size_t cut)
     struct err e = {.text = ""};
     enum err_kind kind = ERR_NONE;
     size_t len = strlen(row->input), at = 0;
-    expect_output(h, "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' "
-                     "xmlns:stream='http://etherx.jabber.org/streams' to='sidecar.e.test'>");
+    expect_output(h, "<?xml version=\"1.0\"?><stream:stream xmlns=\"jabber:component:accept\" "
+                     "xmlns:stream=\"http://etherx.jabber.org/streams\" "
+                     "to=\"sidecar.e.test\">");
     while (at < len && kind == ERR_NONE && handshake_state(h) < HANDSHAKE_DONE) {
         size_t n = cut ? cut : 1 + (size_t)rand() % 40;
         n = n < len - at ? n : len - at;

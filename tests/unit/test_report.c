@@ -162,6 +162,34 @@ static void gaps_are_told_with_from_and_to(void **state)
     buf_deinit(&b);
 }
 
+static void copies_that_do_not_come_are_told_with_the_remedy(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    struct report *r = healthy();
+    r->links[0].copies = SERVICE_COPIES_REFUSED;
+    r->links[0].copies_trouble = "do this";
+    assert_false(report_ready(r, &b));
+    assert_string_equal(buf_cstr(&b), "the server sends no copies of messages: do this");
+    report_text(r, &b);
+    assert_non_null(
+        strstr(buf_cstr(&b), "WRONG: the server sends no copies of messages: do this\n"));
+    report_json(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "\"copies\":\"refused\",\"copies_since\":null,"
+                                         "\"copies_trouble\":\"do this\""));
+    r = healthy();
+    r->links[0].copies = SERVICE_COPIES_ASKED;
+    assert_false(report_ready(r, NULL));
+    r->links[0].copies = SERVICE_COPIES_SENT;
+    r->links[0].copies_since_us = NOW - 3600 * INT64_C(1000000);
+    assert_true(report_ready(r, NULL));
+    buf_reset(&b);
+    report_text(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "copies of messages since 2027-01-15T07:00:00Z\n"));
+    buf_deinit(&b);
+}
+
 static void nodes_and_links_that_do_not_fit_are_told(void **state)
 {
     (void)state;
@@ -294,6 +322,7 @@ int main(void)
         cmocka_unit_test(a_service_is_ready_when_messages_flow),
         cmocka_unit_test(what_was_put_aside_and_how_workers_died_is_told_in_every_form),
         cmocka_unit_test(a_node_without_a_link_is_named_with_since_when_and_why),
+        cmocka_unit_test(copies_that_do_not_come_are_told_with_the_remedy),
         cmocka_unit_test(gaps_are_told_with_from_and_to),
         cmocka_unit_test(nodes_and_links_that_do_not_fit_are_told),
         cmocka_unit_test(json_has_every_part),

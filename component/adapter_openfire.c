@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Openfire's packet copies, asked for by component/openfire.c: every message once, when it
+ * has been routed, in <message from='HOST' to='US'><copy xmlns='...packet#event' date='TIME'>
+ * STANZA</copy></message>.  They come in batches, seconds late.
+ *
+ * Openfire keeps a reference to a stanza and writes it down when the batch is due, so a copy
+ * shows what became of it meanwhile.  A room's or a pubsub node's broadcast is one stanza
+ * whose address is changed for each receiver: its copies all name the last one.  Rooms'
+ * broadcasts are groupchat, which no user owns; pubsub's are told by their sender.
+ */
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/datetime.h"
+#include "base/stanza.h"
+#include "component/adapter.h"
+#include "component/ns.h"
+
+#define LATE_MAX_US INT64_C(15000000) /* two batches, and a delivery that took its time */
+
+/* Anybody can send us the same, but only the host in its own name. */
+static bool is_envelope(const struct adapter *a, const struct stanza *st)
+{
+    const char *to = stanza_get(st, "to");
+    const char *type = stanza_get(st, "type");
+    return strcmp(st->name, "message") == 0 && adapter_is_host(a, stanza_get(st, "from")) &&
+           to && strcmp(to, a->opts->component) == 0 && (!type || strcmp(type, "error") != 0);
+}
+
+static struct stanza *inner_of(const struct stanza *st)
+{
+    struct stanza *copy = stanza_child(st, "copy", NS_PACKET_EVENT);
+    const char *incoming = stanza_get(copy, "incoming");
+    return incoming && strcmp(incoming, "true") == 0 ? stanza_child(copy, NULL, "") : NULL;
+}
+
+bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head)
+{
+    const struct stanza *inner = is_envelope(a, head) ? inner_of(head) : NULL;
+    return inner && strcmp(inner->name, "message") == 0;
+}
+
+/* Openfire keeps jabber:client off its elements.  What stands below an element with a
+ * namespace of its own is that one's business. */
+static void give_namespace(struct stanza *el)
+{
+    el->ns = NS_CLIENT;
+    for (struct stanza *child = el->first; child; child = child->next)
+        if (child->name && *child->ns == '\0')
+            give_namespace(child);
+}
+
+/* When it happened.  The batch is read at once, so its arrival does not tell what came before
+ * what; the server's clock does, as far as it agrees with ours.  Never decreases where neither
+ * of both does. */
+static int64_t happened_us(const struct stanza *st, int64_t received_us)
+{
+    const char *date = stanza_get(stanza_child(st, "copy", NS_PACKET_EVENT), "date");
+    int64_t at;
+    if (!date || !datetime_parse(date, &at) || at > received_us)
+        return received_us;
+    return at < received_us - LATE_MAX_US ? received_us - LATE_MAX_US : at;
+}
+
+/* The host, one of its services, or one of its users. */
+static bool is_of_server(const struct adapter *a, const struct jid *j)
+{
+    const char *domain = jid_domain(j);
+    for (size_t i = 0; i < a->opts->domains_n; i++) {
+        const char *host = a->opts->domains[i];
+        size_t len = strlen(domain), host_len = strlen(host);
+        const char *tail = len >= host_len ? domain + len - host_len : "";
+        if (strcmp(tail, host) == 0 && (tail == domain || tail[-1] == '.'))
+            return true;
+    }
+    return false;
+}
+
+/* What a local account or service without a resource says of pubsub is the server's own: a
+ * session cannot send without its resource. */
+static bool is_notification(const struct adapter *a, const struct stanza *message,
+                            const struct jid *from)
+{
+    return jid_is_bare(from) && is_of_server(a, from) &&
+           stanza_child(message, "event", NS_PUBSUB_EVENT);
+}
+
+/* Copies that are no message between two people.  Without a sender are results that another
+ * archive gave, and what the sender's own block list has turned back. */
+static bool is_aside(const struct adapter *a, const struct stanza *message)
+{
+    struct jid from, to;
+    const char *from_text = stanza_get(message, "from");
+    if (!from_text)
+        return true;
+    if (jid_parse(&to, stanza_get(message, "to")) &&
+        strcmp(jid_domain(&to), a->opts->component) == 0)
+        return true; /* to us: we got it */
+    return jid_parse(&from, from_text) && is_notification(a, message, &from);
+}
+
+enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
+                               const struct place *p, int64_t received_us,
+                               const struct adapter_sink *sink, struct err *e)
+{
+    struct stanza *inner = is_envelope(a, st) ? inner_of(st) : NULL;
+    if (!inner || strcmp(inner->name, "message") != 0)
+        return ERR_NONE;
+    /* The parser lets more pass, for the list of who is online. */
+    if (p->end - p->begin > a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES)
+        return err_set(e, ERR_REJECT, "copy of a message over limits.stanza_bytes");
+    give_namespace(inner);
+    int64_t at_us = happened_us(st, received_us);
+    adapter_liveness(a, inner, at_us, sink);
+    if (is_aside(a, inner))
+        return ERR_NONE;
+    return adapter_message(a, inner, p, at_us, sink, e);
+}

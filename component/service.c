@@ -343,7 +343,8 @@ static void take_presence(struct service *s, const struct stanza *st, unsigned l
 
 static bool is_read(const struct iq_request *r)
 {
-    return !r->is_set || stanza_is(r->payload, "query", NS_MAM);
+    return !r->is_set || stanza_is(r->payload, "query", NS_MAM) ||
+           stanza_is(r->payload, "query", NS_MAM_1);
 }
 
 static void dispatch(struct service *s, struct iq_request *r)

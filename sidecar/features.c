@@ -16,6 +16,8 @@ struct feature {
 
 static const struct feature features[] = {
     {NS_MAM, NS_MAM, NULL},
+    {NS_MAM, NS_MAM_EXTENDED, NULL},
+    {NS_MAM_1, NS_MAM_1, NULL},
     {NULL, NS_PUSH, NULL},
 };
 

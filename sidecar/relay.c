@@ -8,6 +8,7 @@
 #include "apns/devices.h"
 #include "apns/dialect.h"
 #include "archive/ident.h"
+#include "archive/lookup.h"
 #include "archive/mam.h"
 #include "archive/partition.h"
 #include "archive/quarantine.h"
@@ -36,8 +37,9 @@ struct relay {
     struct service *service;
     struct pg_pool *pool;
     struct schema_gate *gate;
-    /* From here on NULL until the schema is good, from mam on until the keys are known. */
+    /* From here on NULL until the schema is good, from lookups on until the keys are known. */
     struct ingest *ingest;
+    struct lookups *lookups;
     struct mam *mam;
     struct devices *devices;
     struct outbox *outbox;
@@ -74,8 +76,8 @@ static void on_mam(void *ctx, struct iq_request *r)
     } else if (!relay->mam) {
         iq_later(r, "the archive is not reachable yet");
     } else {
-        struct mam_request ask = {r->payload, r->is_set, r->account.bare};
-        struct mam_answer answer = {send_result, finish_query, refuse_query, r};
+        struct archive_request ask = {r->payload, r->is_set, r->account.bare};
+        struct archive_answer answer = {send_result, finish_query, refuse_query, r};
         mam_ask(relay->mam, &ask, &answer);
     }
 }
@@ -134,7 +136,8 @@ static void become_ready(struct relay *r)
 {
     const struct config *c = r->opts.config;
     start_push(r);
-    r->mam = mam_new(r->base, &c->archive, r->pool, r->ingest);
+    r->lookups = lookups_new(r->base, r->pool, r->ingest);
+    r->mam = mam_new(&c->archive, r->lookups);
     r->partition = partition_new(r->base, r->pool);
     struct quarantine_opts aside = {
         .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
@@ -237,6 +240,7 @@ static enum err_kind start_service(struct relay *r, struct err *e)
         return k;
     r->publish.service = r->service;
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
+    service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);
@@ -310,6 +314,7 @@ void relay_free(struct relay **rp)
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
     mam_free(&r->mam);
+    lookups_free(&r->lookups);
     service_free(&r->service);
     commands_free(&r->commands);
     free(r->gateways);

@@ -178,7 +178,7 @@ def test_the_form(reader):
 def test_disco_on_the_own_account(reader):
     """mod_mam of group chat rooms says the same again."""
     _, features = reader.disco_info(reader.bare)
-    assert "urn:xmpp:mam:2" in features
+    assert {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:1"} <= set(features)
 
 
 def test_without_mod_mam(make_world):
@@ -329,6 +329,46 @@ def test_an_anchor_of_mod_mam_is_a_time(world, pair):
     after = say(world, sender, receiver, "after")
     assert receiver.mam_page(rsm=f"<after>{anchor}</after>").bodies == after
     assert receiver.mam_page(rsm=f"<before>{anchor}</before>").bodies == before
+
+
+# What is called extended.
+
+
+def test_neighbours_ids_and_the_flipped_page(world, pair):
+    sender, receiver = pair
+    bodies = say(world, sender, receiver, *"abcde")
+    ids = receiver.mam_page().ids
+    between = receiver.mam_page({"after-id": ids[0], "before-id": ids[4]}, "<max>2</max><before/>")
+    assert between.bodies == bodies[2:4] and not between.complete
+    chosen = receiver.mam_page({"ids": [ids[3], ids[1]]})
+    assert chosen.bodies == [bodies[1], bodies[3]] and chosen.complete
+    flipped = receiver.mam_page(rsm="<max>3</max>", extra="<flip-page/>")
+    assert flipped.bodies == bodies[2::-1]
+    assert (flipped.first, flipped.last) == (ids[0], ids[2])
+
+
+def test_metadata(world, pair):
+    sender, receiver = pair
+    asked = "<metadata xmlns='urn:xmpp:mam:2'/>"
+    answer = receiver.iq("get", asked).find("{urn:xmpp:mam:2}metadata")
+    assert answer is not None and len(answer) == 0
+    say(world, sender, receiver, "one", "two", "three")
+    entries = receiver.mam_page().results
+    start, end = receiver.iq("get", asked).find("{urn:xmpp:mam:2}metadata")
+    assert (start.get("id"), start.get("timestamp")) == (entries[0].archive_id, entries[0].stamp)
+    assert (end.get("id"), end.get("timestamp")) == (entries[-1].archive_id, entries[-1].stamp)
+    assert error_of(sender.ask("get", asked, receiver.bare)) == ("auth", "forbidden")
+
+
+def test_the_older_protocol_is_answered_too(world, pair):
+    sender, receiver = pair
+    body, = say(world, sender, receiver, "hello")
+    since = len(receiver.inbox)
+    answer = receiver.iq("set", "<query xmlns='urn:xmpp:mam:1' queryid='old'/>")
+    results = [s.find("{urn:xmpp:mam:1}result") for s in receiver.inbox.snapshot()[since:]]
+    result, = [r for r in results if r is not None]
+    assert body in "".join(result.itertext()) and result.get("queryid") == "old"
+    assert answer.find("{urn:xmpp:mam:1}fin").get("complete") == "true"
 
 
 # Refusals.

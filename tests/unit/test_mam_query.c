@@ -135,8 +135,41 @@ static void the_form_names_the_supported_fields(void **state)
     assert_non_null(strstr(buf_cstr(&b), "var=\"with\""));
     assert_non_null(strstr(buf_cstr(&b), "var=\"start\""));
     assert_non_null(strstr(buf_cstr(&b), "var=\"end\""));
+    assert_non_null(strstr(buf_cstr(&b), "var=\"before-id\" type=\"text-single\""));
+    assert_non_null(strstr(buf_cstr(&b), "var=\"after-id\" type=\"text-single\""));
+    assert_non_null(strstr(
+        buf_cstr(&b), "var=\"ids\" type=\"list-multi\"><validate xmlns=\"http://jabber.org/"
+                      "protocol/xdata-validate\" datatype=\"xs:string\"><open/>"
+                      "</validate></field>"));
     assert_null(strstr(buf_cstr(&b), "required"));
     buf_deinit(&b);
+}
+
+static void neighbours_and_ids_are_kept_as_they_came(void **state)
+{
+    (void)state;
+    struct mam_query q;
+    const struct stanza *at = NULL;
+    assert_string_equal(read_query(FORM(FIELD("after-id", "a") FIELD("before-id", "b")), &q),
+                        "");
+    assert_string_equal(q.after_id, "a");
+    assert_string_equal(q.before_id, "b");
+    assert_null(q.ids);
+    assert_false(q.flip_page);
+    assert_string_equal(
+        read_query(FORM("<field var='ids'><value>x</value><value/><value>y</value></field>"),
+                   &q),
+        "");
+    assert_string_equal(mam_query_next_id(&q, &at), "x");
+    assert_string_equal(mam_query_next_id(&q, &at), "y");
+    assert_null(mam_query_next_id(&q, &at));
+    assert_string_equal(read_query("<query xmlns='urn:xmpp:mam:2'><flip-page/></query>", &q),
+                        "");
+    assert_true(q.flip_page);
+    assert_string_equal(
+        read_query("<query xmlns='urn:xmpp:mam:2'><flip-page xmlns='other'/></query>", &q),
+        "");
+    assert_false(q.flip_page);
 }
 
 int main(void)
@@ -149,6 +182,7 @@ int main(void)
         cmocka_unit_test_teardown(form_type_needs_neither_presence_nor_the_hidden_type,
                                   forget),
         cmocka_unit_test_teardown(the_form_names_the_supported_fields, forget),
+        cmocka_unit_test_teardown(neighbours_and_ids_are_kept_as_they_came, forget),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -371,19 +371,19 @@ class Client:
 
     # The archive.
 
-    def mam_xml(self, fields=None, rsm="", queryid=None):
+    def mam_xml(self, fields=None, rsm="", queryid=None, extra=""):
         form = ""
         if fields is not None:
             form = submit_form({"FORM_TYPE": NS["mam"], **fields})
         rsm_text = f"<set xmlns='{NS['rsm']}'>{rsm}</set>" if rsm else ""
         id_text = f" queryid={quoteattr(queryid)}" if queryid else ""
-        return f"<query xmlns='{NS['mam']}'{id_text}>{form}{rsm_text}</query>"
+        return f"<query xmlns='{NS['mam']}'{id_text}>{form}{rsm_text}{extra}</query>"
 
-    def mam_page(self, fields=None, rsm="", to=None, queryid=None, timeout=10):
+    def mam_page(self, fields=None, rsm="", to=None, queryid=None, timeout=10, extra=""):
         """One hand-made query; to=None asks our own account."""
         queryid = queryid or new_id("p")
         since = len(self.inbox)
-        answer = self.iq("set", self.mam_xml(fields, rsm, queryid), to, timeout)
+        answer = self.iq("set", self.mam_xml(fields, rsm, queryid, extra), to, timeout)
         entries = []
         for stanza in self.inbox.snapshot()[since:]:
             if stanza is answer:

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A question to an account's archive and how its answer travels, whatever the protocol.  Who
+ * asks is allowed to: the caller has seen to it that the asker owns the account.
+ */
+#ifndef ARCHIVE_REQUEST_H
+#define ARCHIVE_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct stanza;
+
+struct archive_request {
+    const struct stanza *payload; /* lives until done or error was called */
+    bool is_set;
+    const char *account; /* prepared bare JID of the owner; lives as long */
+};
+
+/* Any number of results, then exactly one of done and error. */
+struct archive_answer {
+    /* One <result/> as XML in the namespace jabber:client; false: do not send more. */
+    bool (*result)(void *ctx, const void *xml, size_t len);
+    void (*done)(void *ctx, struct stanza *payload);
+    void (*error)(void *ctx, const char *type, const char *condition, const char *text);
+    void *ctx;
+};
+
+#endif

@@ -1,0 +1,674 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Pages out of the real database.  Rules named M and R: docs/archive.md. */
+#include "archive/mam.h"
+
+#include "database.h"
+
+#include "archive/ident.h"
+#include "archive/ingest.h"
+#include "archive/lookup.h"
+#include "archive/opts.h"
+#include "base/buf.h"
+#include "base/datetime.h"
+#include "base/stanza.h"
+#include "base/xml_parse.h"
+#include "store/pg.h"
+
+#define OWNER "mei@chat.example"
+#define WANG "wang@chat.example"
+#define LI "li@chat.example"
+#define MESSAGES 20 /* every fourth is with li, the others with wang */
+#define FIRST_US (1795175400 * INT64_C(1000000))
+#define STEP_US INT64_C(1000000)
+#define TEXT_BYTES 65536
+
+static struct archive_opts settings = {.page_max = 250, .page_default = 50};
+static const uint8_t spools[1][16] = {{7, 7, 7}};
+
+static struct world {
+    struct event_base *base;
+    struct ingest *ing;
+    struct pg_pool *pool;
+    struct lookups *lookups;
+    struct mam *mam;
+} w;
+
+/* What one question was answered with. */
+static struct told {
+    unsigned open;
+    unsigned results;
+    unsigned results_max; /* then the asker is gone; 0: never */
+    char bodies[TEXT_BYTES];
+    char last_result[TEXT_BYTES];
+    char answer[TEXT_BYTES]; /* the payload, "" after an error */
+    char error[256];         /* "type/condition" */
+} told;
+
+/* --- the world --------------------------------------------------------------------------- */
+
+static bool is_ready(void *ctx)
+{
+    (void)ctx;
+    return ingest_ready(w.ing) && pg_pool_is_up(w.pool);
+}
+
+static int64_t id_of(unsigned n)
+{
+    return ident_id_from_us(FIRST_US + n * STEP_US);
+}
+
+static void uuid_text(const uint8_t raw[16], char out[33])
+{
+    for (int i = 0; i < 16; i++)
+        snprintf(out + 2 * i, 3, "%02x", raw[i]);
+}
+
+static void put_row(const char *owner, const char *peer, int64_t id, int flags,
+                    const char *stanza)
+{
+    struct ident *ident = ingest_ident(w.ing);
+    uint8_t raw[OWNER_BYTES];
+    char uuid[33];
+    ident_owner(ident, owner, raw);
+    uuid_text(raw, uuid);
+    char *sql = NULL;
+    if (asprintf(&sql,
+                 "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
+                 " VALUES ('%s', %lld, %lld, '%s', 0, %d, convert_to($$%s$$, 'UTF8'))",
+                 uuid, (long long)id, (long long)ident_peer(ident, raw, peer), uuid, flags,
+                 stanza) < 0)
+        abort();
+    db_do(sql);
+    free(sql);
+}
+
+static void put(const char *owner, const char *peer, int64_t id, int flags, unsigned n)
+{
+    char stanza[512];
+    snprintf(stanza, sizeof stanza,
+             "<message xmlns=\"jabber:client\" from=\"%s/%s\" to=\"%s\" type=\"chat\">"
+             "<body>%u</body></message>",
+             peer, n % 2 ? "phone" : "pad", owner, n);
+    put_row(owner, peer, id, flags, stanza);
+}
+
+static void start(void)
+{
+    struct ingest_opts opts = {.url = db_url(),
+                               .archive = &settings,
+                               .spools = 1,
+                               .spool_ids = spools,
+                               .queue_bytes_max = 1 << 20,
+                               .queue_rows_max = 1000};
+    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 10000};
+    w.base = event_base_new();
+    w.ing = ingest_new(w.base, &opts);
+    w.pool = pg_pool_new(w.base, &reader, 2);
+    db_loop(w.base, is_ready, NULL);
+    w.lookups = lookups_new(w.base, w.pool, w.ing);
+    w.mam = mam_new(&settings, w.lookups);
+}
+
+static bool is_over(void *ctx)
+{
+    (void)ctx;
+    return told.open == 0;
+}
+
+static void stop(void)
+{
+    /* are_you_there may be under way */
+    ingest_free(&w.ing);
+    pg_pool_free(&w.pool);
+    mam_free(&w.mam);
+    lookups_free(&w.lookups);
+    event_base_free(w.base);
+}
+
+/* One archive for all tests that only read. */
+static int begin(void **state)
+{
+    if (db_open(state))
+        return -1;
+    db_fresh();
+    db_do("SELECT xs.ensure_partition(to_timestamp(1795175400))");
+    start();
+    for (unsigned n = 1; n <= MESSAGES; n++)
+        put(OWNER, n % 4 == 0 ? LI : WANG, id_of(n), 0, n);
+    /* What the recipient's server refused is there and not shown. */
+    put(OWNER, WANG, id_of(10) + 1, 32, 99);
+    put("other@chat.example", LI, id_of(5), 0, 5);
+    return 0;
+}
+
+static int finish(void **state)
+{
+    stop();
+    return db_close(state);
+}
+
+static int reset(void **state)
+{
+    (void)state;
+    settings = (struct archive_opts){.page_max = 250, .page_default = 50};
+    told = (struct told){.open = 0};
+    return 0;
+}
+
+/* --- asking ------------------------------------------------------------------------------ */
+
+static bool on_result(void *ctx, const void *xml, size_t len)
+{
+    (void)ctx;
+    const char *text = xml;
+    const char *body = memmem(text, len, "<body>", 6);
+    assert_non_null(body);
+    size_t at = strlen(told.bodies);
+    snprintf(told.bodies + at, sizeof told.bodies - at, "%s%.*s", at ? " " : "",
+             (int)strcspn(body + 6, "<"), body + 6);
+    snprintf(told.last_result, sizeof told.last_result, "%.*s", (int)len, text);
+    return ++told.results != told.results_max;
+}
+
+static void on_done(void *ctx, struct stanza *payload)
+{
+    (void)ctx;
+    struct buf b;
+    buf_init(&b, TEXT_BYTES - 1);
+    stanza_write(&b, payload, NULL);
+    snprintf(told.answer, sizeof told.answer, "%s", buf_cstr(&b));
+    buf_deinit(&b);
+    told.open--;
+}
+
+static void on_error(void *ctx, const char *type, const char *condition, const char *text)
+{
+    (void)ctx, (void)text;
+    snprintf(told.error, sizeof told.error, "%s/%s", type, condition);
+    told.open--;
+}
+
+/* {5} is the id of message 5, {t5} its time, {x} an id of another archive. */
+static void fill_in(const char *text, char *out, size_t size)
+{
+    struct ident *ident = ingest_ident(w.ing);
+    size_t at = 0;
+    for (; *text && at + 40 < size; text++) {
+        uint8_t owner[OWNER_BYTES];
+        char word[64];
+        if (*text != '{') {
+            out[at++] = *text;
+            continue;
+        }
+        bool time = text[1] == 't', other = text[1] == 'x';
+        unsigned n = other ? 5 : (unsigned)strtoul(text + 1 + time, NULL, 10);
+        ident_owner(ident, other ? "other@chat.example" : OWNER, owner);
+        if (time)
+            datetime_format(FIRST_US + n * STEP_US, word);
+        else
+            ident_archive_id(ident, owner, id_of(n), word);
+        at += (size_t)snprintf(out + at, size - at, "%s", word);
+        text = strchr(text, '}');
+    }
+    out[at] = '\0';
+}
+
+static void ask_of(const char *account, bool is_set, const char *xml)
+{
+    char text[TEXT_BYTES];
+    struct err e;
+    fill_in(xml, text, sizeof text);
+    struct stanza *payload = xml_parse_element(text, strlen(text), &e);
+    assert_non_null(payload);
+    unsigned results_max = told.results_max;
+    told = (struct told){.open = 1, .results_max = results_max};
+    const struct archive_request request = {payload, is_set, account};
+    const struct archive_answer answer = {on_result, on_done, on_error, NULL};
+    mam_ask(w.mam, &request, &answer);
+    db_loop(w.base, is_over, NULL);
+    stanza_free(&payload);
+}
+
+static void ask(const char *xml)
+{
+    ask_of(OWNER, true, xml);
+}
+
+/* form and rsm are what stands inside them, NULL: there is none. */
+static void ask_page(const char *form, const char *rsm)
+{
+    char xml[TEXT_BYTES];
+    snprintf(xml, sizeof xml,
+             "<query xmlns='urn:xmpp:mam:2' queryid='q'>%s%s%s"
+             "<set xmlns='http://jabber.org/protocol/rsm'>%s</set></query>",
+             form ? "<x xmlns='jabber:x:data' type='submit'>" : "", form ? form : "",
+             form ? "</x>" : "", rsm);
+    ask(xml);
+}
+
+#define FIELD(name, value) "<field var='" name "'><value>" value "</value></field>"
+#define WITH_WANG FIELD("with", "wang@chat.example")
+#define WITH_LI FIELD("with", "li@chat.example")
+
+/* --- pages ------------------------------------------------------------------------------- */
+
+struct page_case {
+    const char *form;
+    const char *rsm;
+    const char *bodies;
+    bool complete;
+    int count; /* -1: none */
+};
+
+static void check_page(const struct page_case *c, size_t i)
+{
+    char expected[32], first[64] = "", last[64] = "", ends[256];
+    ask_page(c->form, c->rsm);
+    if (told.error[0])
+        fail_msg("case %zu: %s", i, told.error);
+    if (strcmp(told.bodies, c->bodies) != 0)
+        fail_msg("case %zu: '%s' instead of '%s'", i, told.bodies, c->bodies);
+    if (c->complete != (strstr(told.answer, "complete=\"true\"") != NULL))
+        fail_msg("case %zu: %s", i, told.answer);
+    snprintf(expected, sizeof expected, "<count>%d</count>", c->count);
+    if (c->count < 0 ? strstr(told.answer, "<count>") != NULL
+                     : strstr(told.answer, expected) == NULL)
+        fail_msg("case %zu: %s", i, told.answer);
+    assert_null(strstr(told.answer, "index="));
+    if (!*c->bodies) {
+        assert_null(strstr(told.answer, "<first>")); /* R2 */
+        return;
+    }
+    const char *end = strrchr(c->bodies, ' ');
+    unsigned a = (unsigned)strtoul(c->bodies, NULL, 10);
+    unsigned z = (unsigned)strtoul(end ? end : c->bodies, NULL, 10);
+    char text[16];
+    snprintf(text, sizeof text, "{%u}", a < z ? a : z); /* chronological, also flipped */
+    fill_in(text, first, sizeof first);
+    snprintf(text, sizeof text, "{%u}", a < z ? z : a);
+    fill_in(text, last, sizeof last);
+    snprintf(ends, sizeof ends, "<first>%s</first><last>%s</last>", first, last);
+    if (!strstr(told.answer, ends))
+        fail_msg("case %zu: not %s: %s", i, ends, told.answer);
+}
+
+static void check_pages(const struct page_case *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        check_page(&cases[i], i);
+}
+
+#define CHECK_PAGES(cases) check_pages(cases, sizeof(cases) / sizeof *(cases))
+#define ALL "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20"
+#define ALL_WANG "1 2 3 5 6 7 9 10 11 13 14 15 17 18 19"
+
+static void pages_by_size_are_complete_only_when_nothing_was_cut(void **state)
+{
+    (void)state;
+    static const struct page_case cases[] = {
+        {NULL, "", ALL, true, 20},
+        {NULL, "<max>1</max>", "1", false, -1},
+        {NULL, "<max>19</max>", "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19", false, -1},
+        {NULL, "<max>20</max>", ALL, true, 20}, /* M27: not one later empty page */
+        {NULL, "<max>21</max>", ALL, true, 20},
+        {NULL, "<max>-1</max>", ALL, true, 20}, /* R12 */
+        {NULL, "<max> 2 </max>", "1 2", false, -1},
+        {NULL, "<max>2</max><before/>", "19 20", false, -1}, /* M30 */
+        {NULL, "<max>20</max><before/>", ALL, true, 20},
+    };
+    CHECK_PAGES(cases);
+    settings.page_max = 3;
+    static const struct page_case capped[] = {
+        {NULL, "", "1 2 3", false, -1},
+        {NULL, "<max>10</max>", "1 2 3", false, -1},
+        {NULL, "<max>99999999999</max><before/>", "18 19 20", false, -1},
+    };
+    CHECK_PAGES(capped);
+    settings.page_default = 2;
+    static const struct page_case usual[] = {{NULL, "", "1 2", false, -1}};
+    CHECK_PAGES(usual);
+}
+
+static void anchors_are_places(void **state)
+{
+    (void)state;
+    static const struct page_case cases[] = {
+        {NULL, "<max>3</max><after>{5}</after>", "6 7 8", false, -1},
+        {NULL, "<max>3</max><before>{5}</before>", "2 3 4", false, -1},
+        {NULL, "<max>3</max><after>{17}</after>", "18 19 20", true, -1},
+        {NULL, "<max>3</max><after>{16}</after>", "17 18 19", false, -1},
+        {NULL, "<max>3</max><before>{4}</before>", "1 2 3", true, -1},
+        {NULL, "<max>3</max><after>{20}</after>", "", true, -1},
+        {NULL, "<max>3</max><before>{1}</before>", "", true, -1},
+        {NULL, "<max>3</max><after/>", "1 2 3", false, -1}, /* R6 */
+        /* M31: what lies between, from the end. */
+        {NULL, "<max>2</max><after>{5}</after><before>{9}</before>", "7 8", false, -1},
+        {NULL, "<max>3</max><after>{5}</after><before>{9}</before>", "6 7 8", true, -1},
+        {NULL, "<after>{9}</after><before>{5}</before>", "", true, -1},
+        {NULL, "<max>2</max><after>{5}</after><before/>", "19 20", false, -1},
+        /* M11: places outside the filter; sixteen digits are a time. */
+        {WITH_LI, "<max>2</max><after>{5}</after>", "8 12", false, -1},
+        {WITH_LI, "<max>2</max><before>{15}</before>", "8 12", false, -1},
+        {NULL, "<max>2</max><after>1795175405000000</after>", "6 7", false, -1},
+        {NULL, "<max>2</max><before>1795175405500000</before>", "4 5", false, -1},
+    };
+    CHECK_PAGES(cases);
+}
+
+static void filters_narrow_the_set_that_is_paged(void **state)
+{
+    (void)state;
+    static const struct page_case cases[] = {
+        {WITH_WANG, "", ALL_WANG, true, 15},
+        {WITH_LI, "", "4 8 12 16 20", true, 5},
+        {WITH_LI, "<max>2</max><before/>", "16 20", false, -1},
+        {FIELD("with", "nobody@chat.example"), "", "", true, 0},
+        {FIELD("with", "wang@chat.example/phone"), "", "1 3 5 7 9 11 13 15 17 19", true, 10},
+        {FIELD("with", "wang@chat.example/pad"), "<max>2</max>", "2 6", false, -1},
+        {FIELD("with", "wang@chat.example/pad"), "<max>2</max><before/>", "14 18", false, -1},
+        {FIELD("with", "wang@chat.example/none"), "", "", true, 0},
+        /* M7: inclusive, both. */
+        {FIELD("start", "{t5}"), "<max>2</max>", "5 6", false, -1},
+        {FIELD("end", "{t5}"), "", "1 2 3 4 5", true, 5},
+        {FIELD("start", "{t5}") FIELD("end", "{t7}"), "", "5 6 7", true, 3},
+        {FIELD("start", "{t5}") FIELD("end", "{t5}"), "", "5", true, 1},
+        {FIELD("start", "{t7}") FIELD("end", "{t5}"), "", "", true, 0},
+        {WITH_LI FIELD("start", "{t5}") FIELD("end", "{t12}"), "", "8 12", true, 2},
+        /* M8: exclusive neighbours, with every other filter and the result set. */
+        {FIELD("after-id", "{5}"), "<max>2</max>", "6 7", false, -1},
+        {FIELD("before-id", "{5}"), "<max>2</max>", "1 2", false, -1},
+        {FIELD("before-id", "{5}"), "<max>2</max><before/>", "3 4", false, -1},
+        {FIELD("after-id", "{5}") FIELD("before-id", "{9}"), "", "6 7 8", true, 3},
+        {FIELD("after-id", "{5}") FIELD("before-id", "{6}"), "", "", true, 0},
+        {FIELD("after-id", "{5}") FIELD("before-id", "{11}"), "<max>2</max><after>{8}</after>",
+         "9 10", true, -1},
+        {FIELD("after-id", "{5}") FIELD("before-id", "{11}"), "<max>2</max><before/>", "9 10",
+         false, -1},
+        {FIELD("after-id", "{5}"), "<max>2</max><after>{3}</after>", "6 7", false, -1},
+        {WITH_LI FIELD("after-id", "{5}"), "", "8 12 16 20", true, 4},
+        {FIELD("after-id", "1795175405000000"), "<max>1</max>", "6", false, -1},
+    };
+    CHECK_PAGES(cases);
+}
+
+static void ids_select_exactly_those(void **state)
+{
+    (void)state;
+#define IDS(values) "<field var='ids'>" values "</field>"
+#define V(id) "<value>" id "</value>"
+    static const struct page_case cases[] = {
+        {IDS(V("{9}") V("{2}") V("{4}")), "", "2 4 9", true, 3},
+        {IDS(V("{9}") V("{2}") V("{9}") "<value/>"), "", "2 9", true, 2},
+        {IDS(V("{9}") V("{2}") V("{4}")), "<max>2</max>", "2 4", false, -1},
+        {IDS(V("{9}") V("{2}") V("{4}")), "<max>2</max><before/>", "4 9", false, -1},
+        {IDS(V("{9}") V("{2}") V("{4}")), "<max>2</max><after>{4}</after>", "9", true, -1},
+        {WITH_LI IDS(V("{9}") V("{2}") V("{4}")), "", "4", true, 1},
+        {IDS(V("{9}") V("{2}")) FIELD("start", "{t5}"), "", "9", true, 1},
+        {IDS("<value/>"), "<max>1</max>", "1", false, -1},
+        {IDS(V("{9}") V("{2}") V("{4}")), "<max>0</max>", "", false, 3},
+    };
+    CHECK_PAGES(cases);
+}
+
+static void max_0_counts_the_whole_set(void **state)
+{
+    (void)state;
+    static const struct page_case cases[] = {
+        {NULL, "<max>0</max>", "", false, 20}, /* R9 */
+        {WITH_LI, "<max>0</max>", "", false, 5},
+        {FIELD("end", "{t5}"), "<max>0</max>", "", false, 5},
+        {FIELD("after-id", "{15}"), "<max>0</max>", "", false, 5},
+        /* R3: whatever the anchors. */
+        {NULL, "<max>0</max><after>{15}</after>", "", false, 20},
+        {NULL, "<max>0</max><after>{20}</after>", "", true, 20},
+        {NULL, "<max>0</max><before>{1}</before>", "", true, 20},
+        {FIELD("with", "nobody@chat.example"), "<max>0</max>", "", true, 0},
+        /* One resource's are not counted: that would be reading them all. */
+        {FIELD("with", "wang@chat.example/pad"), "<max>0</max>", "", false, -1},
+    };
+    CHECK_PAGES(cases);
+}
+
+static void flip_page_only_turns_the_order_of_sending(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *rsm, *bodies;
+    } cases[] = {
+        {"<max>3</max>", "3 2 1"},
+        {"<max>3</max><before/>", "20 19 18"},
+        {"<max>3</max><after>{5}</after>", "8 7 6"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const struct page_case plain = {NULL, cases[i].rsm, "", false, -1};
+        char unflipped[TEXT_BYTES], xml[1024];
+        ask_page(plain.form, plain.rsm);
+        snprintf(unflipped, sizeof unflipped, "%s", told.answer);
+        snprintf(xml, sizeof xml,
+                 "<query xmlns='urn:xmpp:mam:2'><flip-page/>"
+                 "<set xmlns='http://jabber.org/protocol/rsm'>%s</set></query>",
+                 cases[i].rsm);
+        ask(xml);
+        assert_string_equal(told.bodies, cases[i].bodies);
+        assert_string_equal(told.answer, unflipped); /* M29 */
+    }
+}
+
+static void walks_cover_everything_once(void **state)
+{
+    (void)state;
+    for (unsigned size = 1; size <= 7; size++)
+        for (int backward = 0; backward <= 1; backward++) {
+            char rsm[256], anchor[128] = "";
+            unsigned seen = 0;
+            do {
+                snprintf(rsm, sizeof rsm, "<max>%u</max>%s", size,
+                         *anchor    ? anchor
+                         : backward ? "<before/>"
+                                    : "");
+                ask_page(NULL, rsm);
+                const char *tag = backward ? "<first>" : "<last>";
+                const char *id = strstr(told.answer, tag);
+                assert_non_null(id);
+                snprintf(anchor, sizeof anchor, "<%s>%.36s</%s>",
+                         backward ? "before" : "after", id + strlen(tag),
+                         backward ? "before" : "after");
+                seen += told.results;
+            } while (!strstr(told.answer, "complete"));
+            assert_int_equal(seen, MESSAGES);
+        }
+}
+
+/* --- refusals ---------------------------------------------------------------------------- */
+
+static void unknown_ids_are_not_found_wherever_they_stand(void **state)
+{
+    (void)state;
+    static const char *const unknown[] = {"{x}", "0b0e6a52-77f1-4c6e-9d0f-2a8d6b3f1c11", "1",
+                                          "no id at all", "9999999999999999999999"};
+    static const char *const places[] = {
+        "<set xmlns='http://jabber.org/protocol/rsm'><after>%s</after></set>",
+        "<set xmlns='http://jabber.org/protocol/rsm'><before>%s</before></set>",
+        "<x xmlns='jabber:x:data' type='submit'><field var='after-id'><value>%s</value>"
+        "</field></x>",
+        "<x xmlns='jabber:x:data' type='submit'><field var='before-id'><value>%s</value>"
+        "</field></x>",
+        "<x xmlns='jabber:x:data' type='submit'><field var='ids'><value>{3}</value>"
+        "<value>%s</value></field></x>",
+    };
+    for (size_t u = 0; u < sizeof unknown / sizeof *unknown; u++)
+        for (size_t p = 0; p < sizeof places / sizeof *places; p++) {
+            const char *gap = strstr(places[p], "%s");
+            char xml[1024];
+            snprintf(xml, sizeof xml, "<query xmlns='urn:xmpp:mam:2'>%.*s%s%s</query>",
+                     (int)(gap - places[p]), places[p], unknown[u], gap + 2);
+            ask(xml);
+            assert_string_equal(told.error, "cancel/item-not-found"); /* M9, M10 */
+            assert_int_equal(told.results, 0);
+        }
+}
+
+static void ids_of_what_the_archive_does_not_hold_are_not_found(void **state)
+{
+    (void)state;
+    /* A well-made id of this owner without a row. */
+    ask_page("<field var='ids'><value>{3}</value><value>{25}</value></field>", "");
+    assert_string_equal(told.error, "cancel/item-not-found");
+    assert_int_equal(told.results, 0);
+    ask_page("<field var='ids'><value>1795175405000000</value></field>", "");
+    assert_string_equal(told.bodies, "5"); /* an import from mod_mam has its ids */
+}
+
+static void a_failed_message_is_held_and_not_shown(void **state)
+{
+    (void)state;
+    char id[ARCHIVE_ID_BYTES], form[256];
+    uint8_t owner[OWNER_BYTES];
+    ident_owner(ingest_ident(w.ing), OWNER, owner);
+    ident_archive_id(ingest_ident(w.ing), owner, id_of(10) + 1, id);
+    snprintf(form, sizeof form, "<field var='ids'><value>%s</value><value>{3}</value></field>",
+             id);
+    ask_page(form, "");
+    assert_string_equal(told.bodies, "3"); /* M55 */
+    snprintf(form, sizeof form, "<max>2</max><after>%s</after>", id);
+    ask_page(NULL, form);
+    assert_string_equal(told.bodies, "11 12");
+}
+
+static void too_many_ids_are_refused(void **state)
+{
+    (void)state;
+    static char xml[TEXT_BYTES];
+    struct buf b;
+    buf_init(&b, sizeof xml - 1);
+    buf_add_str(&b, "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'>"
+                    "<field var='ids'>");
+    for (unsigned i = 0; i <= 1000; i++)
+        buf_addf(&b, "<value>%llu</value>", 1795175401000000ull);
+    buf_add_str(&b, "</field></x></query>");
+    snprintf(xml, sizeof xml, "%s", buf_cstr(&b));
+    buf_deinit(&b);
+    ask(xml);
+    assert_string_equal(told.error, "modify/not-acceptable");
+}
+
+static void what_is_unknown_is_not_implemented(void **state)
+{
+    (void)state;
+    ask_page(FIELD("colour", "blue"), "");
+    assert_string_equal(told.error, "cancel/feature-not-implemented"); /* M4 */
+    ask_page(NULL, "<index>3</index>");
+    assert_string_equal(told.error, "cancel/feature-not-implemented"); /* R8 */
+    ask("<unheard-of xmlns='urn:xmpp:mam:2'/>");
+    assert_string_equal(told.error, "cancel/feature-not-implemented");
+    ask_of(OWNER, false, "<metadata xmlns='urn:xmpp:mam:1'/>");
+    assert_string_equal(told.error, "cancel/feature-not-implemented");
+}
+
+/* --- the wire ---------------------------------------------------------------------------- */
+
+static void results_look_as_the_protocol_says(void **state)
+{
+    (void)state;
+    char want[TEXT_BYTES];
+    ask("<query xmlns='urn:xmpp:mam:2' queryid='a\"&amp;&lt;b'><x xmlns='jabber:x:data' "
+        "type='submit'><field var='end'><value>{t1}</value></field></x></query>");
+    fill_in("<result xmlns=\"urn:xmpp:mam:2\" id=\"{1}\" queryid=\"a&quot;&amp;&lt;b\">"
+            "<forwarded xmlns=\"urn:xmpp:forward:0\">"
+            "<delay xmlns=\"urn:xmpp:delay\" stamp=\"{t1}\"/>"
+            "<message xmlns=\"jabber:client\" from=\"wang@chat.example/phone\""
+            " to=\"mei@chat.example\" type=\"chat\"><body>1</body></message>"
+            "</forwarded></result>",
+            want, sizeof want);
+    assert_string_equal(told.last_result, want); /* M20, M22 */
+    fill_in("<fin xmlns=\"urn:xmpp:mam:2\" complete=\"true\">"
+            "<set xmlns=\"http://jabber.org/protocol/rsm\"><first>{1}</first><last>{1}</last>"
+            "<count>1</count></set></fin>",
+            want, sizeof want);
+    assert_string_equal(told.answer, want); /* M25, M26 */
+    ask("<query xmlns='urn:xmpp:mam:2'/>");
+    assert_null(strstr(told.last_result, "queryid"));
+    ask_of("nobody@chat.example", true, "<query xmlns='urn:xmpp:mam:2'/>");
+    assert_string_equal(
+        told.answer, "<fin xmlns=\"urn:xmpp:mam:2\" complete=\"true\"><set "
+                     "xmlns=\"http://jabber.org/protocol/rsm\"><count>0</count></set></fin>");
+}
+
+static void mam_1_is_answered_in_its_own_namespace(void **state)
+{
+    (void)state;
+    ask("<query xmlns='urn:xmpp:mam:1' queryid='q'><x xmlns='jabber:x:data' type='submit'>"
+        "<field var='FORM_TYPE' type='hidden'><value>urn:xmpp:mam:1</value></field>"
+        "<field var='with'><value>li@chat.example</value></field></x></query>");
+    assert_string_equal(told.bodies, "4 8 12 16 20");
+    assert_non_null(strstr(told.last_result, "<result xmlns=\"urn:xmpp:mam:1\""));
+    assert_non_null(strstr(told.answer, "<fin xmlns=\"urn:xmpp:mam:1\" complete=\"true\">"));
+    ask_of(OWNER, false, "<query xmlns='urn:xmpp:mam:1'/>");
+    assert_non_null(strstr(told.answer, "<value>urn:xmpp:mam:1</value>"));
+    assert_null(strstr(told.answer, "before-id"));
+}
+
+static void ids_in_capitals_are_the_same_ids(void **state)
+{
+    (void)state;
+    char id[64], rsm[128];
+    fill_in("{5}", id, sizeof id);
+    for (char *c = id; *c; c++)
+        *c = (char)(*c >= 'a' && *c <= 'f' ? *c - 32 : *c);
+    snprintf(rsm, sizeof rsm, "<max>1</max><after>%s</after>", id);
+    ask_page(NULL, rsm);
+    assert_string_equal(told.bodies, "6");
+}
+
+static void a_gone_asker_gets_no_more(void **state)
+{
+    (void)state;
+    told.results_max = 3;
+    ask_page(NULL, "");
+    assert_int_equal(told.results, 3);
+}
+
+static void metadata_tells_both_ends(void **state)
+{
+    (void)state;
+    char want[TEXT_BYTES];
+    ask_of(OWNER, false, "<metadata xmlns='urn:xmpp:mam:2'/>");
+    fill_in("<metadata xmlns=\"urn:xmpp:mam:2\"><start id=\"{1}\" timestamp=\"{t1}\"/>"
+            "<end id=\"{20}\" timestamp=\"{t20}\"/></metadata>",
+            want, sizeof want);
+    assert_string_equal(told.answer, want); /* M40 */
+    ask_of("nobody@chat.example", false, "<metadata xmlns='urn:xmpp:mam:2'/>");
+    assert_string_equal(told.answer, "<metadata xmlns=\"urn:xmpp:mam:2\"/>");
+    ask_of("other@chat.example", false, "<metadata xmlns='urn:xmpp:mam:2'/>");
+    fill_in("<metadata xmlns=\"urn:xmpp:mam:2\"><start id=\"{x}\" timestamp=\"{t5}\"/>"
+            "<end id=\"{x}\" timestamp=\"{t5}\"/></metadata>",
+            want, sizeof want);
+    assert_string_equal(told.answer, want);
+    ask_of(OWNER, true, "<metadata xmlns='urn:xmpp:mam:2'/>");
+    assert_string_equal(told.error, "cancel/feature-not-implemented");
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup(name, reset)
+    const struct CMUnitTest tests[] = {
+        T(pages_by_size_are_complete_only_when_nothing_was_cut),
+        T(anchors_are_places),
+        T(filters_narrow_the_set_that_is_paged),
+        T(ids_select_exactly_those),
+        T(max_0_counts_the_whole_set),
+        T(flip_page_only_turns_the_order_of_sending),
+        T(walks_cover_everything_once),
+        T(unknown_ids_are_not_found_wherever_they_stand),
+        T(ids_of_what_the_archive_does_not_hold_are_not_found),
+        T(a_failed_message_is_held_and_not_shown),
+        T(too_many_ids_are_refused),
+        T(what_is_unknown_is_not_implemented),
+        T(results_look_as_the_protocol_says),
+        T(mam_1_is_answered_in_its_own_namespace),
+        T(ids_in_capitals_are_the_same_ids),
+        T(a_gone_asker_gets_no_more),
+        T(metadata_tells_both_ends),
+    };
+    return cmocka_run_group_tests(tests, begin, finish);
+}

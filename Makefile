@@ -98,6 +98,10 @@ unit-%: ## build and run one unit test, e.g. make unit-jid
 $(B)/strict-gateway: $(GATEWAY:%.c=$(B)/obj/%.o)
 	$(call run,$(CC) -o $@ $^ $(ALL_LIBS),LD,$@)
 
+# A client of the tests.
+$(B)/libstrophe-walk: $(B)/obj/tests/clients/libstrophe_walk.o
+	$(call run,$(CC) -o $@ $^ $(ALL_LIBS) -lstrophe,LD,$@)
+
 # One program of several files; its test links them, too.
 $(B)/bench/loadgen: $(LOADGEN:%.c=$(B)/obj/%.o) $(B)/libsidecar.a
 	@mkdir -p $(@D)
@@ -136,7 +140,7 @@ headers: ## every header compiles on its own
 
 integration: deps-test ## tests against the real PostgreSQL and ejabberd
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan integration-built
-integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration $(PYTEST)
 
 SECONDS ?= 600

@@ -17,23 +17,8 @@ MESSAGES = 1000
 
 @pytest.fixture(scope="module")
 def history(module_world):
-    """Two accounts with MESSAGES between them, half in each direction: (alice, bob, bodies)."""
-    world = module_world
-    alice, bob = world.user("alice"), world.user("bob")
-    first, second = world.login(alice), world.login(bob)
-    bodies = []
-    for start in range(0, MESSAGES, 100):
-        for client, peer in ((first, bob), (second, alice)):
-            part = [world.body(f"number {start + n}") for n in range(50)]
-            client.send_many([
-                f"<message to='{peer.bare}' type='chat' id='{new_id('h')}'>"
-                f"<body>{body}</body></message>" for body in part])
-            bodies += part
-            (second if client is first else first).wait_message(part[-1], 30)
-        world.drain(first)
-    assert world.oracle.count(alice.bare) == world.oracle.count(bob.bare) == MESSAGES
-    world.loop.close_clients()
-    return alice, bob, bodies
+    """(alice, bob, bodies) of an archive with MESSAGES in it."""
+    return module_world.history(MESSAGES)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ auth_password_format: plain
 language: en
 listen:
   - {{port: {c2s_port}, ip: "127.0.0.1", module: ejabberd_c2s, max_stanza_size: infinity}}
-  - {{port: {api_port}, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{/api: mod_http_api}}}}
+  - {{port: {api_port}, ip: "127.0.0.1", module: ejabberd_http, request_handlers: {{/api: mod_http_api, /ws: ejabberd_http_ws}}}}
 acl:
   loopback: {{ip: ["127.0.0.0/8"]}}
 access_rules:
@@ -158,6 +158,11 @@ class Ejabberd:
         self.process.wait_ready(
             lambda: all(port_answers(p) for p in (self.component_port, self.c2s_port,
                                                   self.api_port)), 30)
+
+    @property
+    def websocket(self):
+        """Where clients of the web connect (RFC 7395)."""
+        return f"ws://127.0.0.1:{self.api_port}/ws"
 
     def stop(self):
         if self.process is not None:

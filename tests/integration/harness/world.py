@@ -5,7 +5,7 @@ import itertools
 import secrets
 import time
 
-from .clients import Client, form_fields
+from .clients import Client, form_fields, new_id
 from .ejabberd import REMOTE_HOST, Ejabberd, new_password
 from .gateway import Gateway, new_token
 from .oracle import Oracle
@@ -159,6 +159,25 @@ class World:
         recipient.wait_message(body)
         self.drain(sender)
         return message_id, body
+
+    def history(self, messages):
+        """Two accounts with so many messages between them, half in each direction, in turns of 50:
+        (alice, bob, bodies in order)."""
+        alice, bob = self.user("alice"), self.user("bob")
+        first, second = self.login(alice), self.login(bob)
+        bodies = []
+        while len(bodies) < messages:
+            for client, other in ((first, second), (second, first)):
+                part = [self.body(f"number {len(bodies) + n}") for n in range(50)]
+                client.send_many([
+                    f"<message to='{other.bare}' type='chat' id='{new_id('h')}'>"
+                    f"<body>{body}</body></message>" for body in part])
+                bodies += part
+                other.wait_message(part[-1], 30)
+        self.drain(first, 30)
+        assert self.oracle.count(alice.bare) == self.oracle.count(bob.bare) == messages
+        self.loop.close_clients()
+        return alice, bob, bodies
 
     # Judging.
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that are programs of their own: what tests/clients has for each library."""
+
+import json
+import os
+import queue
+import shutil
+import subprocess
+import threading
+
+from .procs import ROOT
+from .sidecar import build_folder
+
+SOURCES = ROOT / "tests" / "clients"
+MODULES = ROOT / "build" / "clients" / "node_modules"
+
+
+LIBSTROPHE = build_folder() / "libstrophe-walk"
+
+
+def _python(script):
+    return ["/usr/bin/python3", SOURCES / script]
+
+
+COMMANDS = {
+    "stanza.js": ["node", SOURCES / "stanza.cjs"],
+    "strophe.js": ["node", SOURCES / "strophe.cjs"],
+    "nbxmpp": _python("nbxmpp_walk.py"),
+    "libstrophe": [LIBSTROPHE],
+}
+
+
+def missing(name):
+    """Why this client cannot run here, or None."""
+    if name.endswith(".js"):
+        if shutil.which("node") is None:
+            return "no node here"
+        if not (MODULES / "stanza").exists():
+            return "npm could not install the clients: sh tests/deps.sh test says why"
+    if name == "libstrophe" and not LIBSTROPHE.exists():
+        return f"{LIBSTROPHE} is not built"
+    return None
+
+
+class Walk:
+    """What a client found: archive ids and bodies, oldest first."""
+
+    def __init__(self, ids, bodies):
+        self.ids, self.bodies = ids, bodies
+
+
+class Driver:
+    """One run of a client: it logs in once and does all the walks."""
+
+    def __init__(self, name, server, user, resource):
+        self.name = name
+        self.config = {
+            "jid": f"{user.bare}/{resource}", "password": user.password,
+            "websocket": server.websocket, "tcp": f"127.0.0.1:{server.c2s_port}",
+            "port": server.c2s_port,
+        }
+
+    def walk(self, *walks, on_page=None, timeout=60):
+        """Each of walks says to (the own account without), after, max, reverse, pages (how many at
+        most); on_page(number) is called after each page of the first walk.  Returns a Walk for
+        each."""
+        process = subprocess.Popen(
+            [str(part) for part in COMMANDS[self.name]], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "NODE_PATH": str(MODULES)})
+        timer = threading.Timer(timeout, process.kill)
+        timer.start()
+        errors = queue.Queue()
+        reader = threading.Thread(target=lambda: errors.put(process.stderr.read()), daemon=True)
+        reader.start()
+        try:
+            process.stdin.write(json.dumps({**self.config, "walks": walks}) + "\n")
+            process.stdin.close()
+            found = self._read(process, on_page)
+            status = process.wait(timeout)
+        finally:
+            timer.cancel()
+            process.kill()
+            process.wait()
+        assert status == 0 and len(found) == len(walks), \
+            f"{self.name} ended with {status}: {errors.get(timeout=5)}"
+        return found
+
+    @staticmethod
+    def _read(process, on_page):
+        found = []
+        for line in process.stdout:
+            said = json.loads(line)
+            if "ids" in said:
+                found.append(Walk(said["ids"], said["bodies"]))
+            elif on_page and not found:
+                on_page(said["page"])
+        return found

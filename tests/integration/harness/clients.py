@@ -382,14 +382,25 @@ class Client:
     def mam_page(self, fields=None, rsm="", to=None, queryid=None, timeout=10, extra=""):
         """One hand-made query; to=None asks our own account."""
         queryid = queryid or new_id("p")
+        started = self.iq_start("set", self.mam_xml(fields, rsm, queryid, extra), to)
+        return self._mam_finish(started, timeout, queryid)
+
+    def mam_raw(self, text, iq_id, timeout=10):
+        """A query in the very bytes of some client: <iq/> and all."""
         since = len(self.inbox)
-        answer = self.iq("set", self.mam_xml(fields, rsm, queryid, extra), to, timeout)
+        self.send_xml(text)
+        return self._mam_finish((iq_id, since), timeout)
+
+    def _mam_finish(self, started, timeout, queryid=None):
+        answer = self.iq_finish(started, timeout)
+        if error_of(answer):
+            raise StanzaError(*error_of(answer))
         entries = []
-        for stanza in self.inbox.snapshot()[since:]:
+        for stanza in self.inbox.snapshot()[started[1]:]:
             if stanza is answer:
                 break  # what comes after the answer is too late
             result = stanza.find("mam:result", NS)
-            if result is not None and result.get("queryid") == queryid:
+            if result is not None and queryid in (None, result.get("queryid")):
                 entries.append(MamEntry(stanza))
         return MamPage(entries, answer)
 

@@ -284,6 +284,8 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
             prev = id > prev ? id : prev + 1;
             b->stored++;
             b->late += (op->w.flags & ROW_LATE) != 0;
+        } else if (op->w.kind == WRITE_PREFS || op->w.kind == WRITE_ROSTER) {
+            prev++; /* others who know this owner's preferences notice */
         }
         op->id = prev;
     }
@@ -327,7 +329,7 @@ static void settle_flags(struct batch *b)
         struct op *op = &b->ops[i];
         if (op->w.kind != WRITE_BOUNCE && op->w.kind != WRITE_RETRACT)
             continue;
-        int32_t set = op->w.kind == WRITE_BOUNCE ? ROW_FAILED : ROW_RETRACTED;
+        int32_t set = op->w.kind == WRITE_BOUNCE ? ROW_HIDDEN : ROW_RETRACTED;
         struct op *row = new_target(b, op);
         if (row)
             row->w.flags = (row->w.flags & ~(unsigned)ROW_COUNTED) | (unsigned)set;
@@ -405,7 +407,7 @@ static void settle_positions(struct batch *b)
         struct op *op = &b->ops[i];
         switch (op->w.kind) {
         case WRITE_ROW:
-            if (op->fate == FATE_NEW && op->w.reads)
+            if ((op->fate == FATE_NEW || op->fate == FATE_UNWANTED) && op->w.reads)
                 move(&b->convs[op->conv], op->id, 0);
             break;
         case WRITE_MARK:
@@ -419,6 +421,8 @@ static void settle_positions(struct batch *b)
             break;
         case WRITE_BOUNCE:
         case WRITE_RETRACT:
+        case WRITE_PREFS:
+        case WRITE_ROSTER:
         case WRITE_GAP_BEGIN:
         case WRITE_GAP_END:
         case WRITE_ASIDE:

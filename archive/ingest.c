@@ -9,10 +9,14 @@
 #include <event2/event.h>
 
 #include "archive/known.h"
+#include "archive/opts.h"
+#include "archive/prefs_cache.h"
 #include "archive/recent.h"
+#include "base/buf.h"
 #include "base/clock.h"
 
 #define RECENT_BYTES ((size_t)16 << 20)
+#define ROSTER_BYTES ((size_t)1 << 20)
 #define IDLE_S 5 /* how often the stored place of idle lanes follows the reader */
 
 static struct ingest *checked(void *arg)
@@ -67,6 +71,7 @@ struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opt
     ing->reader = zeroed(opts->spools, sizeof *ing->reader);
     ing->known = known_new();
     ing->recent = recent_new(IDENT_LANES_MAX, RECENT_BYTES);
+    ing->prefs = prefs_cache_new(ing->archive->prefs_default, IDENT_LANES_MAX);
     ing->turn = event_new(base, -1, 0, on_turn, ing);
     ing->retry = evtimer_new(base, on_turn, ing);
     ing->idle = event_new(base, -1, EV_PERSIST, on_idle, ing);
@@ -106,6 +111,7 @@ void ingest_free(struct ingest **ingp)
     ident_free(&ing->ident);
     known_free(&ing->known);
     recent_free(&ing->recent);
+    prefs_cache_free(&ing->prefs);
     free(ing->lanes);
     free(ing->reader);
     free(ing->spool_ids);
@@ -359,6 +365,52 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
         event_active(ing->turn, EV_TIMEOUT, 0);
     }
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
+}
+
+/* --- preferences ------------------------------------------------------------------------ */
+
+static struct lane *add_of_owner(struct ingest *ing, struct write *w)
+{
+    ident_owner(ing->ident, w->owner_jid, w->owner);
+    struct lane *lane = lane_of(ing, w->owner);
+    op_queue_add(lane->queue, w, NULL, clock_real_us(), ++lane->seq);
+    event_active(ing->turn, EV_TIMEOUT, 0);
+    return lane;
+}
+
+void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,
+                      int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
+{
+    struct lane *lane = NULL;
+    if (ing->ident) {
+        struct write w = {.kind = WRITE_PREFS,
+                          .owner_jid = owner_jid,
+                          .flags = p->mode,
+                          .body = p->always,
+                          .peer_jid = p->never};
+        lane = add_of_owner(ing, &w);
+    }
+    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+}
+
+void ingest_set_roster(struct ingest *ing, const char *owner_jid, const char *contacts)
+{
+    if (!ing->ident)
+        return;
+    uint8_t owner[OWNER_BYTES];
+    char contact[PREFS_JID_BYTES];
+    struct buf hashes;
+    ident_owner(ing->ident, owner_jid, owner);
+    buf_init(&hashes, ROSTER_BYTES);
+    while (prefs_list_next(&contacts, contact))
+        buf_add_u64(&hashes, ident_peer(ing->ident, owner, contact));
+    struct write w = {.kind = WRITE_ROSTER,
+                      .owner_jid = owner_jid,
+                      .stanza = buf_data(&hashes),
+                      .stanza_len = buf_len(&hashes)};
+    if (!buf_failed(&hashes))
+        add_of_owner(ing, &w);
+    buf_deinit(&hashes);
 }
 
 /* --- stats ------------------------------------------------------------------------------ */

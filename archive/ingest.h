@@ -19,6 +19,7 @@ struct event_base;
 struct ident;
 struct ingest;
 struct pg;
+struct prefs;
 
 #define INGEST_RAW_BYTES 65536
 
@@ -47,6 +48,9 @@ struct ingest_hooks {
     /* The bytes of a stanza that is being put aside, borrowed until the next call; false when
      * they cannot be read. */
     bool (*raw)(void *ctx, const struct place *place, struct ingest_raw *out);
+    /* The roster of this account decides what is archived, and is not known or no longer
+     * fresh: ingest_set_roster.  Said again after a minute when a message needs it. */
+    void (*roster)(void *ctx, const char *owner_jid);
     /* PostgreSQL takes rows, or it does not and why; called at every change of either. */
     void (*state)(void *ctx, bool up, const char *why);
     void *ctx;
@@ -129,6 +133,13 @@ void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mon
  * ingest_free. */
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+
+/* What the owner wants archived, from here on: what was taken before goes by the old rules.
+ * Replaces mode and lists; see ingest_mark_read for done(false). */
+void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,
+                      int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+/* The owner's contacts, bare JIDs one to a line. */
+void ingest_set_roster(struct ingest *ing, const char *owner_jid, const char *contacts);
 
 struct ingest_stats {
     bool up;

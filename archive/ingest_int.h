@@ -90,6 +90,7 @@ struct ingest {
     struct rows *rows;
     struct known *known;
     struct recent *recent;
+    struct prefs_cache *prefs;
     struct lane *lanes;
     unsigned lanes_n;
     unsigned next_lane;

@@ -7,6 +7,7 @@
 
 #include "archive/ident.h"
 #include "archive/known.h"
+#include "archive/prefs_cache.h"
 #include "archive/recent.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
@@ -296,7 +297,7 @@ static void send_lock_and_guard(struct lane_writer *w)
     }
 }
 
-static uint32_t *room(uint32_t *at, size_t *cap, size_t n)
+uint32_t *lane_room(uint32_t *at, size_t *cap, size_t n)
 {
     if (n <= *cap)
         return at;
@@ -316,7 +317,7 @@ static void send_probe(struct lane_writer *w, bool all)
     struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8);
     int64_t low = INT64_MAX, now_us = clock_real_us();
     size_t n = 0;
-    w->asked = room(w->asked, &w->asked_cap, b->n);
+    w->asked = lane_room(w->asked, &w->asked_cap, b->n);
     for (size_t i = 0; i < b->n; i++) {
         const struct op *op = &b->ops[b->sorted[i]];
         if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW)
@@ -370,6 +371,8 @@ static bool means_a_row(const struct op *op)
         return true;
     case WRITE_ROW:
     case WRITE_READ:
+    case WRITE_PREFS:
+    case WRITE_ROSTER:
     case WRITE_GAP_BEGIN:
     case WRITE_GAP_END:
     case WRITE_ASIDE:
@@ -383,7 +386,7 @@ static void send_read_targets(struct lane_writer *w)
     struct batch *b = &w->batch;
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
                     *ref = lane_array(w, 2, PG_UUID), *mark = lane_array(w, 3, PG_BOOL);
-    w->targets = room(w->targets, &w->targets_cap, b->n);
+    w->targets = lane_room(w->targets, &w->targets_cap, b->n);
     size_t n = 0;
     for (uint32_t i = 0; i < b->n; i++) {
         const struct op *op = &b->ops[i];
@@ -419,9 +422,11 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     w->job = *job;
     w->outcome = (struct lane_outcome){0};
     batch_load(&w->batch, job->ops, job->quarantine ? 0 : job->n);
+    prefs_cache_begin(w->opts.prefs, job->lane);
     FAILPOINT("lane-begin");
     send_lock_and_guard(w);
     send_probe(w, false);
+    lane_ask_prefs(w);
     send_read_convs(w);
     send_read_targets(w);
     send_read_unread(w);
@@ -443,13 +448,19 @@ static void remember_rows(struct lane_writer *w)
 
 static void start_writing(struct lane_writer *w)
 {
-    /* Somebody else has written to this lane: what was new as far as we knew may not be. */
-    if (!recent_meet(w->opts.recent, w->job.lane, w->stored_last) && w->skipped) {
-        send_probe(w, true);
-        pg_flush(w->opts.pg);
-        return;
+    /* Somebody else has written to this lane: what we knew of it may not hold any more. */
+    if (!recent_meet(w->opts.recent, w->job.lane, w->stored_last)) {
+        if (w->skipped)
+            send_probe(w, true);
+        prefs_cache_forget(w->opts.prefs, w->job.lane);
+        lane_ask_prefs(w);
+        if (w->open > 0) {
+            pg_flush(w->opts.pg);
+            return;
+        }
     }
     set_state(w, LANE_WRITING);
+    lane_apply_prefs(w);
     batch_resolve(&w->batch, w->stored_last, w->max_us);
     remember_rows(w);
     lane_send_writes(w);
@@ -468,6 +479,8 @@ static void finish(struct lane_writer *w)
 {
     struct lane_outcome *o = &w->outcome;
     set_state(w, LANE_IDLE);
+    if (o->failure != PG_OK)
+        prefs_cache_forget(w->opts.prefs, w->job.lane);
     if (o->failure == PG_OK) {
         o->rows = w->batch.stored;
         o->late = w->batch.late;
@@ -533,6 +546,7 @@ void lane_writer_free(struct lane_writer **w)
     batch_deinit(&(*w)->batch);
     free((*w)->asked);
     free((*w)->targets);
+    free((*w)->prefs_asked);
     free(*w);
     *w = NULL;
 }

@@ -17,6 +17,7 @@
 struct known;
 struct lane_writer;
 struct op;
+struct prefs_cache;
 struct recent;
 
 struct lane_job {
@@ -53,6 +54,7 @@ struct lane_writer_opts {
     const uint8_t (*spool_ids)[16];
     struct known *known;
     struct recent *recent;
+    struct prefs_cache *prefs;
     const struct ingest_hooks *hooks;
     lane_done_fn done;
     void *ctx;

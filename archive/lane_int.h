@@ -34,6 +34,8 @@ struct lane_writer {
     size_t asked_cap;
     uint32_t *targets; /* the same for rows that are meant by markers and the like */
     size_t targets_cap;
+    uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
+    size_t prefs_asked_cap;
     size_t aside;     /* stanzas that this batch puts aside */
     size_t unread_at; /* op behind the one whose read_unread was answered last */
 };
@@ -50,6 +52,15 @@ void lane_send_arrays(struct lane_writer *w, const struct pg_statement *st, int 
 void lane_send_plain(struct lane_writer *w, const char *sql);
 /* Of statements whose result says nothing. */
 void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *e);
+
+/* at, or more room when n are not in cap; what was there may be lost. */
+uint32_t *lane_room(uint32_t *at, size_t *cap, size_t n);
+
+/* lane_prefs.c: asks what owners want archived, where that is not known; decides it for each
+ * row; writes what changed. */
+void lane_ask_prefs(struct lane_writer *w);
+void lane_apply_prefs(struct lane_writer *w);
+void lane_send_prefs(struct lane_writer *w);
 
 /* Everything from the lane's last id to COMMIT, of a resolved batch. */
 void lane_send_writes(struct lane_writer *w);

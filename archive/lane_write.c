@@ -369,6 +369,7 @@ void lane_send_writes(struct lane_writer *w)
     send_conv_markers(w);
     send_accounts(w);
     send_account_counts(w);
+    lane_send_prefs(w);
     send_gaps(w);
     send_asides(w);
     if (w->job.quarantine)

@@ -116,6 +116,7 @@ void op_queue_add(struct op_queue *q, const struct write *w, const struct place 
     }
     op->w.owner_jid = copy_text(c, w->owner_jid);
     op->w.peer_jid = copy_text(c, w->peer_jid);
+    op->w.peer_resource = copy_text(c, w->peer_resource);
     op->w.body = copy_text(c, w->body);
     if (w->stanza)
         op->w.stanza = copy(c, w->stanza, w->stanza_len);

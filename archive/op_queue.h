@@ -16,8 +16,9 @@
 /* What became of a WRITE_ROW. */
 enum fate {
     FATE_NEW,
-    FATE_SAME,   /* the same message is earlier in this batch */
-    FATE_STORED, /* it is in the archive already */
+    FATE_SAME,     /* the same message is earlier in this batch */
+    FATE_STORED,   /* it is in the archive already */
+    FATE_UNWANTED, /* its owner does not archive it */
 };
 
 /* One write in the queue, with what its batch finds out about it. */

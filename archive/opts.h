@@ -7,11 +7,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "archive/prefs.h"
+
 struct archive_opts {
-    bool serve;             /* answer archive queries on the users' own addresses */
-    unsigned page_max;      /* messages in a page at most */
-    unsigned page_default;  /* when the client names no max */
-    bool own_message_reads; /* read.own_message_reads */
+    bool serve;                    /* answer archive queries on the users' own addresses */
+    unsigned page_max;             /* messages in a page at most */
+    unsigned page_default;         /* when the client names no max */
+    bool own_message_reads;        /* read.own_message_reads */
+    enum prefs_mode prefs_default; /* of accounts that have not set theirs */
 };
 
 #endif

@@ -66,7 +66,8 @@ static const char *retracted_id(const struct stanza *m)
 }
 
 /* Order of precedence: type error, no-store, store, then whether there is something to read
- * (XEP-0334, XEP-0313 section 5.1).  A retraction is always kept (XEP-0424). */
+ * (XEP-0334, XEP-0313 section 5.1).  A retraction is always kept (XEP-0424).  What may only
+ * not be kept for long still waits to be read, and is pushed. */
 void rows_classify(const struct stanza *m, struct content *out)
 {
     *out = (struct content){0};
@@ -79,13 +80,14 @@ void rows_classify(const struct stanza *m, struct content *out)
     out->encrypted = encryption != ENCRYPTION_NONE;
     out->retracts = retracted_id(m);
     bool readable = (out->body && *out->body) || encryption == ENCRYPTION_CONTENT;
-    if (has(m, "no-store", NS_HINTS) || has(m, "no-permanent-store", NS_HINTS))
+    bool nowhere = has(m, "no-store", NS_HINTS);
+    if (nowhere || has(m, "no-permanent-store", NS_HINTS))
         out->store = out->retracts != NULL;
     else if (has(m, "store", NS_HINTS) || out->retracts)
         out->store = true;
     else
         out->store = !headline && (out->body || encryption == ENCRYPTION_CONTENT);
-    out->counts = out->store && readable && !headline && !out->retracts &&
+    out->counts = readable && !nowhere && !headline && !out->retracts &&
                   !has(m, "replace", "urn:xmpp:message-correct:0") &&
                   !has(m, "reactions", "urn:xmpp:reactions:0");
 }
@@ -195,6 +197,14 @@ static void set_owner(struct rows *r, struct write *w, const char *owner, const 
     w->peer = ident_peer(r->ident, w->owner, peer);
 }
 
+void rows_unkeep(struct write *w)
+{
+    w->flags |= ROW_HIDDEN | ROW_UNKEPT;
+    w->body = NULL;
+    w->stanza = (const uint8_t *)"";
+    w->stanza_len = 0;
+}
+
 static size_t add_message(struct rows *r, const struct event *ev, const struct content *c,
                           bool outgoing, uint64_t hash, struct write *out)
 {
@@ -202,6 +212,7 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
     bool to_self = strcmp(ev->from, ev->to) == 0;
     *w = (struct write){.kind = WRITE_ROW, .content = hash, .body = c->body, .own = outgoing};
     set_owner(r, w, outgoing ? ev->from : ev->to, outgoing ? ev->to : ev->from);
+    w->peer_resource = outgoing ? ev->to_resource : ev->from_resource;
     w->has_id = ev->id && *ev->id;
     w->ref = w->has_id ? ident_ref(r->ident, w->peer, outgoing, ev->id)
                        : ident_ref_of_body(r->ident, w->peer, outgoing, hash);
@@ -212,7 +223,10 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
     w->reads =
         outgoing && !to_self && c->counts && !ev->delayed_us && r->opts->own_message_reads;
     set_window(w, ev);
-    set_stanza(r, ev, w);
+    if (c->store)
+        set_stanza(r, ev, w);
+    else
+        rows_unkeep(w);
     if (!c->retracts)
         return 1;
     out[1] = (struct write){.kind = WRITE_RETRACT};
@@ -235,12 +249,12 @@ static size_t from_message(struct rows *r, const struct event *ev, struct write 
     if (!mine && !theirs)
         return 0;
     rows_classify(ev->stanza, &c);
-    if (!c.store)
+    if (!c.store && !(c.counts && theirs))
         return 0;
     uint64_t hash = content_hash(r, ev);
     buf_reset(&r->stanza);
     size_t n = 0;
-    if (mine)
+    if (mine && c.store)
         n += add_message(r, ev, &c, true, hash, out);
     if (theirs)
         n += add_message(r, ev, &c, false, hash, out + n);

@@ -25,14 +25,15 @@ enum row_flag {
     ROW_RETRACTED = 4,
     ROW_ENCRYPTED = 8,
     ROW_GROUPCHAT = 16,
-    ROW_FAILED = 32, /* bounced: the recipient never had it */
-    ROW_LATE = 64,   /* came with a delay, unknown until then */
+    ROW_HIDDEN = 32,  /* in no page: bounced, or nothing of it is kept */
+    ROW_LATE = 64,    /* came with a delay, unknown until then */
+    ROW_UNKEPT = 128, /* not archived: body and stanza are empty, it only waits to be read */
 };
 
 /* What a message is, whoever looks at it. */
 struct content {
     bool store;  /* belongs into archives */
-    bool counts; /* something to read: raises the count where it comes in */
+    bool counts; /* something to read: raises the count where it comes in, stored or not */
     bool encrypted;
     const char *body;     /* NULL when there is none */
     const char *retracts; /* id of the message that this one takes back, NULL */
@@ -46,6 +47,8 @@ enum write_kind {
     WRITE_MARK,      /* the owner has read up to the row with ref */
     WRITE_PEER_MARK, /* the peer has read up to the row with ref */
     WRITE_READ,      /* the owner has read everything, of one peer or of all (peer 0) */
+    WRITE_PREFS,     /* the owner's mode (flags) and lists: always is body, never peer_jid */
+    WRITE_ROSTER,    /* the owner's contacts, hashes of 8 bytes big-endian, in stanza */
     /* These have no owner.  The stream number ref to the server peer_jid ended at stamp_us,
      * because of body; the stream number ref began at stamp_us. */
     WRITE_GAP_BEGIN,
@@ -62,8 +65,9 @@ struct write {
     const char *owner_jid;
     uint64_t peer;
     const char *peer_jid;
-    uint64_t ref; /* of this row, or of the row meant */
-    bool again;   /* out of quarantine, see ingest_again */
+    const char *peer_resource; /* of WRITE_ROW */
+    uint64_t ref;              /* of this row, or of the row meant */
+    bool again;                /* out of quarantine, see ingest_again */
     /* WRITE_ROW only: */
     uint64_t content;
     unsigned flags;
@@ -81,6 +85,9 @@ struct write {
 };
 
 #define WRITES_MAX 4
+
+/* Makes a row of a message that is not archived but waits to be read. */
+void rows_unkeep(struct write *w);
 
 /* Borrows both until rows_free. */
 struct rows *rows_new(struct ident *ident, const struct archive_opts *opts);

@@ -604,6 +604,18 @@ void service_session_stuck(struct service *s, const char *bare, const char *reso
     sessions_stuck(s->sessions, bare, resource, at_us);
 }
 
+bool service_grants_rosters(const struct service *s, const char *bare, unsigned *link_out)
+{
+    const char *at = strchr(bare, '@');
+    int host = service_host(s, at ? at + 1 : bare);
+    for (unsigned i = 0; host >= 0 && i < s->links_n; i++)
+        if (s->links[i].up && s->links[i].hosts[host].privilege.rosters) {
+            *link_out = i;
+            return true;
+        }
+    return false;
+}
+
 const struct adapter *service_adapter(const struct service *s)
 {
     return &s->adapter;

@@ -116,6 +116,9 @@ enum service_copies {
     SERVICE_COPIES_REFUSED, /* or not answered: it is asked again */
 };
 
+/* The account's host lets us read its users' rosters, by that link. */
+bool service_grants_rosters(const struct service *s, const char *bare, unsigned *link_out);
+
 /* What status shows of one link. */
 struct service_link_status {
     bool up;

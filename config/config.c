@@ -261,7 +261,6 @@ static void refuse_unavailable(struct reader *r)
     refuse(r, KEY_XMPP_SERVER, -1,
            number(r, KEY_XMPP_SERVER) != SERVER_EJABBERD &&
                number(r, KEY_XMPP_SERVER) != SERVER_OPENFIRE);
-    refuse(r, KEY_ARCHIVE_DEFAULT, -1, number(r, KEY_ARCHIVE_DEFAULT) != 0);
     refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&
@@ -528,6 +527,7 @@ static void build_rest(struct reader *r)
         .page_max = page_max,
         .page_default = page_max < 50 ? page_max : 50,
         .own_message_reads = number(r, KEY_READ_OWN),
+        .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
     };
     c->log = (struct log_opts){(enum log_level)number(r, KEY_LOG_LEVEL),
                                (enum log_format)number(r, KEY_LOG_FORMAT)};

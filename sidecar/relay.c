@@ -10,7 +10,9 @@
 #include "archive/ident.h"
 #include "archive/lookup.h"
 #include "archive/mam.h"
+#include "archive/mam_prefs.h"
 #include "archive/partition.h"
+#include "archive/prefs_store.h"
 #include "archive/quarantine.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -23,6 +25,7 @@
 #include "sidecar/policy.h"
 #include "sidecar/publish.h"
 #include "sidecar/reread.h"
+#include "sidecar/rosters.h"
 #include "store/pg.h"
 
 #define LANE_CONNECTIONS 2 /* of database.connections; the others read */
@@ -41,6 +44,8 @@ struct relay {
     struct ingest *ingest;
     struct lookups *lookups;
     struct mam *mam;
+    struct prefs_store *prefs;
+    struct rosters rosters;
     struct devices *devices;
     struct outbox *outbox;
     struct partition *partition;
@@ -78,7 +83,13 @@ static void on_mam(void *ctx, struct iq_request *r)
     } else {
         struct archive_request ask = {r->payload, r->is_set, r->account.bare};
         struct archive_answer answer = {send_result, finish_query, refuse_query, r};
-        mam_ask(relay->mam, &ask, &answer);
+        unsigned link;
+        if (strcmp(r->payload->name, "prefs") == 0)
+            mam_prefs_ask(relay->prefs, &ask,
+                          service_grants_rosters(relay->service, r->account.bare, &link),
+                          &answer);
+        else
+            mam_ask(relay->mam, &ask, &answer);
     }
 }
 
@@ -138,6 +149,7 @@ static void become_ready(struct relay *r)
     start_push(r);
     r->lookups = lookups_new(r->base, r->pool, r->ingest);
     r->mam = mam_new(&c->archive, r->lookups);
+    r->prefs = prefs_store_new(&c->archive, r->lookups, r->ingest);
     r->partition = partition_new(r->base, r->pool);
     struct quarantine_opts aside = {
         .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
@@ -175,6 +187,12 @@ static bool on_raw(void *ctx, const struct place *place, struct ingest_raw *out)
     return r->opts.raw(r->opts.ctx, place, out);
 }
 
+static void on_roster(void *ctx, const char *owner_jid)
+{
+    struct relay *r = ctx;
+    rosters_want(&r->rosters, owner_jid);
+}
+
 static void on_schema_good(void *ctx)
 {
     struct relay *r = ctx;
@@ -189,10 +207,12 @@ static void on_schema_good(void *ctx)
                   .committed = on_committed,
                   .progress = on_progress,
                   .raw = on_raw,
+                  .roster = on_roster,
                   .state = on_ingest_state,
                   .ctx = r},
     };
     r->ingest = ingest_new(r->base, &opts);
+    r->rosters = (struct rosters){r->service, r->ingest};
 }
 
 static void start_push(struct relay *r)
@@ -314,6 +334,7 @@ void relay_free(struct relay **rp)
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
     mam_free(&r->mam);
+    prefs_store_free(&r->prefs);
     lookups_free(&r->lookups);
     service_free(&r->service);
     commands_free(&r->commands);

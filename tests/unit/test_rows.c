@@ -74,6 +74,7 @@ struct rule {
 #define BODY "<body>hello</body>"
 #define STORE "<store xmlns='urn:xmpp:hints'/>"
 #define NO_STORE "<no-store xmlns='urn:xmpp:hints'/>"
+#define NOT_LONG "<no-permanent-store xmlns='urn:xmpp:hints'/>"
 #define OMEMO "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/>"
 
 static void what_is_archived_and_what_counts(void **state)
@@ -96,7 +97,11 @@ static void what_is_archived_and_what_counts(void **state)
         {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>" STORE, true, false},
         {" type='chat'", BODY "<received xmlns='urn:xmpp:receipts' id='1'/>", true, true},
         {" type='chat'", BODY NO_STORE, false, false},
-        {" type='chat'", BODY "<no-permanent-store xmlns='urn:xmpp:hints'/>", false, false},
+        {" type='chat'", BODY NOT_LONG, false, true},
+        {" type='chat'", BODY NOT_LONG STORE, false, true},
+        {" type='chat'", BODY NOT_LONG NO_STORE, false, false},
+        {" type='headline'", BODY NOT_LONG, false, false},
+        {" type='error'", BODY NOT_LONG, false, false},
         {" type='chat'", BODY NO_STORE STORE, false, false},
         {" type='chat'", BODY "<no-copy xmlns='urn:xmpp:hints'/>", true, true},
         {" type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", true,
@@ -169,6 +174,23 @@ static void a_message_between_two_of_us_is_a_row_for_each(void **state)
     assert_int_equal(rows_from_event(rows, &ev, w), 0);
     ev.to_local = true;
     ev.to = "chat.example"; /* the server itself owns nothing */
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    stanza_free(&s);
+}
+
+static void
+what_may_not_be_kept_for_long_is_a_row_without_content_where_it_comes_in(void **state)
+{
+    (void)state;
+    struct stanza *s = parse(BODY NOT_LONG, " type='chat' id='a1'");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    assert_int_equal(rows_from_event(rows, &ev, w), 1);
+    assert_string_equal(w[0].owner_jid, "mei@chat.example");
+    assert_int_equal(w[0].flags, ROW_COUNTED | ROW_HIDDEN | ROW_UNKEPT);
+    assert_null(w[0].body);
+    assert_int_equal(w[0].stanza_len, 0);
+    ev.to_local = false;
     assert_int_equal(rows_from_event(rows, &ev, w), 0);
     stanza_free(&s);
 }
@@ -349,6 +371,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_archived_and_what_counts),
         cmocka_unit_test(a_message_between_two_of_us_is_a_row_for_each),
+        cmocka_unit_test(
+            what_may_not_be_kept_for_long_is_a_row_without_content_where_it_comes_in),
         cmocka_unit_test(a_note_to_self_is_one_row_that_does_not_count),
         cmocka_unit_test(identity_ignores_what_servers_add_and_nothing_else),
         cmocka_unit_test(without_an_id_the_content_stands_for_it),

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 
 from .procs import wait_until
 
-COUNTED, OUTGOING, RETRACTED, FAILED, LATE = 1, 2, 4, 32, 64
+COUNTED, OUTGOING, RETRACTED, HIDDEN, LATE, UNKEPT = 1, 2, 4, 32, 64, 128
 
 # Every difference between what is stored beside the rows and what the rows say.
 RECOUNT = """
@@ -126,7 +126,8 @@ class Oracle:
             " JOIN xs.account a USING (owner)"
             " LEFT JOIN xs.conversation c ON c.owner = m.owner AND c.peer = m.peer"
             " WHERE a.jid = %s ORDER BY m.id", (jid,))
-        return [Row(i, peer, flags, body, bytes(stanza).decode(), ET.fromstring(bytes(stanza)).get("id"))
+        return [Row(i, peer, flags, body, bytes(stanza).decode(),
+                    ET.fromstring(bytes(stanza)).get("id") if stanza else None)
                 for i, peer, flags, body, stanza in found]
 
     def count(self, jid):
@@ -184,7 +185,8 @@ class Oracle:
         for jid, row, peer, ref, flags, sent_us, stanza in self.query(
                 "SELECT a.jid, m.id, m.peer, (m.ref_id, m.ref_body)::text, m.flags,"
                 " (extract(epoch FROM m.sent_at) * 1000000)::bigint - 1577836800000000, m.stanza"
-                " FROM xs.message m JOIN xs.account a USING (owner) ORDER BY m.owner, m.id"):
+                " FROM xs.message m JOIN xs.account a USING (owner) WHERE m.flags & %s = 0"
+                " ORDER BY m.owner, m.id", (UNKEPT,)):
             message = ET.fromstring(bytes(stanza))
             key = jid, flags & OUTGOING, peer, message.get("id") or ""
             groups[key].append((row, _Copy(row >> 8, sent_us, ref, message)))
@@ -197,14 +199,19 @@ class Oracle:
         """(owner, stanza id, flags) of rows that are counted and should not be, or the reverse."""
         found = []
         for jid, flags, stanza in self.query(
-                "SELECT a.jid, m.flags, m.stanza FROM xs.message m JOIN xs.account a USING (owner)"):
+                "SELECT a.jid, m.flags, m.stanza FROM xs.message m JOIN xs.account a USING (owner)"
+                " WHERE m.flags & %s = 0", (UNKEPT,)):
             message = ET.fromstring(bytes(stanza))
             expected = _to_be_counted(message)
-            if flags & (OUTGOING | RETRACTED | FAILED):
+            if flags & (OUTGOING | RETRACTED | HIDDEN):
                 expected = False
             if expected is not None and expected != bool(flags & COUNTED):
                 found.append((jid, message.get("id"), flags))
         return found
+
+    def has_roster(self, jid):
+        return self.value("SELECT true FROM xs.roster JOIN xs.account a USING (owner)"
+                          " WHERE a.jid = %s", (jid,))
 
     # Gaps.
 

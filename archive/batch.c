@@ -210,6 +210,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->keys = clear_table(b->keys, &b->keys_n, n);
     for (uint32_t i = 0; i < n; i++) {
         ops[i].found = false;
+        ops[i].taken_back = 0;
         ops[i].conv = BATCH_NO_CONV;
         if (ops[i].w.kind == WRITE_ROW)
             link_row(b, i);
@@ -331,6 +332,8 @@ static void settle_flags(struct batch *b)
             continue;
         int32_t set = op->w.kind == WRITE_BOUNCE ? ROW_HIDDEN : ROW_RETRACTED;
         struct op *row = new_target(b, op);
+        if (row && set == ROW_RETRACTED && !row->taken_back)
+            row->taken_back = (uint32_t)i + 1;
         if (row)
             row->w.flags = (row->w.flags & ~(unsigned)ROW_COUNTED) | (unsigned)set;
         else if (op->found)

@@ -532,6 +532,7 @@ struct lane_writer *lane_writer_new(const struct lane_writer_opts *opts)
         abort();
     w->opts = *opts;
     batch_init(&w->batch);
+    buf_init(&w->scratch, ARRAY_BYTES_MAX);
     for (int i = 0; i < LANE_ARRAYS; i++)
         pg_array_init(&w->arrays[i], PG_INT8, ARRAY_BYTES_MAX);
     return w;
@@ -547,6 +548,7 @@ void lane_writer_free(struct lane_writer **w)
     free((*w)->asked);
     free((*w)->targets);
     free((*w)->prefs_asked);
+    buf_deinit(&(*w)->scratch);
     free(*w);
     *w = NULL;
 }

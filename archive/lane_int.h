@@ -6,6 +6,7 @@
 
 #include "archive/batch.h"
 #include "archive/lane.h"
+#include "base/buf.h"
 #include "store/pg_array.h"
 
 #define LANE_ARRAYS 9
@@ -36,6 +37,7 @@ struct lane_writer {
     size_t targets_cap;
     uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
     size_t prefs_asked_cap;
+    struct buf scratch;
     size_t aside;     /* stanzas that this batch puts aside */
     size_t unread_at; /* op behind the one whose read_unread was answered last */
 };

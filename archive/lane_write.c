@@ -2,6 +2,7 @@
 #include "archive/lane_int.h"
 
 #include "archive/known.h"
+#include "archive/tombstone.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 #include "base/log.h"
@@ -25,6 +26,15 @@ static const struct pg_statement set_flags = {
     "lane_flags", "UPDATE xs.message m SET flags = (m.flags & ~1) | d.flags"
                   " FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS d (owner, id, flags)"
                   " WHERE m.owner = d.owner AND m.id = d.id"};
+
+/* The start tag stays: it is written so that no value in it has a bare ">". */
+static const struct pg_statement set_tombstones = {
+    "lane_tombstones",
+    "UPDATE xs.message m SET body = NULL, stanza = convert_to("
+    "   rtrim(substring(convert_from(m.stanza, 'UTF8') FROM '^[^>]*'), '/') || '>'"
+    "   || d.retracted || '</message>', 'UTF8')"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS d (owner, id, retracted)"
+    " WHERE m.owner = d.owner AND m.id = d.id AND m.stanza <> ''"};
 
 static const struct pg_statement update_convs = {
     "lane_conv_update",
@@ -103,6 +113,21 @@ static void send_lane(struct lane_writer *w)
     lane_send(w, &set_lane, &p, lane_on_plain);
 }
 
+static void add_content(struct lane_writer *w, const struct op *op, struct pg_array *body,
+                        struct pg_array *stanza)
+{
+    if (!op->taken_back || op->w.stanza_len == 0) {
+        pg_array_add_text(body, op->w.body);
+        pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
+        return;
+    }
+    const struct op *by = &w->batch.ops[op->taken_back - 1];
+    buf_reset(&w->scratch);
+    tombstone_write(&w->scratch, op->w.stanza, op->w.stanza_len, by->w.body, by->received_us);
+    pg_array_add_text(body, NULL);
+    pg_array_add_bytes(stanza, buf_data(&w->scratch), buf_len(&w->scratch));
+}
+
 static void send_rows(struct lane_writer *w)
 {
     struct batch *b = &w->batch;
@@ -127,8 +152,7 @@ static void send_rows(struct lane_writer *w)
         pg_array_add_i32(flags, (int32_t)op->w.flags);
         pg_array_add_i64(sent, op->w.stamp_us);
         any_sent = any_sent || op->w.stamp_us;
-        pg_array_add_text(body, op->w.body);
-        pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
+        add_content(w, op, body, stanza);
     }
     struct pg_params p;
     pg_params_init(&p);
@@ -153,6 +177,25 @@ static void send_flags(struct lane_writer *w)
         pg_array_add_i32(flags, b->flags[i].set);
     }
     lane_send_arrays(w, &set_flags, 3, lane_on_plain);
+}
+
+/* The first retraction counts. */
+static void send_tombstones(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *id = lane_array(w, 1, PG_INT8),
+                    *retracted = lane_array(w, 2, PG_TEXT);
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_RETRACT || !op->found || op->target_flags & ROW_RETRACTED)
+            continue;
+        buf_reset(&w->scratch);
+        tombstone_retracted(&w->scratch, op->w.body, op->received_us);
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(id, op->target_id);
+        pg_array_add_text(retracted, buf_cstr(&w->scratch));
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &set_tombstones, 3, lane_on_plain);
 }
 
 static void send_conv_updates(struct lane_writer *w)
@@ -363,6 +406,7 @@ void lane_send_writes(struct lane_writer *w)
     warn_ahead(w);
     send_lane(w);
     send_rows(w);
+    send_tombstones(w);
     send_flags(w);
     send_conv_updates(w);
     send_conv_inserts(w);

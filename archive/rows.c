@@ -229,7 +229,7 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
         rows_unkeep(w);
     if (!c->retracts)
         return 1;
-    out[1] = (struct write){.kind = WRITE_RETRACT};
+    out[1] = (struct write){.kind = WRITE_RETRACT, .body = w->has_id ? ev->id : NULL};
     set_owner(r, &out[1], w->owner_jid, w->peer_jid);
     out[1].ref = ident_ref(r->ident, w->peer, outgoing, c->retracts);
     return 2;

@@ -43,7 +43,7 @@ void rows_classify(const struct stanza *m, struct content *out);
 enum write_kind {
     WRITE_ROW,       /* a message into the archive */
     WRITE_BOUNCE,    /* the row with ref has failed */
-    WRITE_RETRACT,   /* the row with ref was taken back */
+    WRITE_RETRACT,   /* the row with ref was taken back, by the message with the id body */
     WRITE_MARK,      /* the owner has read up to the row with ref */
     WRITE_PEER_MARK, /* the peer has read up to the row with ref */
     WRITE_READ,      /* the owner has read everything, of one peer or of all (peer 0) */

@@ -4,6 +4,7 @@
 #include <stdbool.h>
 
 #include "archive/mam.h"
+#include "archive/tombstone.h"
 #include "component/ns.h"
 #include "component/service.h"
 #include "config/config.h"
@@ -15,9 +16,8 @@ struct feature {
 };
 
 static const struct feature features[] = {
-    {NS_MAM, NS_MAM, NULL},
-    {NS_MAM, NS_MAM_EXTENDED, NULL},
-    {NS_MAM_1, NS_MAM_1, NULL},
+    {NS_MAM, NS_MAM, NULL},     {NS_MAM, NS_MAM_EXTENDED, NULL},
+    {NS_MAM_1, NS_MAM_1, NULL}, {NS_MAM, NS_RETRACT "#tombstone", NULL},
     {NULL, NS_PUSH, NULL},
 };
 

@@ -6,6 +6,8 @@ import pytest
 from harness.clients import NS, error_of
 from harness.procs import wait_until
 
+RETRACT = "urn:xmpp:message-retract:1"
+
 
 @pytest.fixture
 def pair(world):
@@ -81,3 +83,39 @@ def test_preferences_of_others_are_forbidden(pair, ask):
     for owner in (bob.bare, "nobody@e.test"):
         assert error_of(alice.ask(*ask, owner)) == ("auth", "forbidden")
     assert prefs_of(bob.iq("get", prefs_xml())) == ("always", [], [])
+
+
+# What the sender asks for, and what he takes back.
+
+
+def test_hints(world, pair):
+    sender, receiver = pair
+    hint = "<{} xmlns='urn:xmpp:hints'/>"
+    _, plain = world.exchange(sender, receiver, extra=hint.format("no-copy"))
+    world.exchange(sender, receiver, extra=hint.format("no-store"))
+    assert world.oracle.unread(receiver.bare) == 1
+    world.exchange(sender, receiver, extra=hint.format("no-permanent-store"))
+    assert world.oracle.unread(receiver.bare) == 2
+    assert receiver.mam_page().bodies == sender.mam_page().bodies == [plain]
+
+
+def test_a_retracted_message_leaves_a_tombstone_in_its_place(world, pair):
+    sender, receiver = pair
+    message_id, _ = world.exchange(sender, receiver)
+    _, kept = world.exchange(sender, receiver)
+    before = receiver.mam_page()
+    retraction = sender.send_chat(
+        receiver.bare, None, extra=f"<retract xmlns='{RETRACT}' id='{message_id}'/>"
+                                   "<store xmlns='urn:xmpp:hints'/>")
+    receiver.wait_id(retraction)
+    world.drain(sender)
+    for client in pair:
+        page = client.mam_page()
+        assert page.bodies == [None, kept, None]
+        grave = page.results[0].message
+        assert grave.get("id") == message_id and grave.get("from") == sender.jid
+        assert grave.find(f"{{{RETRACT}}}retracted").get("id") == retraction
+        assert page.results[2].message.get("id") == retraction
+    assert receiver.mam_page().ids[:2] == before.ids
+    assert world.oracle.unread(receiver.bare) == 1
+    assert f"{RETRACT}#tombstone" in receiver.disco_info(receiver.bare)[1]

@@ -892,6 +892,8 @@ static void play(struct world *w, unsigned troubles)
     }
 }
 
+#define SAID "(body IS NOT NULL OR flags & 4 = 4)" /* and maybe taken back */
+
 static void whatever_happens_every_message_is_there_once_and_counts_are_right(void **state)
 {
     (void)state;
@@ -918,10 +920,8 @@ static void whatever_happens_every_message_is_there_once_and_counts_are_right(vo
         int want_rows = 0;
         for (int i = 0; i < n; i++)
             want_rows += (sent[i].from < 4) + (sent[i].to < 4);
-        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body IS NOT NULL"),
-                         want_rows);
-        assert_int_equal(db_int("SELECT count(*) FROM (SELECT FROM xs.message"
-                                " WHERE body IS NOT NULL"
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE " SAID), want_rows);
+        assert_int_equal(db_int("SELECT count(*) FROM (SELECT FROM xs.message WHERE " SAID
                                 " GROUP BY owner, ref_id, ref_body HAVING count(*) > 1) d"),
                          0);
         assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 0);

@@ -36,7 +36,7 @@ struct devices {
 static const struct pg_statement register_st = {
     "device_register",
     "SELECT * FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text,"
-    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::int)"};
+    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::text, $12::int)"};
 static const struct pg_statement unregister_st = {
     "device_unregister",
     "SELECT xs.device_unregister($1::uuid, $2::uuid, $3::uuid, $4::text)"};
@@ -187,6 +187,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     pg_add_text(&p, node);
     pg_add_text(&p, r->dialect == DEVICE_P2 ? secret : NULL);
     pg_add_text(&p, r->resource);
+    pg_add_text(&p, r->account_name);
     pg_add_i32(&p, (int32_t)d->per_account);
     struct call *c = new_call(d, ctx);
     c->fn.registered = fn;

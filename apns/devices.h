@@ -18,20 +18,20 @@ struct pg_error;
 struct pg_pool;
 
 #define DEVICES_KEY_BYTES 32
-#define DEVICE_TOKEN_MAX 200 /* characters */
+#define DEVICE_TOKEN_MAX 512 /* characters */
 #define DEVICE_CLIENT_MAX 256
 #define DEVICE_NODE_BYTES 33
 #define DEVICE_SECRET_BYTES 25
 
 enum device_dialect {
     DEVICE_TIGASE = 1, /* register-device: the node is the secret */
-    DEVICE_P2 = 2, /* register-push-apns: node and secret, bound to the client's device-id */
+    DEVICE_P2 = 2, /* register-push-apns, -fcm: node and secret, bound to the client's id */
 };
 
 struct device_key {
     const uint8_t *owner; /* OWNER_BYTES */
     const char *app;
-    const char *token;     /* lower-case hex; NULL when only the client's id is known */
+    const char *token;     /* APNs': lower-case hex; NULL when only the client's id is known */
     const char *client_id; /* NULL when only the token is known */
 };
 
@@ -40,6 +40,7 @@ struct device_registration {
     const char *account;  /* bare JID */
     const char *resource; /* "" when not known */
     enum device_dialect dialect;
+    const char *account_name; /* what a push calls the account by; NULL: the app asks none */
 };
 
 struct device_registered {

@@ -5,23 +5,39 @@
 #include <string.h>
 
 #include "apns/opts.h"
+#include "base/crypt.h"
 
-#define TOKEN_MIN 64
+#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define APNS_TOKEN_MIN 64
+#define APNS_TOKEN_MAX 200
+#define FCM_TOKEN_MIN 20
+#define NAMED_MAX (2 * 1024 + DEVICE_CLIENT_MAX) /* a bare JID, NUL, the client's id */
 
 static const struct dialect_command commands[] = {
-    {"register-device", "Register a device for push", DEVICE_TIGASE, true},
-    {"unregister-device", "Unregister a device", DEVICE_TIGASE, false},
-    {"register-push-apns", "Register this device for push (APNs)", DEVICE_P2, true},
-    {"unregister-push-apns", "Unregister this device (APNs)", DEVICE_P2, false},
+    {"register-device", "Register a device for push", DEVICE_TIGASE, PUSH_ANY, true},
+    {"unregister-device", "Unregister a device", DEVICE_TIGASE, PUSH_ANY, false},
+    {"register-push-apns", "Register this device for push (APNs)", DEVICE_P2, PUSH_APNS, true},
+    {"unregister-push-apns", "Unregister this device (APNs)", DEVICE_P2, PUSH_APNS, false},
+    {"register-push-fcm", "Register this device for push (FCM)", DEVICE_P2, PUSH_FCM, true},
+    {"unregister-push-fcm", "Unregister this device (FCM)", DEVICE_P2, PUSH_FCM, false},
 };
 
 /* What clients of the first dialect look for among our features, and send as provider.  An
  * app's id is a provider too. */
-static const char *const providers[] = {"tigase:messenger:apns:1", "snikket:apns:1"};
-static const char *const other_gateways[] = {"fcm-xmpp-api", "tigase:messenger:fcm:1"};
+static const struct provider {
+    const char *name;
+    enum push_service service;
+} providers[] = {
+    {"tigase:messenger:apns:1", PUSH_APNS},
+    {"snikket:apns:1", PUSH_APNS},
+    {"fcm-xmpp-api", PUSH_FCM},
+    {"tigase:messenger:fcm:1", PUSH_FCM},
+};
 
 static const struct dialect_error bad_token = {"modify", "bad-request",
                                                "the device token is not 64 to 200 hex digits"};
+static const struct dialect_error bad_fcm_token = {
+    "modify", "bad-request", "the token is not one that FCM gives to a device"};
 static const struct dialect_error no_client = {"modify", "bad-request",
                                                "device-id is missing or too long"};
 static const struct dialect_error no_channel = {"cancel", "feature-not-implemented",
@@ -31,8 +47,6 @@ static const struct dialect_error no_provider = {"cancel", "item-not-found",
                                                  "unknown provider"};
 static const struct dialect_error many_apps = {"modify", "item-not-found",
                                                "several apps are served: name one as app"};
-
-#define COUNT(a) (sizeof(a) / sizeof *(a))
 
 const struct dialect_command *dialect_find(const char *node)
 {
@@ -48,10 +62,25 @@ const struct dialect_command *dialect_commands(size_t *n_out)
     return commands;
 }
 
-const char *const *dialect_features(size_t *n_out)
+static enum push_service service_of(const struct apns_app_opts *app)
 {
-    *n_out = COUNT(providers);
-    return providers;
+    return app->fcm ? PUSH_FCM : PUSH_APNS;
+}
+
+static bool is_served(const struct push_opts *opts, enum push_service service)
+{
+    for (size_t i = 0; i < opts->apps_n; i++)
+        if (service_of(&opts->apps[i]) == service)
+            return true;
+    return false;
+}
+
+const char *dialect_feature(const struct push_opts *opts, size_t i)
+{
+    for (size_t k = 0; k < COUNT(providers); k++)
+        if (is_served(opts, providers[k].service) && i-- == 0)
+            return providers[k].name;
+    return NULL;
 }
 
 static bool is_one_of(const char *text, const char *const *list, size_t n)
@@ -67,51 +96,86 @@ static bool app_serves(const struct apns_app_opts *app, const char *domain)
     return app->domains_n == 0 || is_one_of(domain, app->domains, app->domains_n);
 }
 
-static bool named_app(const struct push_opts *opts, const char *domain, const char *name,
-                      size_t *app_out)
+static bool app_fits(const struct apns_app_opts *app, const char *domain,
+                     enum push_service service)
+{
+    return app_serves(app, domain) && (service == PUSH_ANY || service_of(app) == service);
+}
+
+static bool named_app(const struct push_opts *opts, const char *domain,
+                      enum push_service service, const char *name, size_t *app_out)
 {
     for (size_t i = 0; i < opts->apps_n; i++)
-        if (strcmp(opts->apps[i].id, name) == 0 && app_serves(&opts->apps[i], domain)) {
+        if (strcmp(opts->apps[i].id, name) == 0 && app_fits(&opts->apps[i], domain, service)) {
             *app_out = i;
             return true;
         }
     return false;
 }
 
+static const struct provider *find_provider(const char *name)
+{
+    for (size_t i = 0; name && i < COUNT(providers); i++)
+        if (strcmp(providers[i].name, name) == 0)
+            return &providers[i];
+    return NULL;
+}
+
 /* NULL when the request names an app, or there is just one it can mean. */
 static const struct dialect_error *find_app(const struct push_opts *opts, const char *domain,
-                                            const char *app, const char *provider,
-                                            size_t *app_out)
+                                            enum push_service service, const char *app,
+                                            const char *provider, size_t *app_out)
 {
     if (app && *app)
-        return named_app(opts, domain, app, app_out) ? NULL : &no_app;
-    if (provider && named_app(opts, domain, provider, app_out))
+        return named_app(opts, domain, service, app, app_out) ? NULL : &no_app;
+    if (provider && named_app(opts, domain, service, provider, app_out))
         return NULL;
-    if (provider && is_one_of(provider, other_gateways, COUNT(other_gateways)))
-        return &no_provider;
+    const struct provider *known = find_provider(provider);
+    if (known)
+        service = known->service;
     size_t found = 0;
     for (size_t i = 0; i < opts->apps_n; i++)
-        if (app_serves(&opts->apps[i], domain) && found++ == 0)
+        if (app_fits(&opts->apps[i], domain, service) && found++ == 0)
             *app_out = i;
     if (found == 1)
         return NULL;
-    bool known = !provider || is_one_of(provider, providers, COUNT(providers));
-    return found > 1 && known ? &many_apps : &no_provider;
+    return found > 1 && (known || !provider) ? &many_apps : &no_provider;
 }
 
 /* APNs' tokens are hex of a length Apple reserves the right to change. */
-static bool read_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
+static bool read_apns_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
 {
     static const char digits[] = "0123456789abcdef0123456789ABCDEF";
     size_t n = 0;
     for (; text && text[n]; n++) {
         const char *at = strchr(digits, text[n]);
-        if (!at || n == DEVICE_TOKEN_MAX)
+        if (!at || n == APNS_TOKEN_MAX)
             return false;
         out[n] = digits[(at - digits) % 16];
     }
     out[n] = '\0';
-    return n >= TOKEN_MIN && n % 2 == 0;
+    return n >= APNS_TOKEN_MIN && n % 2 == 0;
+}
+
+/* What Google's look like is not written anywhere; these are the characters they are made of,
+ * and they differ in upper and lower case. */
+static bool read_fcm_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
+{
+    static const char characters[] =
+        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_:.%";
+    size_t len = text ? strlen(text) : 0;
+    if (len < FCM_TOKEN_MIN || len > DEVICE_TOKEN_MAX || strspn(text, characters) != len)
+        return false;
+    memcpy(out, text, len + 1);
+    return true;
+}
+
+static const struct dialect_error *read_token(const struct apns_app_opts *app,
+                                              const char *text, char out[DEVICE_TOKEN_MAX + 1])
+{
+    if (app->fcm)
+        return read_fcm_token(text, out) ? NULL : &bad_fcm_token;
+    return read_apns_token(text, out) ? NULL : &bad_token;
 }
 
 static bool read_client(const char *text, char out[DEVICE_CLIENT_MAX + 1])
@@ -123,12 +187,6 @@ static bool read_client(const char *text, char out[DEVICE_CLIENT_MAX + 1])
     return true;
 }
 
-static const struct dialect_error *read_tigase(dialect_field_fn field, void *ctx,
-                                               struct dialect_request *out)
-{
-    return read_token(field(ctx, "device-token"), out->token) ? NULL : &bad_token;
-}
-
 static const struct dialect_error *read_p2(dialect_field_fn field, void *ctx,
                                            struct dialect_request *out)
 {
@@ -138,11 +196,7 @@ static const struct dialect_error *read_p2(dialect_field_fn field, void *ctx,
         client = field(ctx, "android-id");
     if (muc && *muc)
         return &no_channel;
-    if (!read_client(client, out->client_id))
-        return &no_client;
-    if (out->command->registers && !read_token(field(ctx, "token"), out->token))
-        return &bad_token;
-    return NULL;
+    return read_client(client, out->client_id) ? NULL : &no_client;
 }
 
 bool dialect_read(const struct push_opts *opts, const struct dialect_command *command,
@@ -150,22 +204,39 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
                   struct dialect_request *out, struct dialect_error *err_out)
 {
     *out = (struct dialect_request){.command = command};
-    const char *provider = NULL;
+    const char *provider = NULL, *token = NULL;
     const struct dialect_error *err = NULL;
     switch (command->dialect) {
     case DEVICE_TIGASE:
-        err = read_tigase(field, ctx, out);
         provider = field(ctx, "provider");
+        token = "device-token";
         break;
     case DEVICE_P2:
         err = read_p2(field, ctx, out);
+        token = command->registers ? "token" : NULL;
         break;
     }
     if (!err)
-        err = find_app(opts, domain, field(ctx, "app"), provider, &out->app);
+        err = find_app(opts, domain, command->service, field(ctx, "app"), provider, &out->app);
+    if (!err && token)
+        err = read_token(&opts->apps[out->app], field(ctx, token), out->token);
     if (err)
         *err_out = *err;
     return !err;
+}
+
+bool dialect_account_name(const struct push_opts *opts, const struct dialect_request *r,
+                          const char *account, char out[DIALECT_NAME_BYTES])
+{
+    char text[NAMED_MAX];
+    size_t account_len = strlen(account), client_len = strlen(r->client_id);
+    if (r->command->dialect != DEVICE_P2 || !opts->apps[r->app].fcm ||
+        account_len + 1 + client_len > sizeof text)
+        return false;
+    memcpy(text, account, account_len + 1);
+    memcpy(text + account_len + 1, r->client_id, client_len);
+    crypt_sha1_hex_of(text, account_len + 1 + client_len, out);
+    return true;
 }
 
 const char *const *dialect_asks(const struct dialect_command *command)

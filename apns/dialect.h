@@ -4,7 +4,7 @@
  * back.  Pure functions; they know neither stanzas nor tables.
  *
  * register-device, unregister-device: Siskin, Snikket, Stork.
- * register-push-apns, unregister-push-apns: p2's.
+ * register-push-apns, register-push-fcm, and their unregister-: p2's.
  */
 #ifndef APNS_DIALECT_H
 #define APNS_DIALECT_H
@@ -16,18 +16,22 @@
 
 struct push_opts;
 
+enum push_service { PUSH_ANY, PUSH_APNS, PUSH_FCM };
+
 struct dialect_command {
     const char *node;
     const char *title;
     enum device_dialect dialect;
+    enum push_service service;
     bool registers; /* false: unregisters */
 };
 /* NULL when it is none of ours. */
 const struct dialect_command *dialect_find(const char *node);
 /* All of them, for announcing. */
 const struct dialect_command *dialect_commands(size_t *n_out);
-/* What disco#info of the component shows so that clients find us. */
-const char *const *dialect_features(size_t *n_out);
+/* What disco#info of the component shows so that clients find us: the i-th of what these apps
+ * can be reached by; NULL after the last. */
+const char *dialect_feature(const struct push_opts *opts, size_t i);
 
 /* First value of a submitted field; NULL when it is absent. */
 typedef const char *(*dialect_field_fn)(void *ctx, const char *var);
@@ -35,7 +39,7 @@ typedef const char *(*dialect_field_fn)(void *ctx, const char *var);
 struct dialect_request {
     const struct dialect_command *command;
     size_t app;                            /* index in push_opts.apps */
-    char token[DEVICE_TOKEN_MAX + 1];      /* lower-case; "" when the dialect has none here */
+    char token[DEVICE_TOKEN_MAX + 1];      /* "" when the dialect has none here */
     char client_id[DEVICE_CLIENT_MAX + 1]; /* "" when the dialect has none */
 };
 
@@ -50,6 +54,12 @@ struct dialect_error {
 bool dialect_read(const struct push_opts *opts, const struct dialect_command *command,
                   const char *domain, dialect_field_fn field, void *ctx,
                   struct dialect_request *out, struct dialect_error *err_out);
+
+/* What apps of p2's dialect know an account by in a push through FCM: SHA-1 in hex of the bare
+ * JID and the client's device-id.  False: the registration needs no such name. */
+#define DIALECT_NAME_BYTES 41
+bool dialect_account_name(const struct push_opts *opts, const struct dialect_request *r,
+                          const char *account, char out[DIALECT_NAME_BYTES]);
 
 /* The empty form for a call without one: names of the fields, NULL-terminated. */
 const char *const *dialect_asks(const struct dialect_command *command);

@@ -38,6 +38,33 @@ const struct gateway_tuning gateway_tuning_default = {
              .proven_ms = 10000},
 };
 
+/* Firebase, "Scale FCM": a minute from nothing to the full rate, which is a project's quota;
+ * ten seconds before the first retry.  Connections that have nothing to do are not asked for
+ * life: the service ends them for that, and after four minutes anyway. */
+const struct gateway_tuning gateway_tuning_fcm = {
+    .room_max = 600,
+    .resends_max = 5,
+    .queue_ms = 30000,
+    .probe_ms = 600000,
+    .broken_after_ms = 60000,
+    .connect_timeout_ms = 15000,
+    .alarm_ms = 3600000,
+    .ramp = {.start = 100, .full = 10000, .rise_s = 60},
+    .verdict = {.server_error_ms = 10000, .device_hold_ms = 60000, .no_answer_ms = 10000},
+    .h2 = {.streams_max = 100,
+           .timeouts_max = 3,
+           .request_timeout_ms = 20000,
+           .quiet_ping_ms = 15000,
+           .ping_ack_ms = 5000},
+    .pool = {.members_max = 4,
+             .backoff_min_ms = 1000,
+             .backoff_max_ms = 60000,
+             .grow_after_ms = 100,
+             .calm_ms = 180000,
+             .drain_ms = 30000,
+             .proven_ms = 10000},
+};
+
 struct gateway *gateway_of(void *ctx)
 {
     struct gateway *g = ctx;
@@ -205,7 +232,8 @@ enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_o
     g->tuning = *tuning;
     snprintf(g->log_prefix, sizeof g->log_prefix, "gateway app=%s", opts->id);
     const struct protocol_opts p = {base, opts, g->log_prefix, wake, g};
-    enum err_kind kind = protocol_apns(&p, &g->protocol, e);
+    enum err_kind kind =
+        opts->fcm ? protocol_fcm(&p, &g->protocol, e) : protocol_apns(&p, &g->protocol, e);
     if (!kind && (kind = conn_tls_new(opts->ca_pem, &g->tls, e)))
         g->protocol.ops->free(g->protocol.self);
     if (kind) {
@@ -231,7 +259,9 @@ enum err_kind gateway_new(struct event_base *base, const struct apns_app_opts *o
                           const struct gateway_events *events, struct gateway **out,
                           struct err *e)
 {
-    return gateway_new_tuned(base, opts, events, &gateway_tuning_default, out, e);
+    const struct gateway_tuning *tuning =
+        opts->fcm ? &gateway_tuning_fcm : &gateway_tuning_default;
+    return gateway_new_tuned(base, opts, events, tuning, out, e);
 }
 
 void gateway_free(struct gateway **gp)

@@ -76,7 +76,8 @@ void gateway_turn(void *ctx);
 void gateway_give_back(struct gateway *g, struct item *it, const char *reason, int64_t now_ms);
 void gateway_take_answers(struct gateway *g, int64_t now_ms);
 
-extern const struct gateway_tuning gateway_tuning_default;
+extern const struct gateway_tuning gateway_tuning_default; /* APNs' */
+extern const struct gateway_tuning gateway_tuning_fcm;
 
 MUST_CHECK enum err_kind gateway_new_tuned(struct event_base *base,
                                            const struct apns_app_opts *opts,

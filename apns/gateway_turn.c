@@ -102,6 +102,14 @@ static void finish_stopped(struct gateway *g, struct item *it, int64_t now_ms)
     finish(g, it, &v, now_ms);
 }
 
+static void finish_held(struct gateway *g, struct item *it, int64_t now_ms)
+{
+    struct push_verdict v = {.reaction = PUSH_RETRY,
+                             .retry_after_ms = g->hold_until_ms - now_ms};
+    snprintf(v.reason, sizeof v.reason, "%s", g->hold_reason);
+    finish(g, it, &v, now_ms);
+}
+
 /* Again inside, before those that never went out; bounded, then the outbox waits. */
 static void resend(struct gateway *g, struct item *it, const char *reason, int64_t now_ms)
 {
@@ -294,7 +302,7 @@ static void clear_queue(struct gateway *g, struct queue *q, int64_t now_ms)
         else if (must_stop(g, it))
             finish_stopped(g, it, now_ms);
         else if (gateway_is_held(g, now_ms))
-            gateway_give_back(g, it, g->hold_reason, now_ms);
+            finish_held(g, it, now_ms);
         else if (is_stale(g, it, now_ms))
             gateway_give_back(g, it, why_stale(g), now_ms);
         else

@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/jwt.h"
 
-#include <openssl/bio.h>
 #include <openssl/ec.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
-#include <openssl/pem.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/pem.h"
 #include "base/crypt.h"
 
 #define ID_MAX 32
@@ -46,22 +45,10 @@ static bool id_is_good(const char *id)
     return n > 0 && n <= ID_MAX && id[n] == '\0';
 }
 
-/* A key with a passphrase must fail, not ask on the terminal. */
-static int no_passphrase(char *buf, int size, int rwflag, void *u)
-{
-    (void)buf, (void)size, (void)rwflag, (void)u;
-    return -1;
-}
-
 static enum err_kind read_key(const char *pem, EVP_PKEY **out, struct err *e)
 {
     char group[64] = "";
-    BIO *bio = BIO_new_mem_buf(pem, -1);
-    if (!bio)
-        abort();
-    EVP_PKEY *key = PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL);
-    BIO_free(bio);
-    ERR_clear_error();
+    EVP_PKEY *key = pem_private_key(pem);
     if (!key)
         return err_set(e, ERR_CONFIG, "the key file holds no readable PEM private key");
     if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC ||

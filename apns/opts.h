@@ -14,21 +14,35 @@ enum push_content {
     PUSH_CONTENT_BODY
 };
 
+/* How an app is told of a message through FCM. */
+enum fcm_form {
+    FCM_NOTIFICATION, /* the system shows it */
+    FCM_DATA          /* the app does */
+};
+
+struct fcm_opts {
+    const char *service_account; /* the contents of service_account_file */
+    const char *token_url;       /* NULL: the service account's own */
+    enum fcm_form form;
+};
+
 struct apns_app_opts {
     const char *id;             /* the name clients register with */
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
-    const char *sound; /* "" = silent */
+    const char *sound;          /* "" = silent */
+    const struct fcm_opts *fcm; /* NULL: the app is reached through APNs */
     /* apns: */
     const char *topic;
     const char *key_pem; /* the contents of key_file */
     const char *key_id;
     const char *team_id;
     bool sandbox;
-    const char *host; /* from url, or Apple's */
+    /* either: */
+    const char *host; /* from url, or the service's own */
     uint16_t port;
     const char *ca_pem;            /* contents of ca_file; NULL = the system's */
-    int64_t server_error_retry_ms; /* after a 5xx; 0 = 15 minutes, which Apple asks for */
+    int64_t server_error_retry_ms; /* after a 5xx; 0 = what the service asks for */
 };
 
 struct push_opts {

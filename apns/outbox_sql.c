@@ -286,6 +286,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->peer_jid = pg_text(r, row, 10);
     out->encrypted = pg_bool(r, row, 11);
     out->body = pg_is_null(r, row, 12) ? NULL : pg_text(r, row, 12);
+    out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
 }
 
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,

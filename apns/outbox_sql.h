@@ -65,7 +65,8 @@ struct outbox_fetched {
     bool muted;
     const char *peer_jid;
     bool encrypted;
-    const char *body; /* NULL: none, or not asked for */
+    const char *body;         /* NULL: none, or not asked for */
+    const char *account_name; /* what the app knows the account by; NULL: nothing */
 };
 void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
                       pg_result_fn cb, void *ctx);

@@ -2,6 +2,7 @@
 /* What a push says, and the names it goes under: all of them hashes that only we can make. */
 #include <string.h>
 
+#include "apns/fcm_message.h"
 #include "apns/gateway.h"
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
@@ -12,6 +13,8 @@
 /* A badge of 0 stays true until something new comes, so it may wait as long as APNs keeps it.
  */
 #define STORED_S (28 * 24 * 3600)
+
+#define P2_COLLAPSE_LEN 6
 
 /* What a name is for: part of what is hashed, so that one never says anything of another. */
 enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH };
@@ -62,19 +65,48 @@ static const char *sender_name(const char *jid, char *out, size_t size)
     return out;
 }
 
-static void compose_alert(struct outbox *o, const struct entry *e,
-                          const struct outbox_fetched *f, const char *thread)
+/* What FCM is told beside what is shown.  p2's apps know one collapse key for an account. */
+static void compose_fcm(struct outbox *o, const struct entry *e,
+                        const struct outbox_fetched *f, const struct payload_alert_opts *alert,
+                        struct push_request *out, char collapse_id[65])
 {
-    char name[256];
-    payload_alert(&o->payload, &(struct payload_alert_opts){
-                                   .content = o->push->content,
-                                   .sender = sender_name(f->peer_jid, name, sizeof name),
-                                   .body = f->body,
-                                   .encrypted = f->encrypted,
-                                   .badge = f->badge > 0 ? (unsigned)f->badge : 0,
-                                   .sound = e->app->opts->sound,
-                                   .thread = thread,
-                               });
+    const bool p2 = f->account_name != NULL;
+    if (p2 && strlen(f->account_name) >= P2_COLLAPSE_LEN) {
+        memcpy(collapse_id, f->account_name, P2_COLLAPSE_LEN);
+        collapse_id[P2_COLLAPSE_LEN] = '\0';
+    }
+    int64_t ttl_s = out->expiration_s - clock_real_us() / 1000000;
+    const struct fcm_message_opts m = {.token = f->token,
+                                       .form = e->app->opts->fcm->form,
+                                       .account = f->account_name,
+                                       .collapse_key = collapse_id,
+                                       .ttl_s = out->expiration_s ? ttl_s : 0,
+                                       .expiration_s = out->expiration_s};
+    if (alert)
+        fcm_message_alert(&o->payload, &m, alert);
+    else
+        fcm_message_badge(&o->payload, &m, f->badge > 0 ? (unsigned)f->badge : 0);
+}
+
+static void compose_alert(struct outbox *o, const struct entry *e,
+                          const struct outbox_fetched *f, struct push_request *out,
+                          char collapse_id[65])
+{
+    char name[256], thread[65];
+    strcpy(thread, collapse_id);
+    const struct payload_alert_opts alert = {
+        .content = o->push->content,
+        .sender = sender_name(f->peer_jid, name, sizeof name),
+        .body = f->body,
+        .encrypted = f->encrypted,
+        .badge = f->badge > 0 ? (unsigned)f->badge : 0,
+        .sound = e->app->opts->sound,
+        .thread = thread,
+    };
+    if (e->app->opts->fcm)
+        compose_fcm(o, e, f, &alert, out, collapse_id);
+    else
+        payload_alert(&o->payload, &alert);
 }
 
 void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox_fetched *f,
@@ -87,17 +119,20 @@ void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox
     if (alert) {
         hash_name(o, NAME_CONVERSATION, e, 0, hash);
         hex16(hash, collapse_id);
-        compose_alert(o, e, f, collapse_id);
         out->priority = 10;
         out->expiration_s = f->counted_us / 1000000 + o->push->max_age_ms / 1000;
         if (out->expiration_s < now_s + 60)
             out->expiration_s = now_s + 60;
+        compose_alert(o, e, f, out, collapse_id);
     } else {
         hash_name(o, NAME_BADGE, e, 0, hash);
         hex16(hash, collapse_id);
-        payload_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
         out->priority = 5;
         out->expiration_s = f->badge > 0 ? 0 : now_s + STORED_S;
+        if (e->app->opts->fcm)
+            compose_fcm(o, e, f, NULL, out, collapse_id);
+        else
+            payload_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
     }
     out->collapse_id = collapse_id;
     out->payload = buf_data(&o->payload);

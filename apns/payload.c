@@ -51,8 +51,7 @@ static size_t escape_char(const char *text, size_t len, char out[8], size_t *out
     return n;
 }
 
-/* A quoted string of at most max bytes, quotes included. */
-static void add_string(struct buf *b, const char *text, size_t max)
+void payload_add_text(struct buf *b, const char *text, size_t max)
 {
     assert(max >= 2 + ELLIPSIS_BYTES);
     char *out = (char *)buf_reserve(b, max);
@@ -84,15 +83,15 @@ static void add_string(struct buf *b, const char *text, size_t max)
     buf_commit(b, used);
 }
 
-static const char *body_text(const struct payload_alert_opts *o, char count[32])
+const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES])
 {
     switch (o->content) {
     case PUSH_CONTENT_NONE:
     case PUSH_CONTENT_SENDER:
         break;
     case PUSH_CONTENT_COUNT:
-        snprintf(count, 32, o->badge == 1 ? "%u unread message" : "%u unread messages",
-                 o->badge);
+        snprintf(count, PAYLOAD_COUNT_BYTES,
+                 o->badge == 1 ? "%u unread message" : "%u unread messages", o->badge);
         return count;
     case PUSH_CONTENT_BODY:
         if (o->encrypted)
@@ -104,22 +103,23 @@ static const char *body_text(const struct payload_alert_opts *o, char count[32])
     return "New message";
 }
 
-static bool shows_sender(const struct payload_alert_opts *o)
+const char *payload_title(const struct payload_alert_opts *o)
 {
-    return (o->content == PUSH_CONTENT_SENDER || o->content == PUSH_CONTENT_BODY) &&
-           o->sender && *o->sender;
+    bool shown = (o->content == PUSH_CONTENT_SENDER || o->content == PUSH_CONTENT_BODY) &&
+                 o->sender && *o->sender;
+    return shown ? o->sender : NULL;
 }
 
 /* The alert comes last and its text at the very end, so that it gets all the room left. */
 void payload_alert(struct buf *b, const struct payload_alert_opts *o)
 {
     static const char end[] = "}}}";
-    char text[32];
+    char text[PAYLOAD_COUNT_BYTES];
     size_t start = buf_len(b);
     buf_add_char(b, '{');
     if (o->thread) {
         buf_add_str(b, "\"conversation\":");
-        add_string(b, o->thread, THREAD_MAX);
+        payload_add_text(b, o->thread, THREAD_MAX);
         buf_add_char(b, ',');
     }
     snprintf(text, sizeof text, "%u", o->badge);
@@ -127,21 +127,21 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
     buf_add_str(b, text);
     if (o->sound && *o->sound) {
         buf_add_str(b, ",\"sound\":");
-        add_string(b, o->sound, SOUND_MAX);
+        payload_add_text(b, o->sound, SOUND_MAX);
     }
     if (o->thread) {
         buf_add_str(b, ",\"thread-id\":");
-        add_string(b, o->thread, THREAD_MAX);
+        payload_add_text(b, o->thread, THREAD_MAX);
     }
     buf_add_str(b, ",\"mutable-content\":1,\"alert\":{");
-    if (shows_sender(o)) {
+    if (payload_title(o)) {
         buf_add_str(b, "\"title\":");
-        add_string(b, o->sender, TITLE_MAX);
+        payload_add_text(b, payload_title(o), TITLE_MAX);
         buf_add_char(b, ',');
     }
     buf_add_str(b, "\"body\":");
     size_t used = buf_len(b) - start + sizeof end - 1;
-    add_string(b, body_text(o, text), PAYLOAD_MAX - used);
+    payload_add_text(b, payload_body(o, text), PAYLOAD_MAX - used);
     buf_add_str(b, end);
 }
 

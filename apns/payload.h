@@ -31,6 +31,15 @@ struct payload_alert_opts {
  * two characters and ends in an ellipsis. */
 void payload_alert(struct buf *b, const struct payload_alert_opts *o);
 
+/* What an alert says, for protocols that write it elsewhere.  title: NULL for none; both
+ * borrow from o, or are in count. */
+#define PAYLOAD_COUNT_BYTES 32
+const char *payload_title(const struct payload_alert_opts *o);
+const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES]);
+
+/* Appends text as a quoted JSON string of at most max bytes (5 or more), quotes included. */
+void payload_add_text(struct buf *b, const char *text, size_t max);
+
 /* Appends {"aps":{"badge":n}}. */
 void payload_badge(struct buf *b, unsigned badge);
 

@@ -63,10 +63,15 @@ struct protocol_opts {
     void *ctx;
 };
 
-extern const struct h2_protocol h2_apns;
+/* Whether the app's keys can be used; CONFIG as below, without a loop. */
+MUST_CHECK enum err_kind protocol_check(const struct apns_app_opts *app, struct err *e);
+
+extern const struct h2_protocol h2_apns, h2_fcm;
 
 /* CONFIG when the key, or what else the app was given, cannot be used. */
 MUST_CHECK enum err_kind protocol_apns(const struct protocol_opts *opts, struct protocol *out,
                                        struct err *e);
+MUST_CHECK enum err_kind protocol_fcm(const struct protocol_opts *opts, struct protocol *out,
+                                      struct err *e);
 
 #endif

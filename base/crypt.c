@@ -30,6 +30,15 @@ uint64_t crypt_random_u64(void)
     return v;
 }
 
+static void write_sha1(const uint8_t raw[20], char out[SHA1_HEX_BYTES])
+{
+    for (size_t i = 0; i < 20; i++) {
+        out[2 * i] = hex[raw[i] >> 4];
+        out[2 * i + 1] = hex[raw[i] & 15];
+    }
+    out[40] = '\0';
+}
+
 void crypt_sha1_hex(const char *a, const char *b, char out[SHA1_HEX_BYTES])
 {
     uint8_t raw[EVP_MAX_MD_SIZE];
@@ -39,11 +48,15 @@ void crypt_sha1_hex(const char *a, const char *b, char out[SHA1_HEX_BYTES])
         EVP_DigestFinal_ex(ctx, raw, NULL) != 1)
         abort();
     EVP_MD_CTX_free(ctx);
-    for (size_t i = 0; i < 20; i++) {
-        out[2 * i] = hex[raw[i] >> 4];
-        out[2 * i + 1] = hex[raw[i] & 15];
-    }
-    out[40] = '\0';
+    write_sha1(raw, out);
+}
+
+void crypt_sha1_hex_of(const void *data, size_t len, char out[SHA1_HEX_BYTES])
+{
+    uint8_t raw[EVP_MAX_MD_SIZE];
+    if (EVP_Digest(data, len, raw, NULL, EVP_sha1(), NULL) != 1)
+        abort();
+    write_sha1(raw, out);
 }
 
 void crypt_sha256(const void *data, size_t len, uint8_t out[SHA256_BYTES])

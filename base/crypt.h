@@ -19,6 +19,7 @@ void crypt_random(void *out, size_t len);
 uint64_t crypt_random_u64(void);
 /* Lower-case hex of SHA-1 over the pieces joined (XEP-0114's handshake). */
 void crypt_sha1_hex(const char *a, const char *b, char out[SHA1_HEX_BYTES]);
+void crypt_sha1_hex_of(const void *data, size_t len, char out[SHA1_HEX_BYTES]);
 void crypt_sha256(const void *data, size_t len, uint8_t out[SHA256_BYTES]);
 void crypt_hmac_sha256(const uint8_t *key, size_t key_len, const void *data, size_t len,
                        uint8_t out[SHA256_BYTES]);

@@ -19,6 +19,7 @@
 
 #define APNS_HOST "api.push.apple.com"
 #define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
+#define FCM_HOST "fcm.googleapis.com"
 
 /* One setting as it was read; item is NULL when it is the default. */
 struct value {
@@ -274,8 +275,6 @@ static void refuse_unavailable(struct reader *r)
         refuse(r, KEY_APP_COLLAPSE, i, v[KEY_APP_COLLAPSE].number != 0);
         refuse(r, KEY_APNS_CERT_FILE, i, v[KEY_APNS_CERT_FILE].item);
         refuse(r, KEY_APNS_CERT_KEY, i, v[KEY_APNS_CERT_KEY].item);
-        refuse(r, KEY_FCM_ACCOUNT_FILE, i, v[KEY_FCM_ACCOUNT_FILE].item);
-        refuse(r, KEY_FCM_URL, i, v[KEY_FCM_URL].item);
     }
 }
 
@@ -429,32 +428,76 @@ static bool parse_url(struct reader *r, const char *url, struct host_opts *out)
     return !strpbrk(host, "/?#@") && split_address(r, host, 443, out);
 }
 
-static void need_apns(struct reader *r, int i, enum key k)
+static void need(struct reader *r, int i, enum key k)
 {
     const struct value *v = &r->p->apps[i][k];
     if (!v->item)
         complain_key(r, k, i, "%s is missing", key_table[k].path);
 }
 
+/* Where the service is: its own address, unless there is another. */
+static void build_address(struct reader *r, int i, enum key url, const char *host,
+                          struct apns_app_opts *a)
+{
+    const struct value *v = &r->p->apps[i][url];
+    struct host_opts at = {host, 443};
+    if (v->text && !parse_url(r, v->text, &at))
+        complain_key(r, url, i, "%s: expected https://host:port", key_table[url].path);
+    a->host = at.host;
+    a->port = at.port;
+}
+
 static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
 {
     const struct value *v = r->p->apps[i];
-    need_apns(r, i, KEY_APNS_TOPIC);
-    need_apns(r, i, KEY_APNS_KEY_FILE);
-    need_apns(r, i, KEY_APNS_KEY_ID);
-    need_apns(r, i, KEY_APNS_TEAM_ID);
+    need(r, i, KEY_APNS_TOPIC);
+    need(r, i, KEY_APNS_KEY_FILE);
+    need(r, i, KEY_APNS_KEY_ID);
+    need(r, i, KEY_APNS_TEAM_ID);
     a->topic = v[KEY_APNS_TOPIC].text;
     a->key_pem = v[KEY_APNS_KEY_FILE].text;
     a->key_id = v[KEY_APNS_KEY_ID].text;
     a->team_id = v[KEY_APNS_TEAM_ID].text;
     a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
     a->ca_pem = v[KEY_APNS_CA_FILE].text;
-    struct host_opts at = {a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, 443};
-    if (v[KEY_APNS_URL].text && !parse_url(r, v[KEY_APNS_URL].text, &at))
-        complain_key(r, KEY_APNS_URL, i, "%s: expected https://host:port",
-                     key_table[KEY_APNS_URL].path);
-    a->host = at.host;
-    a->port = at.port;
+    build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);
+}
+
+static void build_fcm(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    struct fcm_opts *f = must(arena_alloc(r->p->arena, sizeof *f));
+    need(r, i, KEY_FCM_ACCOUNT_FILE);
+    *f = (struct fcm_opts){.service_account = v[KEY_FCM_ACCOUNT_FILE].text,
+                           .token_url = v[KEY_FCM_TOKEN_URL].text,
+                           .form = (enum fcm_form)v[KEY_FCM_FORM].number};
+    if (f->token_url && strncmp(f->token_url, "https://", 8) != 0)
+        complain_key(r, KEY_FCM_TOKEN_URL, i, "%s: expected https://...",
+                     key_table[KEY_FCM_TOKEN_URL].path);
+    a->fcm = f;
+    a->ca_pem = v[KEY_FCM_CA_FILE].text;
+    build_address(r, i, KEY_FCM_URL, FCM_HOST, a);
+}
+
+/* Whether the file says anything of a section of the app. */
+static bool has_section(const struct reader *r, int i, const char *section)
+{
+    for (enum key k = 0; k < KEYS_N; k++)
+        if (strncmp(key_table[k].path, section, strlen(section)) == 0 && r->p->apps[i][k].item)
+            return true;
+    return false;
+}
+
+static void build_service(struct reader *r, int i, struct apns_app_opts *a)
+{
+    bool fcm = has_section(r, i, "push.apps[].fcm.");
+    if (fcm && has_section(r, i, "push.apps[].apns."))
+        complain_key(r, KEY_FCM_ACCOUNT_FILE, i,
+                     "push.apps[]: apns and fcm exclude each other; make two apps of it");
+    else if (fcm)
+        build_fcm(r, i, a);
+    else
+        build_apns(r, i, a);
 }
 
 static void build_app(struct reader *r, int i, struct apns_app_opts *a)
@@ -485,7 +528,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         if (name)
             v[KEY_APP_DOMAINS].list[d] = name;
     }
-    build_apns(r, i, a);
+    build_service(r, i, a);
 }
 
 static void build_push(struct reader *r)

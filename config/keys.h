@@ -92,6 +92,8 @@ enum key_reload {
     KEY(APNS_CA_FILE, "push.apps[].apns.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)             \
     KEY(FCM_ACCOUNT_FILE, "push.apps[].fcm.service_account_file", FILE, 0, 0, 1, 65536,       \
         RELOAD)                                                                               \
+    KEY(FCM_FORM, "push.apps[].fcm.form", WORD, "notification data", "notification", 0, 0,    \
+        RELOAD)                                                                               \
     KEY(FCM_URL, "push.apps[].fcm.url", TEXT, 0, 0, 1, 1024, RELOAD)                          \
     KEY(FCM_TOKEN_URL, "push.apps[].fcm.token_url", TEXT, 0, 0, 1, 1024, RELOAD)              \
     KEY(FCM_CA_FILE, "push.apps[].fcm.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)               \

@@ -14,7 +14,7 @@
 #include <openssl/crypto.h>
 #include <yaml.h>
 
-#include "apns/jwt.h"
+#include "apns/protocol.h"
 #include "base/buf.h"
 #include "config/config.h"
 #include "store/migrate.h"
@@ -47,13 +47,11 @@ static bool check_apps(const struct cli *c, const struct config *config)
     bool good = true;
     for (size_t i = 0; i < config->push.apps_n; i++) {
         const struct apns_app_opts *app = &config->push.apps[i];
-        struct jwt *jwt = NULL;
         struct err e;
-        if (jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, &e)) {
+        if (protocol_check(app, &e)) {
             (void)fprintf(stderr, "%s: app %s: %s\n", c->config_file, app->id, e.text);
             good = false;
         }
-        jwt_free(&jwt);
     }
     return good;
 }

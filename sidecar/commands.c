@@ -127,8 +127,13 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
     };
     struct pending *p = pending_new(c, call, command);
     if (command->registers) {
-        struct device_registration r = {key, call->account, call->from->resource,
-                                        command->dialect};
+        char name[DIALECT_NAME_BYTES];
+        struct device_registration r = {.key = key,
+                                        .account = call->account,
+                                        .resource = call->from->resource,
+                                        .dialect = command->dialect};
+        if (dialect_account_name(c->opts.push, &request, call->account, name))
+            r.account_name = name;
         devices_register(c->opts.devices, &r, on_registered, p);
     } else {
         devices_unregister(c->opts.devices, &key, on_unregistered, p);
@@ -166,9 +171,6 @@ struct commands *commands_new(struct service *service)
     for (size_t i = 0; i < n; i++)
         adhoc_add(service, all[i].node, all[i].title, on_dialect, c);
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
-    const char *const *features = dialect_features(&n);
-    for (size_t i = 0; i < n; i++)
-        service_feature(service, NULL, features[i]);
     return c;
 }
 

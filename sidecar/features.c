@@ -3,6 +3,7 @@
 
 #include <stdbool.h>
 
+#include "apns/dialect.h"
 #include "archive/mam.h"
 #include "archive/tombstone.h"
 #include "component/ns.h"
@@ -31,6 +32,9 @@ void features_offer(struct service *s, const struct config *c)
             service_delegate(s, f->ns);
         service_feature(s, f->ns, f->var);
     }
+    const char *provider;
+    for (size_t i = 0; (provider = dialect_feature(&c->push, i)) != NULL; i++)
+        service_feature(s, NULL, provider);
     /* An app's id is a provider's name: clients look for theirs before they register. */
     for (size_t i = 0; i < c->push.apps_n; i++)
         service_feature(s, NULL, c->push.apps[i].id);

@@ -8,14 +8,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tests/gateway/checks.h"
 #include "tests/gateway/control.h"
 #include "tests/gateway/devices.h"
+#include "tests/gateway/fcm.h"
 #include "tests/gateway/gateway.h"
+#include "tests/gateway/oauth.h"
 #include "tests/gateway/text.h"
 
-enum { UUID_SIZE = 37 };
+enum { UUID_SIZE = 37, HTTP_DATE_SIZE = 40 };
 
 static void set_state(struct gw_stream *s, enum gw_stream_state to)
 {
@@ -67,6 +70,10 @@ static void send_goaway_reason(struct gw_h2 *h, int32_t last_id, const char *rea
 {
     struct gw_text t = {0};
 
+    if (h->service == GW_FCM) {
+        gw_h2_goaway(h, last_id, NGHTTP2_NO_ERROR, reason[0] == '\0' ? "max_age" : reason);
+        return;
+    }
     gw_text_puts(&t, "{\"reason\":");
     gw_text_json_str(&t, reason[0] == '\0' ? "Shutdown" : reason);
     gw_text_puts(&t, "}");
@@ -81,6 +88,8 @@ static void distrust(struct gw_h2 *h, const struct gw_stream *rejected)
     struct gw_stream *s;
     bool room = true;
 
+    if (h->service == GW_FCM)
+        return;
     h->trusted = false;
     gw_h2_set_limit(h, 1);
     TAILQ_FOREACH(s, &h->streams, next)
@@ -133,7 +142,8 @@ static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t 
         n = length;
     memcpy(buf, s->answer + s->answer_sent, n);
     s->answer_sent += n;
-    if (s->answer_sent == s->answer_len)
+    /* FCM ends with a frame that has nothing in it. */
+    if (s->answer_sent == s->answer_len && (n == 0 || s->h2->service == GW_APNS))
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
     return (ssize_t)n;
 }
@@ -144,6 +154,8 @@ static void write_answer(struct gw_stream *s, const struct gw_verdict *v)
 
     if (s->action.body[0] != '\0') {
         gw_text_puts(&t, s->action.body);
+    } else if (s->h2->service == GW_FCM) {
+        gw_fcm_write_error(v, s->origin.stream % 4 == 1, &t);
     } else if (v->reason != NULL) {
         gw_text_puts(&t, "{\"reason\":");
         gw_text_json_str(&t, v->reason);
@@ -157,7 +169,56 @@ static void write_answer(struct gw_stream *s, const struct gw_verdict *v)
     gw_text_free(&t);
 }
 
-static void submit_answer(struct gw_stream *s, const struct gw_verdict *v)
+static void format_date(int64_t seconds, char out[HTTP_DATE_SIZE])
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(out, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
+static void answer_as_fcm(struct gw_stream *s, int status, const char *type)
+{
+    nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
+    char code[16], date[HTTP_DATE_SIZE], retry_after[HTTP_DATE_SIZE];
+    int64_t now_s = gw_oauth_now_s(s->h2->gw->oauth);
+    const struct gw_action *a = &s->action;
+    nghttp2_nv nva[4];
+    size_t n = 0;
+
+    snprintf(code, sizeof(code), "%d", status);
+    format_date(now_s, date);
+    nva[n++] = header(":status", code);
+    nva[n++] = header("date", date);
+    if (s->answer_len > 0)
+        nva[n++] = header("content-type", type);
+    if (status != 200 && a->kind == GW_ACT_ANSWER && a->retry_after_s >= 0) {
+        if (a->retry_as_date)
+            format_date(now_s + a->retry_after_s, retry_after);
+        else
+            snprintf(retry_after, sizeof(retry_after), "%d", a->retry_after_s);
+        nva[n++] = header("retry-after", retry_after);
+    }
+    nghttp2_submit_response(s->h2->session, s->id, nva, n, s->answer_len > 0 ? &body : NULL);
+}
+
+static void submit_fcm_answer(struct gw_stream *s, const struct gw_verdict *v)
+{
+    const char *type = "application/json; charset=UTF-8";
+
+    if (v->status == 200)
+        s->answer_len = (size_t)snprintf(
+            s->answer, sizeof(s->answer), "{\"name\":\"projects/%s/messages/%u-%d\"}",
+            gw_oauth_project(s->h2->gw->oauth), s->origin.conn, s->origin.stream);
+    else
+        write_answer(s, v);
+    if (s->action.body[0] == '<')
+        type = "text/html; charset=UTF-8";
+    answer_as_fcm(s, v->status, type);
+}
+
+static void submit_apns_answer(struct gw_stream *s, const struct gw_verdict *v)
 {
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
     char status[16], made_id[UUID_SIZE], unique_id[UUID_SIZE], retry_after[16];
@@ -188,6 +249,14 @@ static void submit_answer(struct gw_stream *s, const struct gw_verdict *v)
     nghttp2_submit_response(s->h2->session, s->id, nva, n, s->answer_len > 0 ? &body : NULL);
 }
 
+static void submit_answer(struct gw_stream *s, const struct gw_verdict *v)
+{
+    if (s->h2->service == GW_FCM)
+        submit_fcm_answer(s, v);
+    else
+        submit_apns_answer(s, v);
+}
+
 /* The phone has it before anybody who waits for it is told. */
 static void record(struct gw_stream *s, const struct gw_verdict *v)
 {
@@ -197,7 +266,7 @@ static void record(struct gw_stream *s, const struct gw_verdict *v)
         gw_devices_deliver(gw->devices, &s->push, &s->request, v->status == 200, gw_now_ms());
     gw_stats_answer(&gw->stats, v->status, v->reason);
     gw_pushes_add(gw->pushes, &s->origin, &s->request, &s->push, v);
-    if (strlen(s->push.token) == GW_TOKEN_HEX)
+    if (strlen(s->push.token) == GW_TOKEN_HEX || gw_fcm_is_token(s->push.token))
         gw_devices_saw(gw->devices, s->push.token);
     gw_control_saw(gw->control);
 }
@@ -274,6 +343,7 @@ static void answer_scripted(struct gw_stream *s)
 
     if (a->reason[0] != '\0')
         v.reason = a->reason;
+    snprintf(v.field, sizeof(v.field), "%s", a->field);
     if (a->status == 410 && a->timestamp_ms == 0)
         v.timestamp_ms = gw_now_ms();
     answer(s, &v);
@@ -317,6 +387,63 @@ static void act(struct gw_stream *s)
     }
 }
 
+static bool is_path(const struct gw_stream *s, const char *path)
+{
+    const char *asked = gw_request_header(&s->request, ":path");
+
+    return asked != NULL && strcmp(asked, path) == 0;
+}
+
+/* Of a token endpoint only the answers can be ordered, not its behaviour. */
+static void exchange(struct gw_stream *s)
+{
+    struct gateway *gw = s->h2->gw;
+    struct gw_text t = {0};
+    int status = gw_oauth_exchange(gw->oauth, &s->request, &t);
+
+    set_state(s, GW_STREAM_ANSWERED);
+    if (gw_scripts_take(gw->scripts, GW_SCRIPT_OAUTH, &s->action)) {
+        status = s->action.status;
+        gw_text_free(&t);
+        gw_text_puts(&t, s->action.body);
+    }
+    s->answer_len = t.len < GW_ANSWER_MAX ? t.len : GW_ANSWER_MAX;
+    memcpy(s->answer, t.s == NULL ? "" : t.s, s->answer_len);
+    gw_text_free(&t);
+    answer_as_fcm(s, status, "application/json; charset=utf-8");
+}
+
+static void life_over(evutil_socket_t fd, short what, void *ctx)
+{
+    struct gw_h2 *h = ctx;
+    int64_t now_ms = gw_now_ms();
+
+    (void)fd;
+    (void)what;
+    assert(h->magic == GW_H2_MAGIC);
+    if (now_ms - h->born_ms >= h->gw->opts.fcm_age_ms)
+        send_goaway_reason(h, nghttp2_session_get_last_proc_stream_id(h->session), "max_age");
+    else if (now_ms - h->used_ms >= h->gw->opts.fcm_idle_ms && h->n_streams == 0)
+        send_goaway_reason(h, nghttp2_session_get_last_proc_stream_id(h->session),
+                           "session_timeout");
+    else
+        gw_h2_watch_life(h);
+    h->pump(h->conn);
+}
+
+void gw_h2_watch_life(struct gw_h2 *h)
+{
+    int64_t now_ms = gw_now_ms(), idle_ms = h->used_ms + h->gw->opts.fcm_idle_ms - now_ms;
+    int64_t left_ms = h->born_ms + h->gw->opts.fcm_age_ms - now_ms;
+
+    if (h->life_timer == NULL)
+        h->life_timer = evtimer_new(h->gw->base, life_over, h);
+    if (idle_ms < 10)
+        idle_ms = 10;
+    left_ms = left_ms < idle_ms ? left_ms : idle_ms;
+    set_timer(h->life_timer, left_ms < 0 ? 0 : (int)left_ms);
+}
+
 static void delay_over(evutil_socket_t fd, short what, void *ctx)
 {
     struct gw_stream *s = ctx;
@@ -341,7 +468,12 @@ void gw_stream_complete(struct gw_stream *s)
         submit_answer(s, &(struct gw_verdict){.status = 200});
         return;
     }
-    v = gw_check(h->gw, &h->binding, &s->request, &s->push);
+    if (h->service == GW_FCM && is_path(s, GW_OAUTH_PATH)) {
+        exchange(s);
+        return;
+    }
+    v = h->service == GW_FCM ? gw_fcm_check(h->gw, &s->request, &s->push)
+                             : gw_check(h->gw, &h->binding, &s->request, &s->push);
     if (v.status != 200) {
         answer(s, &v);
     } else if (!gw_scripts_take(h->gw->scripts, s->push.token, &s->action)) {

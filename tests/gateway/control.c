@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- *  POST /script      {"token": hex or "*", "actions": [{…}, …]}, see script.h; each:
- *                    "status" with "reason" "body" "retry_after" "timestamp_ms" |
+ *  POST /script      {"token": T, "actions": [{…}, …]}, see script.h; T is a device's, "*"
+ *                    for any, or "oauth" for FCM's token endpoint; each action:
+ *                    "status" with "reason" "body" "retry_after" "retry_as_date"
+ *                    "field" "timestamp_ms" |
  *                    "silence" | "refuse_stream" | "reset_stream": code |
  *                    "goaway": {"reason", "last": before|after} |
  *                    "two_step_goaway" with "gap_ms" | "cut": before_answer|after_answer;
@@ -10,7 +12,9 @@
  *  POST /expire      {"token", "timestamp_ms"}         410 Unregistered from now on
  *  POST /device      {"token", "online": bool}
  *  POST /jwt         {"expire_now": true, "stick_to_connection": bool}
- *  POST /down        {"ms": N} | {"down": bool}
+ *  POST /oauth       {"expire_now": true} | {"life_s": N} | {"clock_s": N}    FCM's access
+ *                    tokens: all void, how long new ones live, how wrong our clock is
+ *  POST /down        {"ms": N} | {"down": bool}, and "service": apns|fcm
  *  POST /max_streams {"n": N}
  *  POST /ping        {"ack": bool}
  *  POST /reset       everything but open connections is as at the start
@@ -36,8 +40,10 @@
 
 #include "tests/gateway/address.h"
 #include "tests/gateway/devices.h"
+#include "tests/gateway/fcm.h"
 #include "tests/gateway/gateway.h"
 #include "tests/gateway/jwt_check.h"
+#include "tests/gateway/oauth.h"
 #include "tests/gateway/pushes.h"
 #include "tests/gateway/request.h"
 #include "tests/gateway/script.h"
@@ -50,7 +56,7 @@ struct waiter {
     struct gw_control *control;
     struct evhttp_request *request;
     struct event *timer;
-    char token[GW_TOKEN_HEX + 1]; /* "" counts all */
+    char token[GW_TOKEN_MAX + 1]; /* "" counts all */
     uint64_t count;
     bool any; /* also those that were not accepted */
     TAILQ_ENTRY(waiter) next;
@@ -103,11 +109,15 @@ static const cJSON *member(const struct call *c, const char *name)
     return cJSON_GetObjectItemCaseSensitive(c->body, name);
 }
 
-/* True for 64 hex digits; out is in lower case. */
-static bool read_token(const char *s, char out[GW_TOKEN_HEX + 1])
+/* True for 64 hex digits, then out is in lower case, and for a token of FCM. */
+static bool read_token(const char *s, char out[GW_TOKEN_MAX + 1])
 {
     size_t i;
 
+    if (s != NULL && gw_fcm_is_token(s)) {
+        snprintf(out, GW_TOKEN_MAX + 1, "%s", s);
+        return true;
+    }
     if (s == NULL || strlen(s) != GW_TOKEN_HEX)
         return false;
     for (i = 0; i < GW_TOKEN_HEX; i++) {
@@ -119,7 +129,7 @@ static bool read_token(const char *s, char out[GW_TOKEN_HEX + 1])
     return true;
 }
 
-static bool body_token(const struct call *c, char out[GW_TOKEN_HEX + 1])
+static bool body_token(const struct call *c, char out[GW_TOKEN_MAX + 1])
 {
     const cJSON *token = member(c, "token");
 
@@ -142,7 +152,7 @@ static long long query_number(const struct call *c, const char *name, long long 
 }
 
 /* A token of the query in lower case; out is "" when there is none. */
-static bool query_token(const struct call *c, char out[GW_TOKEN_HEX + 1])
+static bool query_token(const struct call *c, char out[GW_TOKEN_MAX + 1])
 {
     const char *s = query_text(c, "token");
 
@@ -157,9 +167,11 @@ static void post_script(const struct call *c)
 {
     const cJSON *token = member(c, "token");
     const char *name = "*", *wrong;
-    char hex[GW_TOKEN_HEX + 1];
+    char hex[GW_TOKEN_MAX + 1];
 
-    if (!cJSON_IsString(token) || strcmp(token->valuestring, "*") != 0) {
+    if (cJSON_IsString(token) && strcmp(token->valuestring, GW_SCRIPT_OAUTH) == 0) {
+        name = GW_SCRIPT_OAUTH;
+    } else if (!cJSON_IsString(token) || strcmp(token->valuestring, "*") != 0) {
         if (!body_token(c, hex))
             return;
         name = hex;
@@ -174,7 +186,7 @@ static void post_script(const struct call *c)
 static void post_register(const struct call *c)
 {
     const cJSON *topics = member(c, "topics"), *topic;
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
 
     if (!body_token(c, token))
         return;
@@ -196,7 +208,7 @@ static void post_register(const struct call *c)
 static void post_expire(const struct call *c)
 {
     const cJSON *timestamp = member(c, "timestamp_ms");
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
 
     if (!body_token(c, token))
         return;
@@ -209,7 +221,7 @@ static void post_expire(const struct call *c)
 static void post_device(const struct call *c)
 {
     const cJSON *online = member(c, "online");
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
 
     if (!body_token(c, token))
         return;
@@ -231,17 +243,42 @@ static void post_jwt(const struct call *c)
     reply_ok(c);
 }
 
+static void post_oauth(const struct call *c)
+{
+    const cJSON *life = member(c, "life_s"), *clock = member(c, "clock_s");
+
+    if (cJSON_IsTrue(member(c, "expire_now"))) {
+        gw_oauth_revoke(c->gw->oauth);
+    } else if (cJSON_IsNumber(life)) {
+        gw_oauth_set_life(c->gw->oauth, (int64_t)life->valuedouble);
+    } else if (cJSON_IsNumber(clock)) {
+        gw_oauth_set_clock(c->gw->oauth, (int64_t)clock->valuedouble);
+    } else {
+        reply_bad(c, "one of expire_now, life_s and clock_s is wanted");
+        return;
+    }
+    reply_ok(c);
+}
+
 static void post_down(const struct call *c)
 {
     const cJSON *ms = member(c, "ms"), *down = member(c, "down");
+    const cJSON *service = member(c, "service");
+    struct gw_server *server = c->gw->server;
 
+    if (cJSON_IsString(service) && strcmp(service->valuestring, "fcm") == 0)
+        server = c->gw->fcm_server;
+    if (server == NULL) {
+        reply_bad(c, "there is no such service");
+        return;
+    }
     if (cJSON_IsNumber(ms) && ms->valuedouble >= 0 && ms->valuedouble < 1e6) {
-        gw_server_down(c->gw->server);
-        gw_server_up(c->gw->server, (int)ms->valuedouble);
+        gw_server_down(server);
+        gw_server_up(server, (int)ms->valuedouble);
     } else if (cJSON_IsTrue(down)) {
-        gw_server_down(c->gw->server);
+        gw_server_down(server);
     } else if (cJSON_IsFalse(down)) {
-        gw_server_up(c->gw->server, 0);
+        gw_server_up(server, 0);
     } else {
         reply_bad(c, "ms must be a number, or down true or false");
         return;
@@ -287,6 +324,9 @@ static void post_reset(const struct call *c)
     gw->max_streams = gw->opts.max_streams;
     gw_server_update_limit(gw->server);
     gw_server_up(gw->server, 0);
+    gw_oauth_reset(gw->oauth);
+    if (gw->fcm_server != NULL)
+        gw_server_up(gw->fcm_server, 0);
     reply_ok(c);
 }
 
@@ -298,7 +338,7 @@ static void get_pushes(const struct call *c)
                                 .since = (uint64_t)query_number(c, "since", 0),
                                 .status = (int)query_number(c, "status", -1),
                                 .limit = limit < 0 ? SIZE_MAX : (size_t)limit};
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
 
     /* Tokens that are none are recorded too, and may be asked for as they were sent. */
     if (q.token != NULL && read_token(q.token, token))
@@ -311,7 +351,7 @@ static void get_pushes(const struct call *c)
 
 static void get_device(const struct call *c)
 {
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
     struct gw_text t = {0};
 
     if (!query_token(c, token))
@@ -328,6 +368,8 @@ static void get_stats(const struct call *c)
 
     gw_text_puts(&t, "{");
     gw_stats_write(&c->gw->stats, &t);
+    gw_text_puts(&t, ",");
+    gw_oauth_write(c->gw->oauth, &t);
     gw_text_printf(&t, ",\"jwt_count\":%u,\"script_actions_pending\":%zu}\n",
                    gw_jwts_count(c->gw->jwts), gw_scripts_pending(c->gw->scripts));
     reply(c->request, 200, t.s);
@@ -381,7 +423,7 @@ static void get_wait(const struct call *c)
     long long ms = query_number(c, "timeout_ms", WAIT_DEFAULT_MS);
     long long count = query_number(c, "count", 1);
     const char *any = query_text(c, "any");
-    char token[GW_TOKEN_HEX + 1];
+    char token[GW_TOKEN_MAX + 1];
     struct timeval tv;
     struct waiter *w;
 
@@ -429,6 +471,7 @@ static const struct {
     {EVHTTP_REQ_POST, "/expire", post_expire},
     {EVHTTP_REQ_POST, "/device", post_device},
     {EVHTTP_REQ_POST, "/jwt", post_jwt},
+    {EVHTTP_REQ_POST, "/oauth", post_oauth},
     {EVHTTP_REQ_POST, "/down", post_down},
     {EVHTTP_REQ_POST, "/max_streams", post_max_streams},
     {EVHTTP_REQ_POST, "/ping", post_ping},

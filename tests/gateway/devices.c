@@ -11,6 +11,7 @@
 
 enum {
     BUCKETS = 1 << 16,
+    MINUTE_MS = 60000,
     NOTIFICATIONS_MAX = 100,  /* shown by one phone; the oldest goes */
     UNREGISTERED_MAX = 200000 /* devices only known by a push; the oldest goes */
 };
@@ -31,7 +32,9 @@ struct topic {
 };
 
 struct device {
-    char token[GW_TOKEN_HEX + 1];
+    char *token;
+    int64_t minute_ms;
+    unsigned in_minute;
     bool registered, offline, expired, has_badge;
     int64_t expired_ms, badge;
     uint64_t seen, accepted;
@@ -91,6 +94,7 @@ static void device_free(struct device *dev)
     }
     forget_topics(dev);
     notification_free(dev->stored);
+    free(dev->token);
     free(dev);
 }
 
@@ -157,7 +161,7 @@ static struct device *find_or_add(struct gw_devices *d, const char *token)
     if (d->n_unregistered == UNREGISTERED_MAX)
         forget_oldest(d);
     dev = gw_alloc(sizeof(*dev));
-    strncpy(dev->token, token, sizeof(dev->token) - 1);
+    dev->token = gw_strdup(token);
     TAILQ_INIT(&dev->list);
     SLIST_INSERT_HEAD(&d->buckets[bucket_of(dev->token)], dev, in_bucket);
     TAILQ_INSERT_TAIL(&d->unregistered, dev, in_order);
@@ -319,6 +323,17 @@ uint64_t gw_devices_accepted(const struct gw_devices *d, const char *token)
     const struct device *dev = find(d, token);
 
     return dev == NULL ? 0 : dev->accepted;
+}
+
+unsigned gw_devices_rate(struct gw_devices *d, const char *token, int64_t now_ms)
+{
+    struct device *dev = find_or_add(d, token);
+
+    if (now_ms - dev->minute_ms >= MINUTE_MS) {
+        dev->minute_ms = now_ms;
+        dev->in_minute = 0;
+    }
+    return ++dev->in_minute;
 }
 
 static void write_notification(const struct notification *n, struct gw_text *out)

@@ -19,7 +19,7 @@ struct gw_devices *gw_devices_new(void);
 void gw_devices_free(struct gw_devices **d);
 void gw_devices_reset(struct gw_devices *d);
 
-/* Tokens are lower-case hex in all of these. */
+/* Tokens are lower-case hex, or FCM's as they are, in all of these. */
 /* Also ends an expiry and forgets the topics: add them afterwards. */
 void gw_devices_register(struct gw_devices *d, const char *token);
 void gw_devices_add_topic(struct gw_devices *d, const char *token, const char *topic);
@@ -40,6 +40,8 @@ void gw_devices_deliver(struct gw_devices *d, const struct gw_push *push,
 void gw_devices_saw(struct gw_devices *d, const char *token);
 uint64_t gw_devices_seen(const struct gw_devices *d, const char *token);
 uint64_t gw_devices_accepted(const struct gw_devices *d, const char *token);
+/* Requests for the token in the minute that began with the first of them, with this one. */
+unsigned gw_devices_rate(struct gw_devices *d, const char *token, int64_t now_ms);
 /* A JSON object, also for a token never heard of. */
 void gw_devices_write(const struct gw_devices *d, const char *token, struct gw_text *out);
 

@@ -13,18 +13,24 @@ struct event_base;
 struct gw_control;
 struct gw_devices;
 struct gw_jwts;
+struct gw_oauth;
 struct gw_pushes;
 struct gw_scripts;
 struct gw_server;
 
+enum gw_service { GW_APNS, GW_FCM };
+
 struct gw_opts {
     const char *listen, *control;
+    const char *fcm_listen; /* NULL: no FCM side */
     const char *cert_file, *key_file, *client_ca_file, *ready_file;
     bool accept_all; /* no checks, nothing recorded: for benchmarks */
     bool token_any;  /* a token nobody registered is good for every topic */
     bool sandbox;    /* answers carry apns-unique-id */
     uint32_t max_streams, initial_window;
-    size_t keep; /* pushes remembered */
+    uint32_t fcm_streams;
+    int fcm_idle_ms, fcm_age_ms; /* then a connection is asked to go */
+    size_t keep;                 /* pushes remembered */
 };
 
 struct gateway {
@@ -35,9 +41,10 @@ struct gateway {
     struct gw_stats stats;
     struct gw_devices *devices;
     struct gw_jwts *jwts;
+    struct gw_oauth *oauth;
     struct gw_pushes *pushes;
     struct gw_scripts *scripts;
-    struct gw_server *server;
+    struct gw_server *server, *fcm_server; /* fcm_server: NULL without FCM side */
     struct gw_control *control;
 };
 

@@ -12,6 +12,8 @@
 #include "tests/gateway/h2_int.h"
 #include "tests/gateway/text.h"
 
+enum { IDLE_PINGS_MAX = 3 };
+
 /* nghttp2's callbacks.  A stream that is GW_STREAM_GONE is not looked at any more. */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
@@ -33,6 +35,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (++h->n_streams > h->gw->stats.streams_max)
         h->gw->stats.streams_max = h->n_streams;
     nghttp2_session_set_stream_user_data(session, s->id, s);
+    h->idle_pings = 0;
+    h->used_ms = s->origin.time_ms;
     return 0;
 }
 
@@ -113,6 +117,17 @@ static void request_frame_received(struct gw_h2 *h, const nghttp2_frame *frame)
         gw_stream_complete(s);
 }
 
+/* Asked for life too often without anything to do, FCM ends the connection. */
+static void count_idle_ping(struct gw_h2 *h)
+{
+    if (h->service != GW_FCM || h->n_streams > 0 || ++h->idle_pings < IDLE_PINGS_MAX)
+        return;
+    gw_stats_violation(&h->gw->stats, "too_many_pings");
+    gw_h2_goaway(h, nghttp2_session_get_last_proc_stream_id(h->session),
+                 NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
+    h->fate = GW_H2_CLOSE;
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     struct gw_h2 *h = ctx;
@@ -132,6 +147,7 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         if (frame->hd.flags & NGHTTP2_FLAG_ACK)
             break;
         stats->pings_received++;
+        count_idle_ping(h);
         if (h->gw->ping_ack)
             nghttp2_submit_ping(session, NGHTTP2_FLAG_ACK, frame->ping.opaque_data);
         break;
@@ -162,8 +178,10 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
     }
     if (frame->hd.type == NGHTTP2_HEADERS && error == NGHTTP2_ERR_PROTO &&
         h->n_streams >= limit) {
-        /* The limit is acknowledged and was passed: Apple's words, and the end. */
-        static const char words[] = "Maximum active streams violated for this endpoint.";
+        /* The limit is acknowledged and was passed: their words, and the end. */
+        const char *words = h->service == GW_FCM
+                                ? "exceeded_max_concurrent_streams"
+                                : "Maximum active streams violated for this endpoint.";
 
         gw_stats_violation(&h->gw->stats, "%s", words);
         gw_h2_goaway(h, nghttp2_session_get_last_proc_stream_id(session),
@@ -223,14 +241,15 @@ static nghttp2_session *new_session(struct gw_h2 *h)
     return session;
 }
 
-struct gw_h2 *gw_h2_new(struct gateway *gw, uint32_t conn_id, const char *cert_uid,
-                        gw_h2_pump_fn pump, void *conn)
+struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t conn_id,
+                        const char *cert_uid, gw_h2_pump_fn pump, void *conn)
 {
     struct gw_h2 *h = gw_alloc(sizeof(*h));
     nghttp2_settings_entry iv[4];
 
     h->magic = GW_H2_MAGIC;
     h->gw = gw;
+    h->service = service;
     h->conn_id = conn_id;
     h->pump = pump;
     h->conn = conn;
@@ -240,6 +259,9 @@ struct gw_h2 *gw_h2_new(struct gateway *gw, uint32_t conn_id, const char *cert_u
     /* A certificate has said who it is; a provider token must first be seen. */
     h->trusted = gw->opts.accept_all || cert_uid[0] != '\0';
     h->limit = h->trusted ? gw->max_streams : 1;
+    if (service == GW_FCM)
+        h->limit = gw->opts.fcm_streams;
+    h->born_ms = h->used_ms = gw_now_ms();
     h->session = new_session(h);
     iv[0] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, 4096};
     iv[1] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->limit};
@@ -248,6 +270,8 @@ struct gw_h2 *gw_h2_new(struct gateway *gw, uint32_t conn_id, const char *cert_u
     iv[3] =
         (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, GW_HEADER_LIST_MAX};
     nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, iv, 4);
+    if (service == GW_FCM)
+        gw_h2_watch_life(h);
     return h;
 }
 
@@ -262,6 +286,8 @@ void gw_h2_free(struct gw_h2 **hp)
     nghttp2_session_del(h->session);
     if (h->goaway_timer != NULL)
         event_free(h->goaway_timer);
+    if (h->life_timer != NULL)
+        event_free(h->life_timer);
     h->magic = 0;
     free(h);
     *hp = NULL;
@@ -300,6 +326,6 @@ enum gw_h2_fate gw_h2_fate(const struct gw_h2 *h)
 
 void gw_h2_update_limit(struct gw_h2 *h)
 {
-    if (h->trusted)
+    if (h->trusted && h->service == GW_APNS)
         gw_h2_set_limit(h, h->gw->max_streams);
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * One HTTP/2 connection of the gateway: bytes in, bytes out.  It collects requests, has
- * them checked, follows the scripts and keeps the limit of streams: 1 until a push was
- * accepted, 1 again after a rejection.  Knows no TLS and no socket.
+ * them checked, follows the scripts and keeps the limit of streams.  As APNs: 1 until a push
+ * was accepted, 1 again after a rejection.  As FCM: always the same; it ends when it is idle,
+ * old, or asked for life too often.  Knows no TLS and no socket.
  */
 #ifndef GATEWAY_H2_H
 #define GATEWAY_H2_H
@@ -10,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "tests/gateway/gateway.h"
 
 struct gateway;
 struct gw_h2;
@@ -25,8 +28,8 @@ enum gw_h2_fate {
 typedef void (*gw_h2_pump_fn)(void *conn);
 
 /* cert_uid: user id in the client's certificate, "" when it showed none. */
-struct gw_h2 *gw_h2_new(struct gateway *gw, uint32_t conn_id, const char *cert_uid,
-                        gw_h2_pump_fn pump, void *conn);
+struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t conn_id,
+                        const char *cert_uid, gw_h2_pump_fn pump, void *conn);
 void gw_h2_free(struct gw_h2 **h);
 
 void gw_h2_input(struct gw_h2 *h, const uint8_t *data, size_t len);

@@ -20,7 +20,7 @@
 struct event;
 struct nghttp2_session;
 
-enum { GW_H2_MAGIC = 0x67773268, GW_ANSWER_MAX = 384 };
+enum { GW_H2_MAGIC = 0x67773268, GW_ANSWER_MAX = 1024 };
 
 enum gw_stream_state {
     GW_STREAM_RECEIVING, /* → GW_STREAM_WAITING, GW_STREAM_ANSWERED, GW_STREAM_GONE */
@@ -46,6 +46,7 @@ struct gw_stream {
 struct gw_h2 {
     uint32_t magic;
     struct gateway *gw;
+    enum gw_service service;
     struct nghttp2_session *session;
     struct gw_binding binding;
     uint32_t conn_id;
@@ -57,6 +58,9 @@ struct gw_h2 {
     int32_t highest_answered;
     int32_t last_id; /* streams above it are not processed: a GOAWAY said so */
     struct event *goaway_timer;
+    struct event *life_timer; /* FCM's */
+    int64_t born_ms, used_ms;
+    unsigned idle_pings;
     gw_h2_pump_fn pump;
     void *conn;
 };
@@ -66,6 +70,8 @@ void gw_stream_complete(struct gw_stream *s);
 void gw_stream_reset(struct gw_stream *s, uint32_t code);
 void gw_stream_free(struct gw_stream *s);
 void gw_h2_goaway(struct gw_h2 *h, int32_t last_id, uint32_t code, const char *text);
+/* FCM's timer: for when the connection is to be asked to go. */
+void gw_h2_watch_life(struct gw_h2 *h);
 /* Announces it, unless it was the last announced. */
 void gw_h2_set_limit(struct gw_h2 *h, uint32_t limit);
 

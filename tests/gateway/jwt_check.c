@@ -11,15 +11,10 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "tests/gateway/jwt_parts.h"
 #include "tests/gateway/text.h"
 
-enum {
-    LIFETIME_S = 3600,
-    CHANGE_MIN_S = 1200,
-    FUTURE_MAX_S = 60,
-    TEXT_MAX = 4096,
-    KEPT_MAX = 256
-};
+enum { LIFETIME_S = 3600, CHANGE_MIN_S = 1200, FUTURE_MAX_S = 60, KEPT_MAX = 256 };
 
 struct key {
     char *kid, *team, *topics; /* topics: comma separated, NULL for all */
@@ -157,57 +152,6 @@ static const struct key *find_key(const struct gw_jwts *j, const char *kid)
     return NULL;
 }
 
-static int base64url_digit(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    return c == '-' ? 62 : c == '_' ? 63 : -1;
-}
-
-/* Without padding, as RFC 7515 wants it; out holds at least 3/4 of len. */
-static bool base64url_decode(const char *s, size_t len, uint8_t *out, size_t *len_out)
-{
-    uint32_t bits = 0;
-    size_t i, n = 0;
-    int digit, have = 0;
-
-    if (len == 0 || len % 4 == 1)
-        return false;
-    for (i = 0; i < len; i++) {
-        digit = base64url_digit(s[i]);
-        if (digit < 0)
-            return false;
-        bits = bits << 6 | (uint32_t)digit;
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (uint8_t)(bits >> have);
-        }
-    }
-    *len_out = n;
-    return true;
-}
-
-static cJSON *decode_object(const char *s, size_t len)
-{
-    uint8_t json[TEXT_MAX];
-    size_t n;
-    cJSON *root;
-
-    if (!base64url_decode(s, len, json, &n) || !gw_json_valid(json, n))
-        return NULL;
-    root = cJSON_ParseWithLength((const char *)json, n);
-    if (!cJSON_IsObject(root)) {
-        cJSON_Delete(root);
-        return NULL;
-    }
-    return root;
-}
-
 static bool verify_der(EVP_PKEY *pkey, const uint8_t *sig, size_t sig_len,
                        const char *signed_part, size_t signed_len)
 {
@@ -243,55 +187,33 @@ out:
     return ok;
 }
 
-static bool verify(EVP_PKEY *pkey, const char *text, const char *sig_part)
+static bool verify(EVP_PKEY *pkey, const uint8_t *sig, size_t len, const char *text,
+                   size_t signed_len)
 {
-    uint8_t sig[TEXT_MAX];
-    size_t len, signed_len = (size_t)(sig_part - text) - 1;
-
-    if (!base64url_decode(sig_part, strlen(sig_part), sig, &len))
-        return false;
-    if (len == 64 && verify_raw(pkey, sig, text, signed_len))
-        return true;
-    return verify_der(pkey, sig, len, text, signed_len);
-}
-
-static const char *string_member(const cJSON *object, const char *name)
-{
-    const cJSON *m = cJSON_GetObjectItemCaseSensitive(object, name);
-
-    return cJSON_IsString(m) ? m->valuestring : NULL;
+    return (len == 64 && verify_raw(pkey, sig, text, signed_len)) ||
+           verify_der(pkey, sig, len, text, signed_len);
 }
 
 /* Fills key and iat of t when the token is well made and its signature good. */
 static bool parse_token(const struct gw_jwts *j, const char *text, struct token *t)
 {
-    const char *claims_part = strchr(text, '.'), *sig_part, *kid, *iss, *alg;
-    cJSON *header = NULL, *claims = NULL;
-    const cJSON *iat;
+    uint8_t sig[GW_JWT_TEXT_MAX];
+    size_t sig_len, signed_len;
+    cJSON *header, *claims;
+    const char *kid, *iss, *alg;
     bool ok = false;
 
-    if (claims_part == NULL || strlen(text) > TEXT_MAX)
+    if (!gw_jwt_split(text, &header, &claims, sig, &sig_len, &signed_len))
         return false;
-    claims_part++;
-    sig_part = strchr(claims_part, '.');
-    if (sig_part == NULL || strchr(++sig_part, '.') != NULL)
-        return false;
-    header = decode_object(text, (size_t)(claims_part - text) - 1);
-    claims = decode_object(claims_part, (size_t)(sig_part - claims_part) - 1);
-    if (header == NULL || claims == NULL)
-        goto out;
-    alg = string_member(header, "alg");
-    kid = string_member(header, "kid");
-    iss = string_member(claims, "iss");
-    iat = cJSON_GetObjectItemCaseSensitive(claims, "iat");
+    alg = gw_json_text(header, "alg");
+    kid = gw_json_text(header, "kid");
+    iss = gw_json_text(claims, "iss");
     if (alg == NULL || strcmp(alg, "ES256") != 0 || kid == NULL || iss == NULL ||
-        !cJSON_IsNumber(iat) || iat->valuedouble < 0 || iat->valuedouble > 1e12 ||
-        (double)(int64_t)iat->valuedouble != iat->valuedouble)
+        !gw_json_seconds(claims, "iat", &t->iat))
         goto out;
     t->key = find_key(j, kid);
-    t->iat = (int64_t)iat->valuedouble;
     ok = t->key != NULL && strcmp(t->key->team, iss) == 0 &&
-         verify(t->key->pkey, text, sig_part);
+         verify(t->key->pkey, sig, sig_len, text, signed_len);
 out:
     cJSON_Delete(header);
     cJSON_Delete(claims);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * strict-gateway: a stand-in for Apple's push gateway, for tests, the demo and
- * benchmarks.  It speaks HTTP/2 over TLS as APNs does and is stricter than the real one,
- * so that a mistake of the sender fails here and not at a customer's.  Stricter in:
+ * strict-gateway: a stand-in for Apple's push gateway and, on a port of its own, Google's,
+ * for tests, the demo and benchmarks.  It speaks HTTP/2 over TLS as they do and is stricter
+ * than the real ones, so that a mistake of the sender fails here and not at a customer's.
+ * As APNs stricter in:
  *
  *  - ALPN h2 is demanded, and :authority
  *  - a header name given twice is DuplicateHeaders; one in upper case or otherwise
@@ -24,6 +25,18 @@
  *  - each rejection lowers the limit of streams to 1 until the next accepted push, and
  *    the first stream above an acknowledged limit ends the connection
  *
+ * As FCM (OAuth token endpoint /token, and messages:send of one project) stricter in:
+ *
+ *  - an assertion has just the header and the claims that are asked for, its iat is not a
+ *    second ahead of our clock, and the audience is our own address
+ *  - a field that the v1 reference does not name, or that is there twice, and a value of
+ *    another type or out of range are INVALID_ARGUMENT with the field's path
+ *  - the whole message is at most 4096 bytes
+ *  - a registration token has the form of one; another project's is SENDER_ID_MISMATCH
+ *  - data alone is not urgent on iOS (apns-priority 5); a device gets 240 messages a minute
+ *  - one stream above the limit ends the connection, and so does the third PING that comes
+ *    without anything to do
+ *
  * What it does for a test beyond that is listed in control.c.
  */
 #include <errno.h>
@@ -40,6 +53,7 @@
 #include "tests/gateway/devices.h"
 #include "tests/gateway/gateway.h"
 #include "tests/gateway/jwt_check.h"
+#include "tests/gateway/oauth.h"
 #include "tests/gateway/pushes.h"
 #include "tests/gateway/script.h"
 #include "tests/gateway/server.h"
@@ -54,6 +68,11 @@ static const char usage[] =
     "  --initial-window N     bytes the client may send ahead per stream (65535)\n"
     "  --keep N               pushes remembered (200000)\n"
     "  --sandbox              answers carry apns-unique-id\n"
+    "  --fcm HOST:PORT        speaks as FCM there, with:\n"
+    "  --fcm-account PROJECT:EMAIL:KID:PUBLIC.pem  whose assertions are good\n"
+    "  --fcm-streams N        at once (100)\n"
+    "  --fcm-idle-ms N        until session_timeout (240000)\n"
+    "  --fcm-age-ms N         until max_age (3600000)\n"
     "  --accept-all           no checks, no record: for benchmarks\n"
     "  --ready-file FILE      where to write the ports, as on standard output\n";
 
@@ -71,6 +90,11 @@ static const struct option long_options[] = {
     {"sandbox", no_argument, NULL, 's'},
     {"accept-all", no_argument, NULL, 'A'},
     {"ready-file", required_argument, NULL, 'r'},
+    {"fcm", required_argument, NULL, 'f'},
+    {"fcm-account", required_argument, NULL, 'F'},
+    {"fcm-streams", required_argument, NULL, 'S'},
+    {"fcm-idle-ms", required_argument, NULL, 'I'},
+    {"fcm-age-ms", required_argument, NULL, 'G'},
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
@@ -85,6 +109,33 @@ static bool read_number(const char *s, unsigned long max, unsigned long *out)
         return true;
     fprintf(stderr, "%s: not a number from 0 to %lu\n", s, max);
     return false;
+}
+
+static bool read_fcm_option(struct gateway *gw, int option, const char *value)
+{
+    struct gw_opts *o = &gw->opts;
+    unsigned long n = 0;
+
+    switch (option) {
+    case 'f':
+        o->fcm_listen = value;
+        return true;
+    case 'F':
+        return gw_oauth_set_account(gw->oauth, value);
+    case 'S':
+        if (!read_number(value, 1000000, &n) || n == 0)
+            return false;
+        o->fcm_streams = (uint32_t)n;
+        return true;
+    case 'I':
+    case 'G':
+        if (!read_number(value, INT32_MAX, &n))
+            return false;
+        *(option == 'I' ? &o->fcm_idle_ms : &o->fcm_age_ms) = (int)n;
+        return true;
+    default:
+        return false;
+    }
 }
 
 static bool read_option(struct gateway *gw, int option, const char *value)
@@ -138,7 +189,7 @@ static bool read_option(struct gateway *gw, int option, const char *value)
         o->ready_file = value;
         return true;
     default:
-        return false;
+        return read_fcm_option(gw, option, value);
     }
 }
 
@@ -157,6 +208,10 @@ static bool read_options(struct gateway *gw, int argc, char **argv)
         fprintf(stderr, "one of --auth-key, --client-ca, --accept-all is needed\n");
         return false;
     }
+    if ((o->fcm_listen != NULL) != gw_oauth_has_account(gw->oauth)) {
+        fprintf(stderr, "--fcm and --fcm-account belong together\n");
+        return false;
+    }
     return true;
 }
 
@@ -167,8 +222,11 @@ static bool write_ready(const struct gateway *gw)
     FILE *f;
     bool ok = true;
 
-    gw_text_printf(&line, "{\"apns\":%u,\"control\":%u}\n", gw_server_port(gw->server),
+    gw_text_printf(&line, "{\"apns\":%u,\"control\":%u", gw_server_port(gw->server),
                    gw_control_port(gw->control));
+    if (gw->fcm_server != NULL)
+        gw_text_printf(&line, ",\"fcm\":%u", gw_server_port(gw->fcm_server));
+    gw_text_puts(&line, "}\n");
     fputs(line.s, stdout);
     fflush(stdout);
     if (gw->opts.ready_file != NULL) {
@@ -207,12 +265,16 @@ static int run(struct gateway *gw)
     gw->devices = gw_devices_new();
     gw->scripts = gw_scripts_new();
     gw->control = gw_control_new(gw);
-    gw->server = gw_server_new(gw);
-    if (gw->control != NULL && gw->server != NULL && write_ready(gw)) {
+    gw->server = gw_server_new(gw, GW_APNS, gw->opts.listen);
+    if (gw->opts.fcm_listen != NULL)
+        gw->fcm_server = gw_server_new(gw, GW_FCM, gw->opts.fcm_listen);
+    if (gw->control != NULL && gw->server != NULL &&
+        (gw->fcm_server != NULL || gw->opts.fcm_listen == NULL) && write_ready(gw)) {
         event_base_dispatch(gw->base);
         rc = 0;
     }
     gw_server_free(&gw->server);
+    gw_server_free(&gw->fcm_server);
     gw_control_free(&gw->control);
     gw_scripts_free(&gw->scripts);
     gw_devices_free(&gw->devices);
@@ -225,13 +287,19 @@ static int run(struct gateway *gw)
 int main(int argc, char **argv)
 {
     struct gateway gw = {
-        .opts = {.max_streams = 1000, .initial_window = 65535, .keep = 200000},
+        .opts = {.max_streams = 1000,
+                 .initial_window = 65535,
+                 .keep = 200000,
+                 .fcm_streams = 100,
+                 .fcm_idle_ms = 240000,
+                 .fcm_age_ms = 3600000},
         .ping_ack = true,
     };
     int rc = EX_USAGE;
 
     signal(SIGPIPE, SIG_IGN);
     gw.jwts = gw_jwts_new();
+    gw.oauth = gw_oauth_new();
     if (read_options(&gw, argc, argv)) {
         gw.max_streams = gw.opts.max_streams;
         gw.base = event_base_new();
@@ -241,5 +309,6 @@ int main(int argc, char **argv)
         fputs(usage, stderr);
     }
     gw_jwts_free(&gw.jwts);
+    gw_oauth_free(&gw.oauth);
     return rc;
 }

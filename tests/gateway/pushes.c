@@ -17,7 +17,7 @@ struct record {
     size_t len;
     uint64_t seq;
     int status;
-    char token[sizeof(((struct gw_push *)0)->token)];
+    char *token;
     STAILQ_ENTRY(record) next;
 };
 
@@ -44,6 +44,7 @@ static void drop_oldest(struct gw_pushes *p)
     p->n--;
     p->bytes -= rec->len;
     free(rec->json);
+    free(rec->token);
     free(rec);
 }
 
@@ -91,7 +92,7 @@ void gw_pushes_add(struct gw_pushes *p, const struct gw_push_origin *from,
 
     rec->seq = ++p->last_seq;
     rec->status = v->status;
-    memcpy(rec->token, push->token, sizeof(rec->token));
+    rec->token = gw_strdup(push->token);
     gw_text_printf(&t, "{\"seq\":%" PRIu64 ",\"time_ms\":%" PRId64 ",\"token\":", rec->seq,
                    from->time_ms);
     gw_text_json_str(&t, push->token);

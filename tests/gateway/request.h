@@ -13,7 +13,10 @@
 enum {
     GW_HEADER_LIST_MAX = 8000, /* what the gateway announces, counted as RFC 9113 does */
     GW_BODY_KEPT_MAX = 8192,   /* beyond the largest payload; more is only counted */
-    GW_TOKEN_HEX = 64
+    GW_TOKEN_HEX = 64,         /* Apple's */
+    GW_TOKEN_MAX = 255,        /* Google's */
+    GW_COLLAPSE_MAX = 127,
+    GW_FIELD_PATH_MAX = 96
 };
 
 struct gw_field {
@@ -43,7 +46,7 @@ void gw_request_deinit(struct gw_request *r);
 
 /* What a request says, as far as the checks came.  Text belongs to the request. */
 struct gw_push {
-    char token[2 * GW_TOKEN_HEX + 1]; /* lower case; cut off when the client's is longer */
+    char token[GW_TOKEN_MAX + 1]; /* Apple's in lower case; cut off when it is longer */
     const char *apns_id, *topic, *collapse_id, *push_type;
     bool payload_valid; /* RFC 8259, whatever it says */
     bool has_expiration;
@@ -51,13 +54,15 @@ struct gw_push {
     int priority;
     bool has_alert, has_badge;
     int64_t badge;
-    unsigned jwt; /* number of the provider token, 0 when there was none that is valid */
+    unsigned jwt; /* number of the provider or access token, 0 when none is valid */
+    char kept_collapse[GW_COLLAPSE_MAX + 1]; /* what collapse_id points to, for FCM */
 };
 
 struct gw_verdict {
-    int status;           /* 200 when the push passed; 0 when it is not answered */
-    const char *reason;   /* NULL with 200 */
-    int64_t timestamp_ms; /* with 410, else 0 */
+    int status;                    /* 200 when the push passed; 0 when it is not answered */
+    const char *reason;            /* NULL with 200 */
+    int64_t timestamp_ms;          /* with 410, else 0 */
+    char field[GW_FIELD_PATH_MAX]; /* FCM: which one is wrong, "" for none */
 };
 
 #endif

@@ -157,8 +157,14 @@ static bool parse_member(const cJSON *item, struct gw_action *a, int *kinds)
         return get_int(item, 0, DELAY_MAX_MS, &a->gap_ms);
     if (strcmp(name, "retry_after") == 0)
         return get_int(item, 0, 1000000, &a->retry_after_s);
+    if (strcmp(name, "retry_as_date") == 0) {
+        a->retry_as_date = cJSON_IsTrue(item);
+        return cJSON_IsBool(item);
+    }
     if (strcmp(name, "reason") == 0)
         return get_text(item, a->reason, sizeof(a->reason));
+    if (strcmp(name, "field") == 0)
+        return get_text(item, a->field, sizeof(a->field));
     if (strcmp(name, "body") == 0)
         return get_text(item, a->body, sizeof(a->body));
     if (strcmp(name, "deliver") == 0) {
@@ -243,7 +249,7 @@ bool gw_scripts_take(struct gw_scripts *s, const char *token, struct gw_action *
     if (LIST_EMPTY(&s->list))
         return false;
     sc = find(s, token);
-    if (sc == NULL)
+    if (sc == NULL && strcmp(token, GW_SCRIPT_OAUTH) != 0)
         sc = find(s, "*");
     if (sc == NULL)
         return false;

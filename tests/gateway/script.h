@@ -33,9 +33,14 @@ struct gw_action {
     uint32_t code;
     int64_t timestamp_ms; /* 0 for none */
     bool deliver;         /* the phone gets it although the sender is told otherwise */
+    bool retry_as_date;   /* retry_after_s is said as a date */
     char reason[64];
+    char field[64]; /* FCM: of the message, which is wrong */
     char body[256]; /* sent instead of {"reason":…} when not empty */
 };
+
+/* For the token endpoint: only status, body and retry_after count. */
+#define GW_SCRIPT_OAUTH "oauth"
 
 struct gw_scripts *gw_scripts_new(void);
 void gw_scripts_free(struct gw_scripts **s);

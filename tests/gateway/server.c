@@ -54,6 +54,7 @@ struct conn {
 
 struct gw_server {
     struct gateway *gw;
+    enum gw_service service;
     SSL_CTX *tls;
     struct evconnlistener *listener;
     struct gw_address address;
@@ -138,7 +139,7 @@ static void shake_hands(struct conn *c)
     }
     evtimer_del(c->timer);
     read_cert_uid(c, cert_uid, sizeof(cert_uid));
-    c->h2 = gw_h2_new(gw, c->id, cert_uid, conn_pump, c);
+    c->h2 = gw_h2_new(gw, c->server->service, c->id, cert_uid, conn_pump, c);
     set_state(c, OPEN);
 }
 
@@ -390,21 +391,23 @@ static void on_listen_again(evutil_socket_t fd, short what, void *ctx)
         gw_server_up(s, LISTEN_AGAIN_MS);
 }
 
-struct gw_server *gw_server_new(struct gateway *gw)
+struct gw_server *gw_server_new(struct gateway *gw, enum gw_service service,
+                                const char *listen)
 {
     struct gw_server *s = gw_alloc(sizeof(*s));
 
     s->gw = gw;
+    s->service = service;
     LIST_INIT(&s->conns);
     s->listen_again = evtimer_new(gw->base, on_listen_again, s);
-    if (!gw_address_parse(gw->opts.listen, &s->address)) {
-        fprintf(stderr, "--listen %s: no address\n", gw->opts.listen);
+    if (!gw_address_parse(listen, &s->address)) {
+        fprintf(stderr, "%s: no address\n", listen);
         gw_server_free(&s);
         return NULL;
     }
     s->tls = new_tls(s);
     if (s->tls == NULL || !start_listening(s)) {
-        fprintf(stderr, "cannot listen on %s\n", gw->opts.listen);
+        fprintf(stderr, "cannot listen on %s\n", listen);
         gw_server_free(&s);
     }
     return s;

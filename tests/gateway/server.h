@@ -6,11 +6,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tests/gateway/gateway.h"
+
 struct gateway;
 struct gw_server;
 
 /* NULL with a text on stderr.  Listens on return. */
-struct gw_server *gw_server_new(struct gateway *gw);
+struct gw_server *gw_server_new(struct gateway *gw, enum gw_service service,
+                                const char *listen);
 void gw_server_free(struct gw_server **s);
 uint16_t gw_server_port(const struct gw_server *s);
 

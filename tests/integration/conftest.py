@@ -4,6 +4,7 @@
     SERVER = {"with_muc": True}            how ejabberd is set up
     SETTINGS = {"push.settle": "1s"}       what differs in sidecar.yml
     APPS = ("org.example.chat",)           the apps that clients may name
+    FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
 
 and gets one world (ejabberd, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
@@ -100,7 +101,8 @@ def module_world(request, module_workspace, postgres, ejabberd, loop):
     try:
         world = World(module_workspace, postgres, loop, ejabberd,
                       settings=getattr(request.module, "SETTINGS", None),
-                      apps=getattr(request.module, "APPS", (APP,)))
+                      apps=getattr(request.module, "APPS", (APP,)),
+                      fcm_apps=getattr(request.module, "FCM_APPS", {}))
     except BaseException:
         _keep_logs(request, module_workspace)
         raise

@@ -22,6 +22,10 @@ static char folder[64];
     "push:\n  apps:\n    - id: org.example.chat\n      apns:\n        topic: t\n"             \
     "        key_file: key.p8\n        key_id: K\n        team_id: T\n"
 
+#define FCM                                                                                   \
+    "push:\n  apps:\n    - id: org.example.chat\n      fcm:\n"                                \
+    "        service_account_file: account.json\n"
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -169,9 +173,20 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL APNS "        url: http://x\n",
          ":13:14: push.apps[].apns.url: expected https"},
         {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
+        {MINIMAL FCM "        url: http://x\n", ":10:14: push.apps[].fcm.url: expected https"},
+        {MINIMAL FCM "        token_url: http://x\n",
+         ":10:20: push.apps[].fcm.token_url: expected https"},
+        {MINIMAL FCM "        form: picture\n",
+         ":10:15: push.apps[].fcm.form: expected one of"},
+        {MINIMAL "push: {apps: [{id: a, fcm: {form: data}}]}\n",
+         "push.apps[].fcm.service_account_file is missing"},
+        {MINIMAL "push: {apps: [{id: a, fcm: {service_account_file: none.json}}]}\n",
+         "cannot read none.json"},
+        {MINIMAL FCM "      apns: {topic: t}\n", "apns and fcm exclude each other"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
     put("key.p8", "KEY\n");
+    put("account.json", "{}\n");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect(cases[i].content, cases[i].complaint);
 }
@@ -209,6 +224,34 @@ static void environment_and_files_fill_values(void **state)
     assert_int_equal(c->push.apps[0].port, 2197);
     assert_true(c->push.apps[0].sandbox);
     assert_string_equal(c->push.apps[0].sound, "default");
+    config_free(&c);
+}
+
+static void an_app_is_reached_through_apns_or_fcm(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("account.json", "ACCOUNT\n");
+    char *text = load(MINIMAL FCM, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->push.apps[0].fcm->service_account, "ACCOUNT");
+    assert_null(c->push.apps[0].fcm->token_url);
+    assert_int_equal(c->push.apps[0].fcm->form, FCM_NOTIFICATION);
+    assert_string_equal(c->push.apps[0].host, "fcm.googleapis.com");
+    assert_int_equal(c->push.apps[0].port, 443);
+    config_free(&c);
+    put("ca.pem", "CA\n");
+    text = load(MINIMAL FCM "        form: data\n        url: https://127.0.0.1:8443\n"
+                            "        token_url: https://127.0.0.1:8443/token\n"
+                            "        ca_file: ca.pem\n",
+                &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->push.apps[0].fcm->token_url, "https://127.0.0.1:8443/token");
+    assert_int_equal(c->push.apps[0].fcm->form, FCM_DATA);
+    assert_string_equal(c->push.apps[0].ca_pem, "CA");
+    assert_int_equal(c->push.apps[0].port, 8443);
     config_free(&c);
 }
 
@@ -300,6 +343,7 @@ int main(void)
         cmocka_unit_test(every_complaint_has_line_and_column),
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
+        cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
         cmocka_unit_test(a_reload_names_what_needs_a_restart),

@@ -80,7 +80,8 @@ static struct device_registered enroll(struct world *w, const uint8_t *owner,
                                        const char *account, enum device_dialect dialect,
                                        const char *token, const char *client)
 {
-    struct device_registration r = {{owner, "chat", token, client}, account, "phone", dialect};
+    struct device_registration r = {
+        {owner, "chat", token, client}, account, "phone", dialect, NULL};
     devices_register(w->devices, &r, on_registered, w);
     wait_answer(w);
     assert_int_equal(w->failure, PG_OK);
@@ -292,7 +293,7 @@ static void without_a_database_the_answer_is_lost_at_once(void **state)
 {
     struct world *w = *state;
     struct device_registration r = {
-        {juliet, "chat", TOKEN_A, NULL}, "juliet@a.example", "phone", DEVICE_TIGASE};
+        {juliet, "chat", TOKEN_A, NULL}, "juliet@a.example", "phone", DEVICE_TIGASE, NULL};
     devices_register(w->devices, &r, on_registered, w);
     devices_list(w->devices, juliet, on_list, w);
     devices_find(w->devices, "node", "", on_found, w);

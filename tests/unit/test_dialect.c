@@ -27,6 +27,13 @@ static const struct push_opts with_one = {.apps = one, .apps_n = 1};
 static const struct push_opts with_two = {.apps = two, .apps_n = 2};
 static const struct push_opts with_domains = {.apps = per_domain, .apps_n = 2};
 static const struct push_opts with_none = {.apps_n = 0};
+static const struct fcm_opts fcm = {0};
+static const struct apns_app_opts both[] = {{.id = "org.example.chat"},
+                                            {.id = "org.example.chat.android", .fcm = &fcm}};
+static const struct push_opts with_both = {.apps = both, .apps_n = 2};
+static const struct push_opts with_fcm = {.apps = both + 1, .apps_n = 1};
+
+#define FCM_TOKEN "cA1_fid-0123456789ABC:APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx"
 
 struct field {
     const char *var;
@@ -231,6 +238,158 @@ static void a_token_in_capitals_is_the_same_token(void **state)
     assert_string_equal(r.client_id, "");
 }
 
+static void a_registration_finds_the_apps_of_its_service(void **state)
+{
+    (void)state;
+    static const struct attempt cases[] = {
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN}, {"device-id", "x"}},
+         NULL,
+         1},
+        {&with_both,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}},
+         NULL,
+         0},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN}, {"device-id", "x"}, {"app", "org.example.chat"}},
+         "item-not-found",
+         0},
+        {&with_both,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}, {"app", "org.example.chat.android"}},
+         "item-not-found",
+         0},
+        {&with_one,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN}, {"device-id", "x"}},
+         "item-not-found",
+         0},
+        {&with_fcm,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}},
+         "item-not-found",
+         0},
+        {&with_both, "unregister-push-fcm", "a.example", {{"device-id", "x"}}, NULL, 1},
+        {&with_both,
+         "register-device",
+         "a.example",
+         {{"provider", "fcm-xmpp-api"}, {"device-token", FCM_TOKEN}},
+         NULL,
+         1},
+        {&with_both,
+         "register-device",
+         "a.example",
+         {{"provider", "tigase:messenger:fcm:1"}, {"device-token", FCM_TOKEN}},
+         NULL,
+         1},
+        {&with_both,
+         "register-device",
+         "a.example",
+         {{"provider", "tigase:messenger:apns:1"}, {"device-token", HEX64}},
+         NULL,
+         0},
+        {&with_both,
+         "register-device",
+         "a.example",
+         {{"provider", "org.example.chat.android"}, {"device-token", FCM_TOKEN}},
+         NULL,
+         1},
+        {&with_both,
+         "register-device",
+         "a.example",
+         {{"device-token", FCM_TOKEN}},
+         "item-not-found",
+         0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+}
+
+static void a_token_has_the_form_its_service_gives(void **state)
+{
+    (void)state;
+    static char longest[514], too_long[515];
+    memset(longest, 'a', 512);
+    memset(too_long, 'a', 513);
+    const struct attempt cases[] = {
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", "short"}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN "\""}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN " "}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_both, "register-push-fcm", "a.example", {{"device-id", "x"}}, "bad-request", 0},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", FCM_TOKEN}},
+         "bad-request",
+         0},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", longest}, {"device-id", "x"}},
+         NULL,
+         1},
+        {&with_both,
+         "register-push-fcm",
+         "a.example",
+         {{"token", too_long}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_both,
+         "register-push-apns",
+         "a.example",
+         {{"token", FCM_TOKEN}, {"device-id", "x"}},
+         "bad-request",
+         0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+    struct field fields[] = {{"token", FCM_TOKEN}, {"device-id", "x"}, {NULL, NULL}};
+    struct dialect_request r;
+    struct dialect_error e;
+    assert_true(dialect_read(&with_both, dialect_find("register-push-fcm"), "a.example", get,
+                             fields, &r, &e));
+    assert_string_equal(r.token, FCM_TOKEN); /* upper and lower case are two things here */
+}
+
+static void an_app_of_p2_knows_the_account_by_a_hash(void **state)
+{
+    (void)state;
+    char name[DIALECT_NAME_BYTES];
+    struct dialect_request r = {.command = dialect_find("register-push-fcm"),
+                                .app = 1,
+                                .client_id = "92afd7a91cdba9a0"};
+    assert_true(dialect_account_name(&with_both, &r, "juliet@example.org", name));
+    /* printf 'juliet@example.org\0' and the id, through sha1sum. */
+    assert_string_equal(name, "4a84e443d241769232d17de3ba55945faac05df5");
+    r.app = 0;
+    assert_false(dialect_account_name(&with_both, &r, "juliet@example.org", name));
+    r.app = 1;
+    r.command = dialect_find("register-device");
+    assert_false(dialect_account_name(&with_both, &r, "juliet@example.org", name));
+}
+
 static void each_dialect_is_answered_in_its_own_shape(void **state)
 {
     (void)state;
@@ -265,14 +424,25 @@ static void every_command_can_be_found_and_asks_for_something(void **state)
     (void)state;
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
-    assert_int_equal(n, 4);
+    assert_int_equal(n, 6);
     for (size_t i = 0; i < n; i++) {
         assert_ptr_equal(dialect_find(all[i].node), &all[i]);
         assert_non_null(dialect_asks(&all[i])[0]);
     }
-    assert_null(dialect_find("register-push-fcm"));
-    assert_string_equal(dialect_features(&n)[0], "tigase:messenger:apns:1");
-    assert_int_equal(n, 2);
+    assert_null(dialect_find("register-push-wns"));
+}
+
+static void the_providers_that_are_served_are_shown(void **state)
+{
+    (void)state;
+    assert_string_equal(dialect_feature(&with_one, 0), "tigase:messenger:apns:1");
+    assert_string_equal(dialect_feature(&with_one, 1), "snikket:apns:1");
+    assert_null(dialect_feature(&with_one, 2));
+    assert_string_equal(dialect_feature(&with_fcm, 0), "fcm-xmpp-api");
+    assert_null(dialect_feature(&with_fcm, 2));
+    assert_non_null(dialect_feature(&with_both, 3));
+    assert_null(dialect_feature(&with_both, 4));
+    assert_null(dialect_feature(&with_none, 0));
 }
 
 int main(void)
@@ -281,8 +451,12 @@ int main(void)
         cmocka_unit_test(the_app_is_found_by_name_by_provider_or_by_being_the_only_one),
         cmocka_unit_test(tokens_and_ids_that_cannot_be_right_are_bad_requests),
         cmocka_unit_test(a_token_in_capitals_is_the_same_token),
+        cmocka_unit_test(a_registration_finds_the_apps_of_its_service),
+        cmocka_unit_test(a_token_has_the_form_its_service_gives),
+        cmocka_unit_test(an_app_of_p2_knows_the_account_by_a_hash),
         cmocka_unit_test(each_dialect_is_answered_in_its_own_shape),
         cmocka_unit_test(every_command_can_be_found_and_asks_for_something),
+        cmocka_unit_test(the_providers_that_are_served_are_shown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

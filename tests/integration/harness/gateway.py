@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The strict APNs gateway (tests/gateway): certificates, a provider key, and asking it."""
+"""The strict gateway (tests/gateway), APNs and FCM: certificates, keys, and asking it."""
 
 import json
 import secrets
@@ -14,6 +14,14 @@ from .sidecar import build_folder
 
 TEAM_ID = "TEAM123456"
 KEY_ID = "ABC123DEFG"
+PROJECT = "example-chat"
+ACCOUNT = "push@example-chat.iam.gserviceaccount.com"
+ACCOUNT_KEY_ID = "0123456789abcdef0123456789abcdef01234567"
+
+
+def new_fcm_token():
+    """A registration token as Google's look."""
+    return f"{secrets.token_urlsafe(16)}:APA91b{secrets.token_urlsafe(96)}"
 
 
 def new_token():
@@ -49,6 +57,50 @@ def make_provider_key(folder, name="AuthKey"):
     _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
              f"{name}.p8", folder=folder)
     _openssl("pkey", "-in", f"{name}.p8", "-pubout", "-out", f"{name}.pub.pem", folder=folder)
+
+
+def make_service_account(folder, name="service-account", token_uri=None, **changes):
+    """NAME.json, as Google's console hands it out, and NAME.pub.pem, which Google keeps."""
+    key, public = folder / f"{name}.key", folder / f"{name}.pub.pem"
+    if not key.exists():
+        _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key,
+                 folder=folder)
+        _openssl("pkey", "-in", key, "-pubout", "-out", public, folder=folder)
+    account = {"type": "service_account", "project_id": PROJECT, "private_key_id": ACCOUNT_KEY_ID,
+               "private_key": key.read_text(), "client_email": ACCOUNT, "client_id": "1",
+               "token_uri": token_uri or "https://oauth2.googleapis.com/token", **changes}
+    (folder / f"{name}.json").write_text(json.dumps(account))
+    return folder / f"{name}.json"
+
+
+class FcmPush:
+    """One message as the FCM side saw it; status 0 when it was never answered."""
+
+    def __init__(self, record):
+        self.status, self.reason = record["status"], record["reason"]
+        self.headers, self.jwt = record["headers"], record["jwt"]
+        self.connection, self.time_ms = record["conn"], record["time_ms"]
+        self.message = (record["payload"] or {}).get("message", {})
+
+    @property
+    def android(self):
+        return self.message.get("android", {})
+
+    @property
+    def notification(self):
+        return self.message.get("notification", {})
+
+    @property
+    def data(self):
+        return self.message.get("data", {})
+
+    @property
+    def count(self):
+        """What the launcher shows."""
+        return self.android.get("notification", {}).get("notification_count")
+
+    def __repr__(self):
+        return f"<FcmPush {self.status} {self.reason} {self.message}>"
 
 
 class Push:
@@ -98,8 +150,9 @@ class Gateway:
         self.topics = topics
         make_certificates(self.folder)
         make_provider_key(self.folder)
+        make_service_account(self.folder)
         self.process = None
-        self.port = self.control_port = None
+        self.port = self.control_port = self.fcm_port = None
         self._ready = self.folder / "ready"
         workspace.on_close(self.stop)
 
@@ -112,6 +165,9 @@ class Gateway:
             "--cert", self.folder / "cert.pem", "--key", self.folder / "key.pem",
             "--control", control,
             "--auth-key", f"{KEY_ID}:{TEAM_ID}:{self.folder / 'AuthKey.pub.pem'}",
+            "--fcm", f"127.0.0.1:{self.fcm_port or 0}",
+            "--fcm-account", f"{PROJECT}:{ACCOUNT}:{ACCOUNT_KEY_ID}:"
+                             f"{self.folder / 'service-account.pub.pem'}",
             "--token-any", "--ready-file", self._ready], self.folder / "gateway.log")
         self.process.wait_ready(self._read_ready, 15)
         return self
@@ -122,6 +178,7 @@ class Gateway:
         except FileNotFoundError:
             return False
         self.port, self.control_port = ports["apns"], ports["control"]
+        self.fcm_port = ports["fcm"]
         return True
 
     def stop(self):
@@ -144,6 +201,18 @@ class Gateway:
             },
         }
 
+    def fcm_app(self, app_id="org.example.chat.android", **settings):
+        """An entry of push.apps that sends to the FCM side."""
+        url = f"https://127.0.0.1:{self.fcm_port}"
+        return {
+            "id": app_id,
+            "fcm": {
+                "service_account_file": str(self.folder / "service-account.json"),
+                "url": url, "token_url": f"{url}/token",
+                "ca_file": str(self.folder / "ca.pem"), **settings,
+            },
+        }
+
     # The control port.
 
     def _call(self, method, path, body=None, timeout=30, **query):
@@ -162,6 +231,17 @@ class Gateway:
     def pushes(self, token):
         """Every request for the token, however it was answered, oldest first."""
         return [Push(record) for record in self._call("GET", "/pushes", token=token)]
+
+    def fcm_messages(self, token):
+        """Every message for the registration token, however it was answered, oldest first."""
+        return [FcmPush(record) for record in self._call("GET", "/pushes", token=token)]
+
+    def wait_fcm(self, token, count=1, timeout=10):
+        """The messages that were accepted for the token, once there are that many."""
+        def accepted():
+            return [m for m in self.fcm_messages(token) if m.status == 200]
+        wait_until(lambda: len(accepted()) >= count, timeout, f"{count} accepted messages", 0.05)
+        return accepted()
 
     def accepted(self, token):
         return [Push(record) for record in self._call("GET", "/pushes", token=token, status=200)]
@@ -195,9 +275,17 @@ class Gateway:
         """From now on 410 for the token, with this timestamp."""
         self._call("POST", "/expire", {"token": token, "timestamp_ms": timestamp_ms})
 
-    def down(self, is_down=True):
+    def down(self, is_down=True, service="apns"):
         """Refuses connections, closing those that are open; or accepts again."""
-        self._call("POST", "/down", {"down": is_down})
+        self._call("POST", "/down", {"down": is_down, "service": service})
+
+    def oauth(self, **order):
+        """FCM's access tokens: expire_now=True, life_s=N, clock_s=N; see control.c."""
+        self._call("POST", "/oauth", order)
+
+    def script_oauth(self, *answers):
+        """What the token endpoint says next: {"status": 400, "body": "…"}, …"""
+        self._call("POST", "/script", {"token": "oauth", "actions": list(answers)})
 
     def expire_jwt(self, stick_to_connection=False):
         """Provider tokens made so far are ExpiredProviderToken; or all on their connection."""

@@ -7,7 +7,7 @@ import time
 
 from .clients import Client, form_fields, new_id
 from .ejabberd import REMOTE_HOST, Ejabberd, new_password
-from .gateway import Gateway, new_token
+from .gateway import Gateway, new_fcm_token, new_token
 from .oracle import Oracle
 from .procs import wait_until
 from .sidecar import Sidecar
@@ -30,7 +30,7 @@ class World:
     """Starts what is not given.  Everything is closed with the workspace."""
 
     def __init__(self, workspace, postgres, loop, ejabberd=None, settings=None, apps=(APP,),
-                 server=None, start=True, name=""):
+                 server=None, start=True, name="", fcm_apps=None):
         self.workspace, self.postgres, self.loop = workspace, postgres, loop
         self.ejabberd = ejabberd or Ejabberd(workspace, name=f"ejabberd{name}",
                                              **(server or {})).start()
@@ -38,7 +38,9 @@ class World:
         self.database = f"xs_{secrets.token_hex(4)}"
         postgres.create_database(self.database)
         self.sidecar = Sidecar(workspace, self.ejabberd, postgres.url(self.database),
-                               [self.gateway.app(app) for app in apps],
+                               [self.gateway.app(app) for app in apps] +
+                               [self.gateway.fcm_app(app, **options)
+                                for app, options in (fcm_apps or {}).items()],
                                name=f"sidecar{name}", settings=settings)
         self._oracle = None
         if start:
@@ -108,7 +110,20 @@ class World:
         self.sidecar.secrets += [token, token.upper()]
         return token
 
+    def fcm_token(self):
+        token = new_fcm_token()
+        self.sidecar.secrets.append(token)
+        return token
+
     # Devices.
+
+    def android(self, user, app, token=None):
+        """The user's Android phone, in the Tigase dialect: registers and goes away."""
+        client = self.login(user, "android")
+        token = self.register_device(client, token or self.fcm_token(), provider=app)
+        client.logout()
+        self.away(user)
+        return token
 
     def register_device(self, client, token=None, provider=APP):
         """The Tigase dialect; returns the device token."""

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/fcm_message.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/buf.h"
+
+/* In bytes of JSON, so that the text of the message is never left without room. */
+#define TOKEN_MAX 1024
+#define NAME_MAX 256
+#define TITLE_MAX 512
+
+static void add_text(struct buf *b, const char *name, const char *text, size_t max)
+{
+    buf_addf(b, "\"%s\":", name);
+    payload_add_text(b, text, max);
+}
+
+static void add_target(struct buf *b, const struct fcm_message_opts *o)
+{
+    buf_add_str(b, "{\"message\":{");
+    add_text(b, "token", o->token, TOKEN_MAX);
+}
+
+/* All values are strings; p2's apps take account for the one to wake. */
+static void add_data(struct buf *b, const struct fcm_message_opts *o, unsigned badge,
+                     const char *conversation)
+{
+    buf_addf(b, ",\"data\":{\"badge\":\"%u\"", badge);
+    if (o->account) {
+        buf_add_char(b, ',');
+        add_text(b, "account", o->account, NAME_MAX);
+    } else if (conversation) {
+        buf_add_char(b, ',');
+        add_text(b, "conversation", conversation, NAME_MAX);
+    }
+}
+
+static void begin_android(struct buf *b, const struct fcm_message_opts *o,
+                          const char *priority)
+{
+    int64_t ttl_s = o->ttl_s > FCM_TTL_MAX_S ? FCM_TTL_MAX_S : o->ttl_s;
+    buf_add_str(b, ",\"android\":{");
+    add_text(b, "collapse_key", o->collapse_key, NAME_MAX);
+    buf_addf(b, ",\"priority\":\"%s\",\"ttl\":\"%" PRId64 "s\"", priority,
+             ttl_s > 0 ? ttl_s : 0);
+}
+
+static void begin_apns(struct buf *b, const struct fcm_message_opts *o, int priority,
+                       unsigned badge)
+{
+    buf_addf(b, ",\"apns\":{\"headers\":{\"apns-priority\":\"%d\",", priority);
+    add_text(b, "apns-collapse-id", o->collapse_key, NAME_MAX);
+    buf_addf(b, ",\"apns-expiration\":\"%" PRId64 "\"},\"payload\":{\"aps\":{\"badge\":%u",
+             o->ttl_s > 0 ? o->expiration_s : 0, badge);
+}
+
+/* The text comes last, so that it gets all the room left below the end of the message. */
+static void add_words(struct buf *b, size_t start, const struct payload_alert_opts *a,
+                      const char *end)
+{
+    char count[PAYLOAD_COUNT_BYTES];
+    const char *title = payload_title(a);
+    if (title) {
+        add_text(b, "title", title, TITLE_MAX);
+        buf_add_char(b, ',');
+    }
+    buf_add_str(b, "\"body\":");
+    size_t used = buf_len(b) - start + strlen(end);
+    payload_add_text(b, payload_body(a, count), FCM_MESSAGE_MAX - used);
+    buf_add_str(b, end);
+}
+
+/* The system shows it, also when the app does not run. */
+static void add_notification(struct buf *b, size_t start, const struct fcm_message_opts *o,
+                             const struct payload_alert_opts *a)
+{
+    bool sound = a->sound && *a->sound;
+    begin_android(b, o, "high");
+    buf_add_str(b, ",\"notification\":{");
+    add_text(b, "tag", o->collapse_key, NAME_MAX);
+    buf_addf(b, ",\"notification_count\":%u", a->badge);
+    if (sound) {
+        buf_add_char(b, ',');
+        add_text(b, "sound", a->sound, NAME_MAX);
+    }
+    buf_add_str(b, "}}");
+    begin_apns(b, o, 10, a->badge);
+    buf_add_str(b, ",\"mutable-content\":1");
+    if (a->thread) {
+        buf_add_char(b, ',');
+        add_text(b, "thread-id", a->thread, NAME_MAX);
+    }
+    if (sound) {
+        buf_add_char(b, ',');
+        add_text(b, "sound", a->sound, NAME_MAX);
+    }
+    buf_add_str(b, "}}},\"notification\":{");
+    add_words(b, start, a, "}}}");
+}
+
+void fcm_message_alert(struct buf *b, const struct fcm_message_opts *o,
+                       const struct payload_alert_opts *a)
+{
+    size_t start = buf_len(b);
+    add_target(b, o);
+    if (o->account) {
+        add_data(b, o, a->badge, NULL);
+        buf_add_char(b, '}');
+        begin_android(b, o, "high");
+        buf_add_str(b, "}}}");
+        return;
+    }
+    if (o->form == FCM_NOTIFICATION) {
+        add_data(b, o, a->badge, a->thread);
+        buf_add_char(b, '}');
+        add_notification(b, start, o, a);
+        return;
+    }
+    /* The app shows it itself, and may fetch the message first. */
+    begin_android(b, o, "high");
+    buf_add_char(b, '}');
+    begin_apns(b, o, 5, a->badge);
+    buf_add_str(b, ",\"content-available\":1}}}");
+    add_data(b, o, a->badge, a->thread);
+    buf_add_char(b, ',');
+    add_words(b, start, a, "}}}");
+}
+
+void fcm_message_badge(struct buf *b, const struct fcm_message_opts *o, unsigned badge)
+{
+    add_target(b, o);
+    add_data(b, o, badge, NULL);
+    buf_add_char(b, '}');
+    begin_android(b, o, "normal");
+    buf_add_char(b, '}');
+    if (!o->account) {
+        begin_apns(b, o, 5, badge);
+        buf_add_str(b, "}}}");
+    }
+    buf_add_str(b, "}}");
+}

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/fcm_message.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cjson/cJSON.h>
+#include <cmocka.h>
+
+#include "base/buf.h"
+
+#define TOKEN "cA1_fid-0123456789ABC:APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx"
+#define KEY "0123456789abcdef0123456789abcdef"
+
+static struct buf b;
+static cJSON *root;
+
+static const struct fcm_message_opts plain = {.token = TOKEN,
+                                              .form = FCM_NOTIFICATION,
+                                              .collapse_key = KEY,
+                                              .ttl_s = 43200,
+                                              .expiration_s = 1760043200};
+static const struct payload_alert_opts hello = {.content = PUSH_CONTENT_BODY,
+                                                .sender = "juliet",
+                                                .body = "Hello!",
+                                                .badge = 7,
+                                                .sound = "default",
+                                                .thread = KEY};
+
+static int start(void **state)
+{
+    (void)state;
+    buf_init(&b, 2 * FCM_MESSAGE_MAX);
+    return 0;
+}
+
+static int stop(void **state)
+{
+    (void)state;
+    cJSON_Delete(root);
+    root = NULL;
+    buf_deinit(&b);
+    return 0;
+}
+
+static void parse(void)
+{
+    assert_false(buf_failed(&b));
+    assert_true(buf_len(&b) <= FCM_MESSAGE_MAX);
+    cJSON_Delete(root);
+    const char *end;
+    root = cJSON_ParseWithOpts(buf_cstr(&b), &end, true);
+    if (!root)
+        fail_msg("no JSON: %s", buf_cstr(&b));
+}
+
+static void alert(const struct fcm_message_opts *o, const struct payload_alert_opts *a)
+{
+    buf_reset(&b);
+    fcm_message_alert(&b, o, a);
+    parse();
+}
+
+static void badge(const struct fcm_message_opts *o, unsigned n)
+{
+    buf_reset(&b);
+    fcm_message_badge(&b, o, n);
+    parse();
+}
+
+/* "a.b.c" below message; NULL when it is not there. */
+static const cJSON *at(const char *path)
+{
+    char copy[128], *rest = copy, *name;
+    const cJSON *item = cJSON_GetObjectItem(root, "message");
+    snprintf(copy, sizeof copy, "%s", path);
+    while ((name = strsep(&rest, ".")))
+        item = cJSON_GetObjectItemCaseSensitive(item, name);
+    return item;
+}
+
+static void expect(const char *path, const char *value)
+{
+    const cJSON *item = at(path);
+    if (!cJSON_IsString(item) || strcmp(item->valuestring, value) != 0)
+        fail_msg("%s in %s", path, buf_cstr(&b));
+}
+
+static void expect_number(const char *path, int value)
+{
+    const cJSON *item = at(path);
+    if (!cJSON_IsNumber(item) || item->valueint != value)
+        fail_msg("%s in %s", path, buf_cstr(&b));
+}
+
+static void a_notification_is_shown_by_the_system_on_either_platform(void **state)
+{
+    (void)state;
+    alert(&plain, &hello);
+    expect("token", TOKEN);
+    expect("notification.title", "juliet");
+    expect("notification.body", "Hello!");
+    expect("data.badge", "7");
+    expect("data.conversation", KEY);
+    expect("android.collapse_key", KEY);
+    expect("android.priority", "high");
+    expect("android.ttl", "43200s");
+    expect("android.notification.tag", KEY);
+    expect("android.notification.sound", "default");
+    expect_number("android.notification.notification_count", 7);
+    expect("apns.headers.apns-priority", "10");
+    expect("apns.headers.apns-collapse-id", KEY);
+    expect("apns.headers.apns-expiration", "1760043200");
+    expect_number("apns.payload.aps.badge", 7);
+    expect_number("apns.payload.aps.mutable-content", 1);
+    expect("apns.payload.aps.thread-id", KEY);
+    expect("apns.payload.aps.sound", "default");
+    assert_null(at("data.title"));
+}
+
+static void a_data_message_is_shown_by_the_app(void **state)
+{
+    (void)state;
+    struct fcm_message_opts o = plain;
+    o.form = FCM_DATA;
+    alert(&o, &hello);
+    expect("data.title", "juliet");
+    expect("data.body", "Hello!");
+    expect("data.badge", "7");
+    expect("data.conversation", KEY);
+    expect("android.priority", "high");
+    assert_null(at("notification"));
+    assert_null(at("android.notification"));
+    expect("apns.headers.apns-priority", "5");
+    expect_number("apns.payload.aps.content-available", 1);
+}
+
+static void an_app_of_p2_is_woken_for_its_account_and_told_no_more(void **state)
+{
+    (void)state;
+    struct fcm_message_opts o = plain;
+    o.account = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
+    o.collapse_key = "a94a8f";
+    alert(&o, &hello);
+    expect("data.account", o.account);
+    expect("data.badge", "7");
+    assert_int_equal(cJSON_GetArraySize(at("data")), 2);
+    assert_int_equal(cJSON_GetArraySize(at("android")), 3);
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "message")), 3);
+    badge(&o, 0);
+    expect("data.account", o.account);
+    expect("data.badge", "0");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(root, "message")), 3);
+}
+
+static void a_count_alone_shows_nothing_and_is_not_urgent(void **state)
+{
+    (void)state;
+    badge(&plain, 3);
+    expect("data.badge", "3");
+    expect("android.priority", "normal");
+    expect("apns.headers.apns-priority", "5");
+    expect_number("apns.payload.aps.badge", 3);
+    assert_null(at("notification"));
+    assert_null(at("android.notification"));
+    assert_null(at("apns.payload.aps.alert"));
+}
+
+static void how_long_it_is_kept_stays_within_what_the_service_takes(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t ttl_s;
+        const char *ttl, *expiration;
+    } cases[] = {
+        {0, "0s", "0"},
+        {-5, "0s", "0"},
+        {1, "1s", "1760043200"},
+        {2419200, "2419200s", "1760043200"},
+        {2419201, "2419200s", "1760043200"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fcm_message_opts o = plain;
+        o.ttl_s = cases[i].ttl_s;
+        badge(&o, 1);
+        expect("android.ttl", cases[i].ttl);
+        expect("apns.headers.apns-expiration", cases[i].expiration);
+    }
+}
+
+static void what_may_be_shown_is_the_same_as_through_apns(void **state)
+{
+    (void)state;
+    static const struct {
+        enum push_content content;
+        bool encrypted;
+        const char *title, *body;
+    } cases[] = {
+        {PUSH_CONTENT_NONE, false, NULL, "New message"},
+        {PUSH_CONTENT_COUNT, false, NULL, "7 unread messages"},
+        {PUSH_CONTENT_SENDER, false, "juliet", "New message"},
+        {PUSH_CONTENT_BODY, false, "juliet", "Hello!"},
+        {PUSH_CONTENT_BODY, true, "juliet", "Encrypted message"},
+    };
+    static const enum fcm_form forms[] = {FCM_NOTIFICATION, FCM_DATA};
+    for (size_t f = 0; f < 2; f++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            struct fcm_message_opts o = plain;
+            struct payload_alert_opts a = hello;
+            const char *title = f == 0 ? "notification.title" : "data.title";
+            o.form = forms[f];
+            a.content = cases[i].content;
+            a.encrypted = cases[i].encrypted;
+            alert(&o, &a);
+            if (cases[i].title)
+                expect(title, cases[i].title);
+            else
+                assert_null(at(title));
+            expect(f == 0 ? "notification.body" : "data.body", cases[i].body);
+        }
+}
+
+/* The longest of everything, made of what takes most room in JSON. */
+static void any_text_fits_and_stays_whole_characters(void **state)
+{
+    (void)state;
+    static char token[513], sender[5000], body[20000], sound[300];
+    static const char *const pieces[] = {"\x01", "\"", "\xE6\x94\xB9", "\xFF", "a"};
+    memset(token, 'a', 512);
+    memset(sound, 's', 299);
+    for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++) {
+        size_t n = strlen(pieces[p]);
+        for (size_t i = 0; i + n < sizeof sender; i += n)
+            memcpy(sender + i, pieces[p], n + 1);
+        for (size_t i = 0; i + n < sizeof body; i += n)
+            memcpy(body + i, pieces[p], n + 1);
+        for (int form = 0; form < 2; form++) {
+            struct fcm_message_opts o = plain;
+            o.token = token;
+            o.form = form ? FCM_DATA : FCM_NOTIFICATION;
+            const struct payload_alert_opts a = {.content = PUSH_CONTENT_BODY,
+                                                 .sender = sender,
+                                                 .body = body,
+                                                 .badge = 4294967295u,
+                                                 .sound = sound,
+                                                 .thread = KEY};
+            alert(&o, &a);
+            assert_true(buf_len(&b) > FCM_MESSAGE_MAX - 16);
+            const char *text = at(form ? "data.body" : "notification.body")->valuestring;
+            assert_memory_equal(text + strlen(text) - 3, "\xE2\x80\xA6", 3);
+        }
+    }
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
+    const struct CMUnitTest tests[] = {
+        TEST(a_notification_is_shown_by_the_system_on_either_platform),
+        TEST(a_data_message_is_shown_by_the_app),
+        TEST(an_app_of_p2_is_woken_for_its_account_and_told_no_more),
+        TEST(a_count_alone_shows_nothing_and_is_not_urgent),
+        TEST(how_long_it_is_kept_stays_within_what_the_service_takes),
+        TEST(what_may_be_shown_is_the_same_as_through_apns),
+        TEST(any_text_fits_and_stays_whole_characters),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "component/chores.h"
 #include "component/record.h"
 #include "component/segments.h"
+#include "component/small_file.h"
 #include "component/spool_found.h"
 
 #define MAGIC 0x53504f4c
@@ -34,6 +36,7 @@ struct spool {
     char *dir;
     int dirfd;
     struct spool_settings set;
+    struct chores *chores;
     uint8_t id[UUID_BYTES];
     struct segment *segments; /* oldest first; the last one is being written */
     size_t n, cap;
@@ -96,42 +99,10 @@ static enum err_kind setup_error(const char *dir, struct err *e, const char *wha
     return err_set(e, kind, "spool %s: %s: %s", dir, what, strerror(error));
 }
 
-/* A small file that is either whole or absent, also after a power cut. */
-static bool write_file(int dirfd, const char *name, const char *text)
-{
-    char temp[64];
-    snprintf(temp, sizeof temp, "%s.new", name);
-    int fd = openat(dirfd, temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
-        return false;
-    size_t len = strlen(text);
-    bool ok = write(fd, text, len) == (ssize_t)len && fsync(fd) == 0;
-    int error = errno;
-    ok = close(fd) == 0 && ok;
-    ok = ok && renameat(dirfd, temp, dirfd, name) == 0 && fsync(dirfd) == 0;
-    if (!ok)
-        errno = error;
-    return ok;
-}
-
-static bool read_file(int dirfd, const char *name, char *out, size_t size)
-{
-    int fd = openat(dirfd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0)
-        return false;
-    ssize_t n = read(fd, out, size - 1);
-    close(fd);
-    if (n < 0)
-        return false;
-    out[n] = '\0';
-    out[strcspn(out, "\n")] = '\0';
-    return true;
-}
-
 static bool read_id(int dirfd, uint8_t out[UUID_BYTES])
 {
     char text[64];
-    return read_file(dirfd, "id", text, sizeof text) && uuid_parse(text, out);
+    return small_file_read(dirfd, "id", text, sizeof text) && uuid_parse(text, out);
 }
 
 bool spool_read_id(const char *dir, uint8_t out[UUID_BYTES])
@@ -154,7 +125,7 @@ static enum err_kind take_id(struct spool *s, struct err *e)
     uuid_random(s->id);
     uuid_format(s->id, text);
     strcat(text, "\n");
-    if (!write_file(s->dirfd, "id", text))
+    if (!small_file_write(s->dirfd, "id", text))
         return setup_error(s->dir, e, "id", errno);
     return ERR_NONE;
 }
@@ -211,7 +182,7 @@ static void learn_last(struct spool *s)
     char text[64];
     if (s->n == 0)
         return;
-    if (read_file(s->dirfd, "last", text, sizeof text)) {
+    if (small_file_read(s->dirfd, "last", text, sizeof text)) {
         char *rest;
         uint64_t epoch = strtoull(text, &rest, 10);
         int64_t us = strtoll(rest, NULL, 10);
@@ -226,7 +197,7 @@ static void write_last(struct spool *s)
 {
     char text[64];
     snprintf(text, sizeof text, "%" PRIu64 " %" PRId64 "\n", s->epoch, s->last_us);
-    (void)!write_file(s->dirfd, "last", text);
+    (void)!small_file_write(s->dirfd, "last", text);
 }
 
 /* No power cut: what was published is here, and what follows the last record is what the
@@ -260,7 +231,7 @@ static uint64_t first_new_offset(struct spool *s)
     }
     uint64_t end = last(s)->base + last(s)->size;
     char text[64];
-    if (read_file(s->dirfd, "clean", text, sizeof text)) {
+    if (small_file_read(s->dirfd, "clean", text, sizeof text)) {
         char *rest;
         errno = 0;
         unsigned long long clean = strtoull(text, &rest, 10);
@@ -280,19 +251,22 @@ static enum err_kind begin_segment(struct spool *s, uint64_t base, struct err *e
 {
     if (base >= OFFSET_MAX)
         return err_set(e, ERR_CONFIG, "spool %s: offsets are used up", s->dir);
-    if (s->fd >= 0 && fdatasync(s->fd) != 0)
+    bool waits = s->set.sync_always;
+    if (waits && s->fd >= 0 && fdatasync(s->fd) != 0)
         return disk_error(s, e, "sync", errno);
     bool again = s->n > 0 && last(s)->base == base && last(s)->size == 0;
     int fd = segment_open(s, base, O_WRONLY | O_CREAT | (again ? 0 : O_EXCL));
     if (fd < 0)
         return disk_error(s, e, "new segment", errno);
-    if (fsync(s->dirfd) != 0) {
+    if (waits && fsync(s->dirfd) != 0) {
         int error = errno;
         close(fd);
         return disk_error(s, e, "sync of directory", error);
     }
+    if (!waits)
+        chores_sync_names(s->chores);
     if (s->fd >= 0)
-        close(s->fd);
+        chores_sync_and_close(s->chores, s->fd);
     s->fd = fd;
     s->reserved = 0;
     s->dirty = false;
@@ -473,17 +447,19 @@ enum err_kind spool_stream_close(struct spool *s, const char *why, int64_t now_u
 
 enum err_kind spool_sync(struct spool *s, struct err *e)
 {
-    if (!s->dirty)
-        return ERR_NONE;
-    s->dirty = false;
-    if (fdatasync(s->fd) == 0)
-        return ERR_NONE;
-    /* After a failed sync the kernel may have dropped the pages: what was to be synced cannot
-     * be tried again, but what comes next goes to a new file. */
-    int error = errno;
-    struct err ignored;
-    (void)!rotate(s, &ignored);
-    return disk_error(s, e, "sync", error);
+    int error = chores_failure(s->chores);
+    if (error) {
+        /* The kernel may have dropped the pages: what was to be synced cannot be tried again,
+         * but what comes next goes to a new file. */
+        struct err ignored;
+        (void)!rotate(s, &ignored);
+        return disk_error(s, e, "sync", error);
+    }
+    if (s->dirty && chores_idle(s->chores)) {
+        s->dirty = false;
+        chores_sync(s->chores, s->fd);
+    }
+    return ERR_NONE;
 }
 
 void spool_delete_below(struct spool *s, uint64_t pos)
@@ -494,10 +470,7 @@ void spool_delete_below(struct spool *s, uint64_t pos)
         (void)!begin_segment(s, s->end, &ignored);
     size_t gone = 0;
     while (gone + 1 < s->n && s->segments[gone].base + s->segments[gone].size <= pos) {
-        char name[SEGMENT_NAME_BYTES];
-        segment_name(s->segments[gone].base, name);
-        if (unlinkat(s->dirfd, name, 0) != 0 && errno != ENOENT)
-            break;
+        chores_delete(s->chores, s->segments[gone].base);
         s->bytes -= s->segments[gone].size;
         gone++;
     }
@@ -532,6 +505,7 @@ enum spool_level spool_level(struct spool *s)
 static void spool_free(struct spool **sp)
 {
     struct spool *s = *sp;
+    chores_free(&s->chores);
     if (s->fd >= 0)
         close(s->fd);
     if (s->dirfd >= 0)
@@ -553,6 +527,7 @@ static enum err_kind open_in(struct spool *s, struct err *e)
     /* What users wrote is in there; a directory that somebody made too open is closed. */
     if (fchmod(s->dirfd, 0700) != 0)
         return setup_error(s->dir, e, "chmod", errno);
+    s->chores = chores_new(s->dirfd);
     enum err_kind kind = find_segments(s, e);
     if (kind == ERR_NONE)
         kind = take_id(s, e);
@@ -595,7 +570,7 @@ void spool_close(struct spool **sp)
     if (fdatasync(s->fd) == 0 && offset_after_junk(s) == s->end) {
         char text[32];
         snprintf(text, sizeof text, "%" PRIu64 "\n", s->end);
-        (void)!write_file(s->dirfd, "clean", text);
+        (void)!small_file_write(s->dirfd, "clean", text);
     }
     spool_free(sp);
 }
@@ -659,4 +634,9 @@ void spool_stream_skip(struct spool *s, uint64_t bytes)
 bool spool_dirty(const struct spool *s)
 {
     return s->dirty;
+}
+
+void spool_wait(struct spool *s)
+{
+    chores_wait(s->chores);
 }

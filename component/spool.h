@@ -79,11 +79,15 @@ MUST_CHECK enum err_kind spool_append(struct spool *s, const uint8_t *data, size
 MUST_CHECK enum err_kind spool_stream_close(struct spool *s, const char *why, int64_t now_us,
                                             struct err *e);
 
-/* What was appended so far survives a power cut.  RETRY: the disk failed. */
+/* What was appended so far will survive a power cut as soon as the disk has done its work,
+ * for which nobody waits; while it is still at the last one this is for the next call.
+ * RETRY: the disk failed, now or the last time. */
 MUST_CHECK enum err_kind spool_sync(struct spool *s, struct err *e);
 bool spool_dirty(const struct spool *s); /* there is something to sync */
+void spool_wait(struct spool *s);        /* until the disk has done all its work */
 
-/* Deletes the segments whose bytes are all below pos; never the newest one. */
+/* Deletes the segments whose bytes are all below pos; never the newest one.  Their files are
+ * gone a moment later. */
 void spool_delete_below(struct spool *s, uint64_t pos);
 
 /* For readers: the id of the spool in dir; false when there is none. */

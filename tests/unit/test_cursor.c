@@ -428,6 +428,7 @@ static void test_the_end_of_a_stream_has_one_place_and_time(void **state)
         assert_int_equal(other.n, 1);
         assert_memory_equal(&other.began_at, &seen.began_at, sizeof seen.began_at);
         spool_delete_below(spool, spool_end(spool));
+        spool_wait(spool);
         close_stream();
     }
 }
@@ -452,9 +453,11 @@ static void test_the_end_of_the_last_run_is_found_from_the_beginning_of_the_next
     assert_int_equal(seen.closed_at.begin, end);
     assert_true(seen.closed_at.end > end);
     spool_delete_below(spool, end - 1); /* as the worker asks */
+    spool_wait(spool);
     read_all(&other, end);
     assert_int_equal(other.last_us, last_us);
     spool_delete_below(spool, end);
+    spool_wait(spool);
     read_all(&other, end);
     assert_int_equal(other.closed + other.lost, 0);
 }

@@ -380,6 +380,7 @@ static void test_deletes_whole_segments_below_and_never_the_newest(void **state)
     assert_int_equal(spool_begin(s), bases[n - 1]);
     assert_int_equal(spool_bytes(s), spool_end(s) - bases[n - 1]);
     free(bases);
+    spool_wait(s);
     assert_true(segment_list(dir.spool, &bases, &left));
     assert_int_equal(left, 1);
     free(bases);

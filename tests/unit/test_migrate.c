@@ -18,7 +18,7 @@ static void an_empty_database_gets_the_schema_and_a_second_run_changes_nothing(v
     snprintf(key, sizeof key, "%s",
              db_ask("SELECT value FROM xs.setting WHERE name = 'key.owner'"));
     assert_int_equal(strlen(key), 64);
-    assert_int_equal(db_int("SELECT count(*) FROM xs.lane"), 8);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.lane"), 2);
     assert_int_equal(migrate_run(db_url(), &from, &to, &e), ERR_NONE);
     assert_int_equal(from, migrate_latest());
     assert_string_equal(db_ask("SELECT value FROM xs.setting WHERE name = 'key.owner'"), key);

@@ -141,7 +141,8 @@ headers: ## every header compiles on its own
 integration: deps-test ## tests against the real PostgreSQL and ejabberd
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan integration-built
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
-	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration $(PYTEST)
+	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile \
+	  tests/integration $(PYTEST)
 
 SECONDS ?= 600
 SEED ?= 0

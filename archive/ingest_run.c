@@ -430,6 +430,8 @@ static void on_positions(void *ctx, const struct pg_result *r, const struct pg_e
         if (spool >= 0 && lane >= 0 && lane < (int64_t)ing->lanes_n)
             ing->lanes[lane].stored[spool] = (uint64_t)pg_i64(r, i, 2);
     }
+    for (unsigned i = 0; i < ing->spools; i++)
+        ing->reader[i] = ingest_start_position(ing, i); /* nobody has to offer that again */
     ing->ident = ident_new(&ing->keys);
     ing->rows = rows_new(ing->ident, ing->archive);
     log_info(PREFIX, "ready lanes=%u", ing->lanes_n);

@@ -3,6 +3,11 @@
 # Makes one C file of the migrations named NNN_name.sql: an array of {number, name, sql}.
 # Bytes, not string literals: those may be 4,095 characters long at most.
 set -eu
+twice=$(for f in "$@"; do basename "$f" | cut -d_ -f1; done | sort | uniq -d)
+if [ -n "$twice" ]; then
+    echo "$0: two migrations have the number $twice" >&2
+    exit 1
+fi
 echo '// SPDX-License-Identifier: Apache-2.0'
 echo '/* Made by store/schema/embed.sh. */'
 echo '#include "store/migrate.h"'

@@ -126,9 +126,12 @@ deps-test:
 
 check: deps-test ## layers, headers, unit tests and fuzzing corpus under ASan and UBSan
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan check-built
-check-built: layers headers $(UNITS:%=$(B)/unit/%) $(FUZZERS:%=$(B)/replay/%)
+check-built: layers headers conformance $(UNITS:%=$(B)/unit/%) $(FUZZERS:%=$(B)/replay/%)
 	@SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(UNITS:%=$(B)/unit/%)
 	@for f in $(FUZZERS); do $(B)/replay/$$f tests/fuzz/corpus/$$f || exit 1; done; echo "corpus: ok"
+
+conformance: ## every test that docs/conformance.md names exists
+	@$(PYTHON) tests/conformance.py
 
 layers: ## the direction of includes, and no foreign library in a header
 	@sh tests/layers.sh
@@ -201,7 +204,7 @@ clean: ## remove everything that was built
 help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all check check-built layers headers integration integration-built chaos chaos-built test demo demo-built \
+.PHONY: all check check-built conformance layers headers integration integration-built chaos chaos-built test demo demo-built \
         bench bench-built sustained fuzz fuzz-built tidy format format-check install clean help \
         deps-build deps-test
 

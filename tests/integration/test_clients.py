@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from harness import requests as R
-from harness.clients import NS, StanzaError, new_id
+from harness.clients import NS, StanzaError, error_of, new_id
 from harness.drivers import COMMANDS, Driver, missing
 
 SERVER = {"with_mam_never": True}
@@ -320,3 +320,62 @@ def test_answers_never_interleave(archive, asker):
             done.append(started[stanza.get("id")])
     runs = [queryid for queryid, _ in itertools.groupby(results)]
     assert len(results) == 20 * 20 and len(runs) == 20
+
+
+def test_xmppframework_finds_push_and_is_not_told_to_stop_archiving(asker):
+    """It looks for push in the features of its own account, and asks for XEP-0136's preferences
+    after login: an answer without <default save=…/> makes it stop storing messages itself."""
+    assert "urn:xmpp:push:0" in asker.client.disco_info(asker.client.bare)[1]
+    answer = asker.client.ask("get", "<pref xmlns='urn:xmpp:archive'/>")
+    default = answer.find("{urn:xmpp:archive}pref/{urn:xmpp:archive}default")
+    assert answer.get("type") == "error" or default.get("save") != "false"
+
+
+def test_preferences_as_clients_write_them(world, archive):
+    """Gajim needs the default and both lists; Monal sends no list, Siskin <always/> twice."""
+    client = world.login(world.user("prefs"))
+    peer = archive.alice.bare
+
+    def preferences(template):
+        iq_id = new_id("g")
+        since = len(client.inbox)
+        client.send_xml(template.format(id=iq_id, peer=peer))
+        prefs = client.iq_finish((iq_id, since)).find("mam:prefs", NS)
+        lists = [prefs.find(f"mam:{name}", NS) for name in ("always", "never")]
+        return prefs.get("default"), *([jid.text for jid in entries] for entries in lists)
+
+    assert preferences(R.MONAL_PREFS) == ("always", [], [])
+    assert preferences(R.MARTIN_PREFS_SET) == ("always", [peer], [])
+    assert preferences(R.MONAL_PREFS) == ("always", [peer], [])
+    assert preferences(R.MONAL_PREFS_SET) == ("always", [], [])
+
+
+REQUESTS = {
+    "a page": ("set", "<query xmlns='urn:xmpp:mam:2'/>"),
+    "its form": ("get", "<query xmlns='urn:xmpp:mam:2'/>"),
+    "the version before": ("set", "<query xmlns='urn:xmpp:mam:1'/>"),
+    "metadata": ("get", "<metadata xmlns='urn:xmpp:mam:2'/>"),
+    "preferences": ("get", "<prefs xmlns='urn:xmpp:mam:2'/>"),
+    "new preferences": ("set", "<prefs xmlns='urn:xmpp:mam:2' default='never'/>"),
+}
+
+
+@pytest.mark.parametrize("what", REQUESTS)
+def test_nobody_reads_another_account(world, archive, talker, what):
+    """The same for an account that there is and for one that there is not."""
+    for owner in (archive.bob.bare, f"nobody@{talker.host}"):
+        assert error_of(talker.ask(*REQUESTS[what], to=owner)) == ("auth", "forbidden"), owner
+
+
+def test_what_every_own_resource_sends_is_in_one_archive(world):
+    alice, bob = world.user("alice"), world.user("bob")
+    sessions = [world.login(alice, resource) for resource in ("phone", "desk")]
+    receiver = world.login(bob)
+    bodies = []
+    for session in sessions * 2:
+        bodies.append(world.exchange(session, receiver)[1])
+    page = sessions[0].mam_page()
+    assert page.bodies == bodies
+    assert [entry.message.get("from") for entry in page.results] \
+        == [session.jid for session in sessions * 2]
+    assert sessions[1].mam_page().ids == page.ids

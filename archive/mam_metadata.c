@@ -67,5 +67,5 @@ void mam_metadata_ask(struct mam *m, const struct archive_request *r,
         abort();
     d->mam = m;
     if (lookup_begin(m->lookups, &d->lookup, &kind, r, answer))
-        lookup_wait(&d->lookup);
+        lookup_wait(&d->lookup, TURN_PAGE);
 }

@@ -12,11 +12,13 @@
 #include "base/stanza.h"
 #include "base/xml_parse.h"
 
-#define PAGE_BYTES_MAX (16 << 20) /* of stored stanzas in one page */
-#define IDS_MAX 1000              /* named in one query */
-#define COUNT_MAX 1000            /* counting stops here: a larger number is not told */
-#define CHUNKS_MAX 40             /* scans for one page that filters by resource */
-#define CHUNK_MIN 200             /* rows in each of these */
+#define PAGE_BYTES_MAX                                                                        \
+    (2 << 20) /* of stored stanzas in one page, unless one alone is larger */
+#define ROW_BYTES_MAX (16 << 20)
+#define IDS_MAX 1000   /* named in one query */
+#define COUNT_MAX 1000 /* counting stops here: a larger number is not told */
+#define CHUNKS_MAX 40  /* scans for one page that filters by resource */
+#define CHUNK_MIN 200  /* rows in each of these */
 
 /* --- reading ----------------------------------------------------------------------------- */
 
@@ -121,7 +123,7 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
         lookup_refuse(&p->lookup, "wait", "internal-server-error", NULL);
     else if (!room || n < chunk_rows(p))
         mam_page_answer(p);
-    else if (p->chunks >= CHUNKS_MAX)
+    else if (p->chunks >= CHUNKS_MAX || lookup_should_end(&p->lookup))
         give_up(p);
     else
         read_chunk(p);
@@ -305,7 +307,9 @@ static void page_begin(struct mam_page *p)
     if (!find_ids(p))
         return;
     set_page_size(p);
-    lookup_wait(&p->lookup);
+    /* What may look at many more rows than it answers with. */
+    bool scans = names_resource(p) || p->want == 0 || p->ids.count > p->want;
+    lookup_wait(&p->lookup, scans ? TURN_SCAN : TURN_PAGE);
 }
 
 static void page_free(struct lookup *l)
@@ -328,7 +332,7 @@ void mam_page_ask(struct mam *m, const struct archive_request *r,
         abort();
     p->magic = MAM_PAGE_MAGIC;
     p->mam = m;
-    buf_init(&p->bytes, PAGE_BYTES_MAX * 2);
+    buf_init(&p->bytes, PAGE_BYTES_MAX + ROW_BYTES_MAX);
     pg_array_init(&p->ids, PG_INT8, IDS_MAX * 16);
     bool good = mam_query_read(&p->query, r->payload, &why);
     if (!good) {

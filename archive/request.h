@@ -19,6 +19,8 @@ struct archive_request {
 
 /* Any number of results, then exactly one of done and error. */
 struct archive_answer {
+    /* False when the asker has left, or was told "wait" meanwhile: it need not be read. */
+    bool (*wanted)(void *ctx);
     /* One <result/> as XML in the namespace jabber:client; false: do not send more. */
     bool (*result)(void *ctx, const void *xml, size_t len);
     void (*done)(void *ctx, struct stanza *payload);

@@ -39,6 +39,8 @@ struct relay {
     uint8_t (*spool_ids)[16];
     struct service *service;
     struct pg_pool *pool;
+    struct pg_pool
+        *scans; /* of archives: one connection, so that nothing else is behind them */
     struct schema_gate *gate;
     /* From here on NULL until the schema is good, from lookups on until the keys are known. */
     struct ingest *ingest;
@@ -57,6 +59,11 @@ struct relay {
 };
 
 /* Archive queries. */
+
+static bool is_wanted(void *ctx)
+{
+    return !iq_asker_gone(ctx);
+}
 
 static bool send_result(void *ctx, const void *xml, size_t len)
 {
@@ -82,7 +89,11 @@ static void on_mam(void *ctx, struct iq_request *r)
         iq_later(r, "the archive is not reachable yet");
     } else {
         struct archive_request ask = {r->payload, r->is_set, r->account.bare};
-        struct archive_answer answer = {send_result, finish_query, refuse_query, r};
+        struct archive_answer answer = {.result = send_result,
+                                        .done = finish_query,
+                                        .error = refuse_query,
+                                        .wanted = is_wanted,
+                                        .ctx = r};
         unsigned link;
         if (strcmp(r->payload->name, "prefs") == 0)
             mam_prefs_ask(relay->prefs, &ask,
@@ -147,7 +158,13 @@ static void become_ready(struct relay *r)
 {
     const struct config *c = r->opts.config;
     start_push(r);
-    r->lookups = lookups_new(r->base, r->pool, r->ingest);
+    struct lookups_opts lookups = {.pages = r->pool,
+                                   .scans = r->scans,
+                                   .ingest = r->ingest,
+                                   .within_ms = LOOKUP_WITHIN_MS,
+                                   .unsent = r->opts.unsent,
+                                   .ctx = r->opts.ctx};
+    r->lookups = lookups_new(r->base, &lookups);
     r->mam = mam_new(&c->archive, r->lookups);
     r->prefs = prefs_store_new(&c->archive, r->lookups, r->ingest);
     r->partition = partition_new(r->base, r->pool);
@@ -307,6 +324,8 @@ enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
     struct pg_opts reader = {
         .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
     r->pool = pg_pool_new(base, &reader, c->store.connections - LANE_CONNECTIONS);
+    reader.name = "scanner";
+    r->scans = pg_pool_new(base, &reader, 1);
     struct schema_gate_opts gate = {.pool = r->pool,
                                     .migrate = c->store.migrate,
                                     .config_file = opts->config_file,
@@ -327,9 +346,11 @@ void relay_free(struct relay **rp)
     for (size_t i = 0; i < r->opts.config->push.apps_n; i++)
         gateway_free(&r->gateways[i]);
     schema_gate_free(&r->gate);
+    lookups_stop(r->lookups);
     ingest_free(&r->ingest);
     devices_free(&r->devices);
     pg_pool_free(&r->pool);
+    pg_pool_free(&r->scans);
     partition_free(&r->partition);
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);

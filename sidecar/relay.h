@@ -33,6 +33,8 @@ struct relay_opts {
     void (*archive_progress)(void *ctx);
     /* See ingest_hooks.raw. */
     bool (*raw)(void *ctx, const struct place *place, struct ingest_raw *out);
+    /* Bytes of answers that the link has not taken yet. */
+    size_t (*unsent)(void *ctx);
     void *ctx;
 };
 

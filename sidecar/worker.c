@@ -86,6 +86,12 @@ static void on_send(void *ctx, unsigned link, uint64_t epoch, const uint8_t *dat
         w->frames[link]++;
 }
 
+static size_t on_unsent(void *ctx)
+{
+    const struct worker *w = ctx;
+    return frame_channel_queued(w->channel);
+}
+
 static void on_event(void *ctx, const struct event *e)
 {
     struct worker *w = ctx;
@@ -440,6 +446,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
                    .ctx = w},
         .archive_progress = on_archive_progress,
         .raw = on_raw,
+        .unsent = on_unsent,
         .ctx = w,
     };
     return relay_new(w->base, &opts, &w->relay, e);

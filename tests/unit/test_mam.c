@@ -29,8 +29,11 @@ static struct world {
     struct event_base *base;
     struct ingest *ing;
     struct pg_pool *pool;
+    struct pg_pool *scans;
     struct lookups *lookups;
     struct mam *mam;
+    size_t unsent;
+    unsigned ended; /* questions */
 } w;
 
 /* What one question was answered with. */
@@ -38,10 +41,13 @@ static struct told {
     unsigned open;
     unsigned results;
     unsigned results_max; /* then the asker is gone; 0: never */
+    bool gone;            /* already */
     char bodies[TEXT_BYTES];
     char last_result[TEXT_BYTES];
     char answer[TEXT_BYTES]; /* the payload, "" after an error */
     char error[256];         /* "type/condition" */
+    struct stanza *payload;
+    unsigned order; /* of ending */
 } told;
 
 /* --- the world --------------------------------------------------------------------------- */
@@ -49,7 +55,7 @@ static struct told {
 static bool is_ready(void *ctx)
 {
     (void)ctx;
-    return ingest_ready(w.ing) && pg_pool_is_up(w.pool);
+    return ingest_ready(w.ing) && pg_pool_is_up(w.pool) && pg_pool_is_up(w.scans);
 }
 
 static int64_t id_of(unsigned n)
@@ -92,7 +98,13 @@ static void put(const char *owner, const char *peer, int64_t id, int flags, unsi
     put_row(owner, peer, id, flags, stanza);
 }
 
-static void start(void)
+static size_t unsent(void *ctx)
+{
+    (void)ctx;
+    return w.unsent;
+}
+
+static void start(int64_t within_ms)
 {
     struct ingest_opts opts = {.url = db_url(),
                                .archive = &settings,
@@ -104,22 +116,30 @@ static void start(void)
     w.base = event_base_new();
     w.ing = ingest_new(w.base, &opts);
     w.pool = pg_pool_new(w.base, &reader, 2);
+    reader.name = "scanner";
+    w.scans = pg_pool_new(w.base, &reader, 1);
     db_loop(w.base, is_ready, NULL);
-    w.lookups = lookups_new(w.base, w.pool, w.ing);
+    struct lookups_opts lookups = {.pages = w.pool,
+                                   .scans = w.scans,
+                                   .ingest = w.ing,
+                                   .within_ms = within_ms,
+                                   .unsent = unsent};
+    w.lookups = lookups_new(w.base, &lookups);
     w.mam = mam_new(&settings, w.lookups);
 }
 
 static bool is_over(void *ctx)
 {
-    (void)ctx;
-    return told.open == 0;
+    const struct told *t = ctx;
+    return t->open == 0;
 }
 
 static void stop(void)
 {
-    /* are_you_there may be under way */
+    lookups_stop(w.lookups);
     ingest_free(&w.ing);
     pg_pool_free(&w.pool);
+    pg_pool_free(&w.scans);
     mam_free(&w.mam);
     lookups_free(&w.lookups);
     event_base_free(w.base);
@@ -132,7 +152,7 @@ static int begin(void **state)
         return -1;
     db_fresh();
     db_do("SELECT xs.ensure_partition(to_timestamp(1795175400))");
-    start();
+    start(LOOKUP_WITHIN_MS);
     for (unsigned n = 1; n <= MESSAGES; n++)
         put(OWNER, n % 4 == 0 ? LI : WANG, id_of(n), 0, n);
     /* What the recipient's server refused is there and not shown. */
@@ -157,35 +177,50 @@ static int reset(void **state)
 
 /* --- asking ------------------------------------------------------------------------------ */
 
+static bool is_wanted(void *ctx)
+{
+    const struct told *t = ctx;
+    return !t->gone;
+}
+
 static bool on_result(void *ctx, const void *xml, size_t len)
 {
-    (void)ctx;
+    struct told *t = ctx;
     const char *text = xml;
     const char *body = memmem(text, len, "<body>", 6);
     assert_non_null(body);
-    size_t at = strlen(told.bodies);
-    snprintf(told.bodies + at, sizeof told.bodies - at, "%s%.*s", at ? " " : "",
+    size_t at = strlen(t->bodies);
+    snprintf(t->bodies + at, sizeof t->bodies - at, "%s%.*s", at ? " " : "",
              (int)strcspn(body + 6, "<"), body + 6);
-    snprintf(told.last_result, sizeof told.last_result, "%.*s", (int)len, text);
-    return ++told.results != told.results_max;
+    snprintf(t->last_result, sizeof t->last_result, "%.*s", (int)len, text);
+    return ++t->results != t->results_max;
+}
+
+static void on_end(struct told *t)
+{
+    assert_int_equal(t->open, 1);
+    t->open = 0;
+    t->order = ++w.ended;
+    stanza_free(&t->payload);
 }
 
 static void on_done(void *ctx, struct stanza *payload)
 {
-    (void)ctx;
+    struct told *t = ctx;
     struct buf b;
     buf_init(&b, TEXT_BYTES - 1);
     stanza_write(&b, payload, NULL);
-    snprintf(told.answer, sizeof told.answer, "%s", buf_cstr(&b));
+    snprintf(t->answer, sizeof t->answer, "%s", buf_cstr(&b));
     buf_deinit(&b);
-    told.open--;
+    on_end(t);
 }
 
 static void on_error(void *ctx, const char *type, const char *condition, const char *text)
 {
-    (void)ctx, (void)text;
-    snprintf(told.error, sizeof told.error, "%s/%s", type, condition);
-    told.open--;
+    struct told *t = ctx;
+    (void)text;
+    snprintf(t->error, sizeof t->error, "%s/%s", type, condition);
+    on_end(t);
 }
 
 /* {5} is the id of message 5, {t5} its time, {x} an id of another archive. */
@@ -213,20 +248,24 @@ static void fill_in(const char *text, char *out, size_t size)
     out[at] = '\0';
 }
 
-static void ask_of(const char *account, bool is_set, const char *xml)
+/* Which of t are not results stays as it is. */
+static void start_asking(struct told *t, const char *account, bool is_set, const char *xml)
 {
     char text[TEXT_BYTES];
     struct err e;
     fill_in(xml, text, sizeof text);
-    struct stanza *payload = xml_parse_element(text, strlen(text), &e);
-    assert_non_null(payload);
-    unsigned results_max = told.results_max;
-    told = (struct told){.open = 1, .results_max = results_max};
-    const struct archive_request request = {payload, is_set, account};
-    const struct archive_answer answer = {on_result, on_done, on_error, NULL};
+    *t = (struct told){.open = 1, .results_max = t->results_max, .gone = t->gone};
+    t->payload = xml_parse_element(text, strlen(text), &e);
+    assert_non_null(t->payload);
+    const struct archive_request request = {t->payload, is_set, account};
+    const struct archive_answer answer = {is_wanted, on_result, on_done, on_error, t};
     mam_ask(w.mam, &request, &answer);
-    db_loop(w.base, is_over, NULL);
-    stanza_free(&payload);
+}
+
+static void ask_of(const char *account, bool is_set, const char *xml)
+{
+    start_asking(&told, account, is_set, xml);
+    db_loop(w.base, is_over, &told);
 }
 
 static void ask(const char *xml)
@@ -648,6 +687,111 @@ static void metadata_tells_both_ends(void **state)
     assert_string_equal(told.error, "cancel/feature-not-implemented");
 }
 
+/* --- limits ------------------------------------------------------------------------------ */
+
+#define QUERY "<query xmlns='urn:xmpp:mam:2'/>"
+#define SCAN                                                                                  \
+    "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'>" FIELD(            \
+        "with", "wang@chat.example/none") "</x></query>"
+
+static struct told many[160];
+
+static void run_for(int64_t ms)
+{
+    struct timeval time = {ms / 1000, (suseconds_t)(ms % 1000 * 1000)};
+    event_base_loopexit(w.base, &time);
+    event_base_dispatch(w.base);
+}
+
+static void keep_the_scanner_busy(void)
+{
+    static const struct pg_statement nap = {"nap", "SELECT pg_sleep(1.5)"};
+    pg_pool_send(w.scans, &nap, NULL, NULL, NULL);
+}
+
+static bool all_over(void *ctx)
+{
+    (void)ctx;
+    for (size_t i = 0; i < sizeof many / sizeof *many; i++)
+        if (many[i].open)
+            return false;
+    return true;
+}
+
+static void nothing_is_read_for_an_asker_who_has_gone(void **state)
+{
+    (void)state;
+    told.gone = true;
+    ask(QUERY);
+    assert_int_equal(told.results, 0);
+    assert_string_equal(told.error, "wait/internal-server-error");
+}
+
+static void nobody_begins_while_the_server_does_not_read(void **state)
+{
+    (void)state;
+    w.unsent = LOOKUP_UNSENT_MAX + 1;
+    start_asking(&told, OWNER, true, QUERY);
+    run_for(200);
+    assert_int_equal(told.open, 1);
+    assert_int_equal(told.results, 0);
+    w.unsent = 0;
+    db_loop(w.base, is_over, &told);
+    assert_int_equal(told.results, MESSAGES);
+}
+
+static void a_scan_never_delays_a_page(void **state)
+{
+    (void)state;
+    keep_the_scanner_busy();
+    for (size_t i = 0; i < 10; i++)
+        start_asking(&many[i], OWNER, true, SCAN);
+    ask(QUERY); /* of the same account; another's all the more */
+    assert_int_equal(told.results, MESSAGES);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(many[i].open, 1);
+    db_loop(w.base, all_over, NULL);
+    for (size_t i = 0; i < 10; i++)
+        assert_string_equal(many[i].error, "");
+}
+
+static void one_accounts_many_questions_never_delay_anothers(void **state)
+{
+    (void)state;
+    size_t n = sizeof many / sizeof *many, refused = 0, before = 0;
+    w.unsent = LOOKUP_UNSENT_MAX + 1; /* so that all of them wait */
+    for (size_t i = 0; i < n; i++)
+        start_asking(&many[i], OWNER, true, QUERY);
+    start_asking(&told, "other@chat.example", true, QUERY);
+    run_for(100);
+    w.unsent = 0;
+    db_loop(w.base, all_over, NULL);
+    db_loop(w.base, is_over, &told);
+    assert_string_equal(told.bodies, "5");
+    for (size_t i = 0; i < n; i++) {
+        refused += strcmp(many[i].error, "wait/resource-constraint") == 0;
+        before += !many[i].error[0] && many[i].order < told.order;
+    }
+    assert_int_equal(refused, n - 100); /* as many wait, and no more */
+    assert_true(before <= 4);
+}
+
+static void what_takes_too_long_is_refused(void **state)
+{
+    (void)state;
+    stop();
+    start(500);
+    keep_the_scanner_busy();
+    int64_t start_ms = db_now_ms();
+    ask(SCAN);
+    assert_string_equal(told.error, "wait/internal-server-error");
+    assert_in_range(db_now_ms() - start_ms, 450, 1450);
+    ask(QUERY);
+    assert_int_equal(told.results, MESSAGES);
+    stop(); /* with the scan still under way */
+    start(LOOKUP_WITHIN_MS);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -669,6 +813,11 @@ int main(void)
         T(ids_in_capitals_are_the_same_ids),
         T(a_gone_asker_gets_no_more),
         T(metadata_tells_both_ends),
+        T(nothing_is_read_for_an_asker_who_has_gone),
+        T(nobody_begins_while_the_server_does_not_read),
+        T(a_scan_never_delays_a_page),
+        T(one_accounts_many_questions_never_delay_anothers),
+        T(what_takes_too_long_is_refused),
     };
     return cmocka_run_group_tests(tests, begin, finish);
 }

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 
+import pages
 import under_load
 from common import (BUILD, RESULTS, Cluster, free_port, median_pair, on_core, row, say,
                     wait_for_port)
@@ -198,7 +199,8 @@ def row_cost_growth():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate, **under_load.BENCHMARKS}
+BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate, **pages.BENCHMARKS,
+              **under_load.BENCHMARKS}
 LONG = {"row_cost_growth": row_cost_growth, **under_load.LONG}  # only when named
 
 

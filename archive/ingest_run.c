@@ -617,7 +617,7 @@ void ingest_run_start(struct ingest *ing, const char *url)
         struct pg_opts pg = {.url = url,
                              .name = name,
                              .statement_timeout_ms = STATEMENT_TIMEOUT_MS,
-                             .force_generic_plan = true,
+                             .plans = PG_PLANS_GENERIC,
                              .up = on_up,
                              .down = on_down,
                              .ctx = s};

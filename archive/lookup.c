@@ -13,8 +13,10 @@
 
 #define OPEN_MAX 1000            /* more are told to come again */
 #define CAUGHT_UP_WITHIN_MS 1000 /* "send, then ask" must find the message */
-#define ALIVE_WITHIN_MS 480      /* else PostgreSQL is silent: refused within a second */
-#define ROOM_EVERY_MS 20         /* looks whether results were sent */
+#define PROBE_AFTER_MS 100       /* most lookups are over by then */
+#define PROBE_EVERY_MS 500
+#define ALIVE_WITHIN_MS 850 /* else PostgreSQL is silent: refused within a second */
+#define ROOM_EVERY_MS 20    /* looks whether results were sent */
 
 #define LOOKUP_MAGIC 0x6c6f6f6bu
 
@@ -103,7 +105,7 @@ static struct archive_answer end(struct lookup *l)
 
 static bool is_full(const struct lookups *all)
 {
-    return all->opts.unsent(all->opts.ctx) > LOOKUP_UNSENT_MAX;
+    return all->opts.unsent && all->opts.unsent(all->opts.ctx) > LOOKUP_UNSENT_MAX;
 }
 
 static void hold_while_full(struct lookups *all)
@@ -166,9 +168,9 @@ bool lookup_is_over(struct lookup *l, const struct pg_error *e)
  * no connection, and a question may take longer than a second in good health.  So while
  * lookups are open, PostgreSQL is asked now and then whether it still answers. */
 
-static void arm(struct lookups *all)
+static void arm(struct lookups *all, long ms)
 {
-    event_add(all->tick, &(struct timeval){0, ALIVE_WITHIN_MS * 1000});
+    event_add(all->tick, &(struct timeval){0, ms * 1000});
 }
 
 static void on_alive(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -176,6 +178,10 @@ static void on_alive(void *ctx, const struct pg_result *r, const struct pg_error
     struct lookups *all = ctx;
     (void)r, (void)e; /* a lost connection is told to the lookups themselves */
     all->asked = all->silent = false;
+    if (all->first && !all->stopped)
+        arm(all, PROBE_EVERY_MS);
+    else
+        event_del(all->tick);
 }
 
 /* Nobody begins meanwhile: whose turn comes may end at once, and the walk must go on. */
@@ -211,8 +217,8 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     refuse_older(all, clock_mono_ms());
     if (all->first && !all->stopped) {
         all->asked = true;
-        pg_pool_send(all->opts.pages, &are_you_there, NULL, on_alive, all);
-        arm(all);
+        pg_pool_send(all->opts.probe, &are_you_there, NULL, on_alive, all);
+        arm(all, ALIVE_WITHIN_MS);
     }
 }
 
@@ -245,12 +251,17 @@ bool lookup_begin(struct lookups *all, struct lookup *l, const struct lookup_kin
     return true;
 }
 
+static bool is_wanted(const struct lookup *l)
+{
+    return !l->answer.wanted || l->answer.wanted(l->answer.ctx);
+}
+
 static void on_turn(struct turn *t)
 {
     struct lookup *l = (struct lookup *)((char *)t - offsetof(struct lookup, turn));
     if (has_come(l))
         return;
-    if (l->answer.wanted(l->answer.ctx))
+    if (is_wanted(l))
         l->kind->read(l);
     else
         lookup_refuse(l, "wait", "internal-server-error", "the asker has gone");
@@ -280,7 +291,7 @@ void lookup_wait(struct lookup *l, enum turn_weight weight)
         return;
     }
     if (!event_pending(all->tick, EV_TIMEOUT, NULL))
-        arm(all);
+        arm(all, PROBE_AFTER_MS);
     l->waits_for++;
     ingest_wait(all->opts.ingest, l->request.account, clock_mono_ms() + CAUGHT_UP_WITHIN_MS,
                 on_caught_up, l);
@@ -300,6 +311,5 @@ void lookup_send(struct lookup *l, const struct pg_statement *st,
 
 bool lookup_should_end(const struct lookup *l)
 {
-    return clock_mono_ms() > l->deadline_ms - l->all->opts.within_ms / 2 ||
-           !l->answer.wanted(l->answer.ctx);
+    return clock_mono_ms() > l->deadline_ms - l->all->opts.within_ms / 2 || !is_wanted(l);
 }

@@ -56,9 +56,10 @@ struct lookup {
 struct lookups_opts {
     struct pg_pool *pages; /* for TURN_PAGE */
     struct pg_pool *scans; /* for TURN_SCAN, so that no page is behind one */
+    struct pg_pool *probe; /* asked whether PostgreSQL is there: for short statements only */
     struct ingest *ingest;
     int64_t within_ms;           /* what takes longer is refused */
-    size_t (*unsent)(void *ctx); /* bytes of answers that the server has not read yet */
+    size_t (*unsent)(void *ctx); /* bytes of answers not read by the server yet, or NULL */
     void *ctx;
 };
 

@@ -98,7 +98,7 @@ void prefs_get(struct prefs_store *s, const char *account, prefs_fn fn, void *ct
     const struct archive_request ask = {.account = account};
     const struct archive_answer answer = {.done = on_done, .error = on_refused, .ctx = who};
     if (lookup_begin(s->lookups, &r->lookup, &kind, &ask, &answer))
-        lookup_wait(&r->lookup);
+        lookup_wait(&r->lookup, TURN_PAGE);
 }
 
 /* --- writing ---------------------------------------------------------------------------- */

@@ -19,13 +19,14 @@ struct archive_request {
 
 /* Any number of results, then exactly one of done and error. */
 struct archive_answer {
-    /* False when the asker has left, or was told "wait" meanwhile: it need not be read. */
-    bool (*wanted)(void *ctx);
     /* One <result/> as XML in the namespace jabber:client; false: do not send more. */
     bool (*result)(void *ctx, const void *xml, size_t len);
     void (*done)(void *ctx, struct stanza *payload);
     void (*error)(void *ctx, const char *type, const char *condition, const char *text);
     void *ctx;
+    /* False when the asker has left, or was told "wait" meanwhile: it need not be read.  NULL:
+     * it always is. */
+    bool (*wanted)(void *ctx);
 };
 
 #endif

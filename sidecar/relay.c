@@ -28,7 +28,7 @@
 #include "sidecar/rosters.h"
 #include "store/pg.h"
 
-#define LANE_CONNECTIONS 2 /* of database.connections; the others read */
+#define LANE_CONNECTIONS 2
 #define READ_TIMEOUT_MS 5000
 #define QUEUE_BYTES_MAX (32 << 20)
 #define QUEUE_ROWS_MAX 50000
@@ -39,8 +39,8 @@ struct relay {
     uint8_t (*spool_ids)[16];
     struct service *service;
     struct pg_pool *pool;
-    struct pg_pool
-        *scans; /* of archives: one connection, so that nothing else is behind them */
+    struct pg_pool *pages; /* of archives */
+    struct pg_pool *scans; /* of archives, too: so that no page is behind one */
     struct schema_gate *gate;
     /* From here on NULL until the schema is good, from lookups on until the keys are known. */
     struct ingest *ingest;
@@ -158,8 +158,9 @@ static void become_ready(struct relay *r)
 {
     const struct config *c = r->opts.config;
     start_push(r);
-    struct lookups_opts lookups = {.pages = r->pool,
+    struct lookups_opts lookups = {.pages = r->pages,
                                    .scans = r->scans,
+                                   .probe = r->pool,
                                    .ingest = r->ingest,
                                    .within_ms = LOOKUP_WITHIN_MS,
                                    .unsent = r->opts.unsent,
@@ -299,6 +300,21 @@ static enum err_kind try_gateways(struct relay *r, struct err *e)
     return ERR_NONE;
 }
 
+/* Of database.connections, when there are so many: two write, one is for devices and pushes,
+ * the others read pages. */
+static void start_reading(struct relay *r, const struct config *c)
+{
+    unsigned n = c->store.connections, used = LANE_CONNECTIONS + 1;
+    struct pg_opts reader = {
+        .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
+    r->pool = pg_pool_new(r->base, &reader, 1);
+    reader.plans = PG_PLANS_IN_INDEX_ORDER;
+    reader.name = "pages";
+    r->pages = pg_pool_new(r->base, &reader, n > used ? n - used : 1);
+    reader.name = "scans";
+    r->scans = pg_pool_new(r->base, &reader, 1);
+}
+
 enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
                         struct relay **out, struct err *e)
 {
@@ -321,11 +337,7 @@ enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
         relay_free(&r);
         return k;
     }
-    struct pg_opts reader = {
-        .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
-    r->pool = pg_pool_new(base, &reader, c->store.connections - LANE_CONNECTIONS);
-    reader.name = "scanner";
-    r->scans = pg_pool_new(base, &reader, 1);
+    start_reading(r, c);
     struct schema_gate_opts gate = {.pool = r->pool,
                                     .migrate = c->store.migrate,
                                     .config_file = opts->config_file,
@@ -350,6 +362,7 @@ void relay_free(struct relay **rp)
     ingest_free(&r->ingest);
     devices_free(&r->devices);
     pg_pool_free(&r->pool);
+    pg_pool_free(&r->pages);
     pg_pool_free(&r->scans);
     partition_free(&r->partition);
     quarantine_free(&r->quarantine);

@@ -45,12 +45,20 @@ const char *pg_failure_name(enum pg_failure f);
  * function that took it has returned. */
 typedef void (*pg_result_fn)(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
+enum pg_plans {
+    PG_PLANS_AUTO,
+    PG_PLANS_GENERIC, /* the writer's: made once */
+    /* For pages: made once, they read rows in the order of an index, and neither gather nor
+     * sort all of them first, whatever the statistics say of the average owner. */
+    PG_PLANS_IN_INDEX_ORDER,
+};
+
 struct pg_opts {
     const char *url;  /* anything libpq takes */
     const char *name; /* for logs and application_name: "lane-1", "reader-2" */
     int64_t statement_timeout_ms;
-    bool force_generic_plan; /* the writer's */
-    void (*up)(void *ctx);   /* connected and set up; may be NULL */
+    enum pg_plans plans;
+    void (*up)(void *ctx); /* connected and set up; may be NULL */
     void (*down)(void *ctx, const struct pg_error *why); /* lost or not reached; may be NULL */
     void *ctx;
 };

@@ -54,7 +54,7 @@ struct pg {
     char name[64];
     char prefix[96];
     int64_t statement_timeout_ms;
-    bool force_generic_plan;
+    enum pg_plans plans;
     void (*up)(void *ctx);
     void (*down)(void *ctx, const struct pg_error *why);
     void *ctx;
@@ -291,13 +291,17 @@ static void send_setup(struct pg *pg)
         " set_config('statement_timeout', $1, false),"
         " set_config('idle_in_transaction_session_timeout', $2, false),"
         " set_config('plan_cache_mode', $3, false),"
+        " CASE WHEN $4::boolean THEN set_config('enable_seqscan', 'off', false)"
+        " || set_config('enable_bitmapscan', 'off', false)"
+        " || set_config('enable_sort', 'off', false) END,"
         " CASE WHEN current_setting('synchronous_commit') = 'off'"
         " THEN set_config('synchronous_commit', 'on', false) END";
     char statement_ms[24], idle_ms[24];
     snprintf(statement_ms, sizeof statement_ms, "%lld", (long long)pg->statement_timeout_ms);
     snprintf(idle_ms, sizeof idle_ms, "%d", IDLE_IN_TRANSACTION_MS);
     const char *values[] = {statement_ms, idle_ms,
-                            pg->force_generic_plan ? "force_generic_plan" : "auto"};
+                            pg->plans == PG_PLANS_AUTO ? "auto" : "force_generic_plan",
+                            pg->plans == PG_PLANS_IN_INDEX_ORDER ? "true" : "false"};
     struct op *op = calloc(1, sizeof *op), *sync = calloc(1, sizeof *sync);
     if (!op || !sync)
         abort();
@@ -305,7 +309,7 @@ static void send_setup(struct pg *pg)
     sync->kind = OP_SYNC;
     list_push(&pg->sent, op);
     list_push(&pg->sent, sync);
-    if (!PQsendQueryParams(pg->conn, sql, 3, NULL, values, NULL, NULL, 0) ||
+    if (!PQsendQueryParams(pg->conn, sql, 4, NULL, values, NULL, NULL, 0) ||
         !PQpipelineSync(pg->conn))
         lose_later(pg);
     else
@@ -500,7 +504,7 @@ struct pg *pg_new(struct event_base *base, const struct pg_opts *opts)
     snprintf(pg->name, sizeof pg->name, "%s", opts->name);
     snprintf(pg->prefix, sizeof pg->prefix, "postgres name=%s", opts->name);
     pg->statement_timeout_ms = opts->statement_timeout_ms;
-    pg->force_generic_plan = opts->force_generic_plan;
+    pg->plans = opts->plans;
     pg->up = opts->up;
     pg->down = opts->down;
     pg->ctx = opts->ctx;

@@ -82,12 +82,6 @@ static int64_t now_us(void)
     return (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
 }
 
-static bool is_wanted(void *ctx)
-{
-    (void)ctx;
-    return true;
-}
-
 static bool on_result(void *ctx, const void *xml, size_t len)
 {
     struct run *r = ctx;
@@ -122,7 +116,6 @@ static void on_error(void *ctx, const char *type, const char *condition, const c
 
 static void ask(struct run *r)
 {
-    static const struct archive_answer how = {is_wanted, on_result, on_done, on_error, NULL};
     char filling[64] = "", xml[1024];
     struct err e;
     int64_t us = r->from_us + (int64_t)(next_random(r) % (uint64_t)(r->to_us - r->from_us));
@@ -136,8 +129,8 @@ static void ask(struct run *r)
              r->shape->head, filling, r->shape->tail);
     r->began_us = now_us();
     r->payload = xml_parse_element(xml, strlen(xml), &e);
-    struct archive_answer answer = how;
-    answer.ctx = r;
+    const struct archive_answer answer = {
+        .result = on_result, .done = on_done, .error = on_error, .ctx = r};
     const struct archive_request request = {r->payload, true, r->account};
     mam_ask(r->mam, &request, &answer);
 }

@@ -38,6 +38,16 @@ static bool pool_is_up(void *ctx)
     return pg_pool_is_up(((struct prefs_world *)ctx)->pool);
 }
 
+static struct lookups *new_lookups(struct prefs_world *p)
+{
+    struct lookups_opts opts = {.pages = p->pool,
+                                .scans = p->pool,
+                                .probe = p->pool,
+                                .ingest = p->w.ing,
+                                .within_ms = LOOKUP_WITHIN_MS};
+    return lookups_new(p->w.base, &opts);
+}
+
 static void prefs_begin(struct prefs_world *p, enum prefs_mode standard)
 {
     memset(p, 0, sizeof *p);
@@ -47,7 +57,7 @@ static void prefs_begin(struct prefs_world *p, enum prefs_mode standard)
     struct pg_opts opts = {.url = p->w.url, .name = "reader", .statement_timeout_ms = 5000};
     p->pool = pg_pool_new(p->w.base, &opts, 1);
     db_loop(p->w.base, pool_is_up, p);
-    p->lookups = lookups_new(p->w.base, p->pool, p->w.ing);
+    p->lookups = new_lookups(p);
     p->store = prefs_store_new(&settings, p->lookups, p->w.ing);
     p->rosters = true;
     buf_init(&p->answer, 1 << 20);
@@ -55,6 +65,7 @@ static void prefs_begin(struct prefs_world *p, enum prefs_mode standard)
 
 static void prefs_end(struct prefs_world *p)
 {
+    lookups_stop(p->lookups);
     ingest_free(&p->w.ing);
     pg_pool_free(&p->pool);
     prefs_store_free(&p->store);
@@ -251,7 +262,7 @@ static void a_roster_is_wanted_then_decides_and_is_there_for_the_next_worker(voi
     db_loop(p.w.base, is_ready, &p.w);
     prefs_store_free(&p.store);
     lookups_free(&p.lookups);
-    p.lookups = lookups_new(p.w.base, p.pool, p.w.ing);
+    p.lookups = new_lookups(&p);
     p.store = prefs_store_new(&settings, p.lookups, p.w.ing);
     p.w.now_us = p.w.now_us + 20 * DAY; /* a roster is as old as our clock says */
     expect(&p, true, PREFS(" default='roster'", ""),

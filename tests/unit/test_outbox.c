@@ -287,7 +287,7 @@ static int start(void **state)
     set_clock(w);
     struct pg_opts opts = {.url = db_url(), .name = "outbox", .statement_timeout_ms = 10000};
     w->pool = pg_pool_new(w->base, &opts, 2);
-    opts.force_generic_plan = true;
+    opts.plans = PG_PLANS_GENERIC;
     opts.name = "lane";
     w->lane = pg_new(w->base, &opts);
     w->gateway.room = 10;

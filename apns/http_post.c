@@ -206,6 +206,7 @@ void http_post_send(struct http_post *p, const char *body, size_t len)
     SET(easy, CURLOPT_PROTOCOLS_STR, "https");
     SET(easy, CURLOPT_PROXY, "");
     SET(easy, CURLOPT_NOSIGNAL, 1L);
+    SET(easy, CURLOPT_QUICK_EXIT, 1L); /* a name that does not resolve holds up no end */
     SET(easy, CURLOPT_FRESH_CONNECT, 1L);
     SET(easy, CURLOPT_FORBID_REUSE, 1L);
     SET(easy, CURLOPT_TIMEOUT_MS, (long)p->opts.timeout_ms);

@@ -2,7 +2,6 @@
 """Pushes through FCM: what a message says, what each answer leads to, and access tokens."""
 
 import hashlib
-import re
 import time
 
 import pytest
@@ -14,7 +13,7 @@ from harness.procs import wait_until
 ANDROID, DATA = "chat.android", "chat.data"
 STOPPED = ("app.PERMISSION_DENIED", "app.NOT_FOUND", "app.UNAUTHENTICATED")
 APPS = ()
-FCM_APPS = {ANDROID: {}, DATA: {"form": "data"}, **{app: {} for app in STOPPED}}
+FCM_APPS = {ANDROID: {}, DATA: {"form": "data"}, "app.bare": {}, **{app: {} for app in STOPPED}}
 SETTINGS = {"push.settle": "200ms"}
 
 
@@ -237,9 +236,7 @@ def test_a_wrong_setting_stops_the_app_and_keeps_its_devices(world, alice, bob, 
 
 def test_a_path_that_is_nothing_is_not_the_devices_fault(world, alice, bob):
     """A 404 without FCM's own word: the project."""
-    app = STOPPED[1]
-    if app_status(world, app)["state"] == "stopped":
-        reload(world)
+    app = "app.bare"
     world.sidecar.allow_error(f"app={app} stopped")
     token = world.android(bob, app)
     world.gateway.script(token, {"status": 404})
@@ -298,8 +295,6 @@ def test_a_token_is_renewed_before_it_ends(world, alice, bob, token):
         count += 1
         world.gateway.wait_fcm(token, count)
     assert {m.status for m in world.gateway.fcm_messages(token)} == {200}
-    world.gateway.oauth(life_s=3599)
-    reload(world)
 
 
 def test_a_token_service_that_is_away_is_asked_again(world, alice, bob, token):
@@ -332,6 +327,3 @@ def test_a_clock_that_is_wrong_is_named_and_does_no_harm(world, alice, bob, toke
     assert world.gateway.wait_fcm(token, timeout=20)[0].count == 1
     found = world.sidecar.wait_log(r"the clock of this machine is (\d+) s fast")
     assert 7190 <= int(found.group(1)) <= 7210
-    world.gateway.oauth(clock_s=0)
-    reload(world)
-    assert re.search("access token fetched", world.sidecar.log_text())

@@ -41,13 +41,32 @@ static const struct h2_opts opts = {.protocol = &h2_apns,
                                     .idle_ping_ms = 3600000,
                                     .ping_ack_ms = 5000};
 
-static void start(const nghttp2_settings_entry *settings, size_t n)
+static const struct h2_opts fcm_opts = {.protocol = &h2_fcm,
+                                        .authority = "fcm.googleapis.com",
+                                        .streams_max = 100,
+                                        .timeouts_max = 3,
+                                        .request_timeout_ms = 20000,
+                                        .quiet_ping_ms = 15000,
+                                        .ping_ack_ms = 5000};
+
+static void start_as(const struct h2_opts *o, const nghttp2_settings_entry *settings, size_t n)
 {
     w = calloc(1, sizeof *w);
     assert_non_null(w);
     memset(payload, 'p', sizeof payload);
-    w->h = h2_new(&opts, 0);
+    w->h = h2_new(o, 0);
     peer_init(&w->peer, settings, n);
+}
+
+static void start(const nghttp2_settings_entry *settings, size_t n)
+{
+    start_as(&opts, settings, n);
+}
+
+static void start_fcm(uint32_t streams)
+{
+    const nghttp2_settings_entry s = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams};
+    start_as(&fcm_opts, &s, 1);
 }
 
 static void start_with_limit(uint32_t streams)
@@ -358,6 +377,8 @@ static void mixed_run(size_t cut)
     assert_int_equal(w->pushes[5].body_len, H2_BODY_MAX);
     expect(6, H2_ANSWERED, 503);
     assert_int_equal(w->pushes[6].retry_after_s, -1);
+    assert_int_equal(w->pushes[6].retry_at_s, 1792567680);
+    assert_int_equal(w->pushes[1].retry_at_s, -1);
 }
 
 static void answers_may_be_cut_anywhere(void **state)
@@ -728,6 +749,61 @@ static void rubbish_is_a_peer_error(void **state)
     }
 }
 
+static void as_fcm_the_limit_of_the_service_counts_from_the_beginning(void **state)
+{
+    (void)state;
+    start_fcm(100);
+    assert_false(push()); /* not before SETTINGS */
+    flow();
+    assert_int_equal(push_all(200), 100);
+    flow();
+    assert_int_equal(w->peer.open_max, 100);
+    peer_answer(&w->peer, w->peer.requests[0], 200, "{}");
+    flow();
+    assert_int_equal(push_all(200), 1);
+    peer_set(&w->peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10);
+    for (size_t i = 1; i < 80; i++)
+        peer_answer(&w->peer, w->peer.requests[i], 200, "{}");
+    flow();
+    assert_false(push());
+    peer_set(&w->peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 1000);
+    flow();
+    assert_int_equal(h2_limit(w->h), 100); /* ours */
+}
+
+static void as_fcm_a_request_has_no_fields_of_apns(void **state)
+{
+    (void)state;
+    start_fcm(100);
+    flow();
+    assert_true(push());
+    flow();
+    struct peer_request *r = w->peer.requests[0];
+    assert_int_equal(r->fields, 6);
+    assert_string_equal(r->authority, "fcm.googleapis.com");
+    assert_string_equal(r->authorization, JWT);
+    assert_string_equal(r->topic, "");
+    assert_string_equal(r->apns_id, "");
+}
+
+static void as_fcm_an_idle_session_asks_nothing(void **state)
+{
+    (void)state;
+    start_fcm(100);
+    flow();
+    assert_true(h2_deadline(w->h) == INT64_MAX);
+    w->now = INT64_C(30) * 24 * 3600 * 1000;
+    assert_int_equal(h2_tick(w->h, w->now, &w->e), ERR_NONE);
+    flow();
+    assert_int_equal(w->peer.pings, 0);
+    assert_true(push());
+    flow();
+    w->now += 15000; /* with something to answer, silence is asked about */
+    assert_int_equal(h2_tick(w->h, w->now, &w->e), ERR_NONE);
+    flow();
+    assert_int_equal(w->peer.pings, 1);
+}
+
 static void leaving_says_goaway_and_takes_nothing_more(void **state)
 {
     (void)state;
@@ -774,6 +850,9 @@ int main(void)
         TEST(a_window_of_nothing_or_one_byte_only_slows),
         TEST(header_tables_of_any_size_are_obeyed),
         TEST(rubbish_is_a_peer_error),
+        TEST(as_fcm_the_limit_of_the_service_counts_from_the_beginning),
+        TEST(as_fcm_a_request_has_no_fields_of_apns),
+        TEST(as_fcm_an_idle_session_asks_nothing),
         TEST(leaving_says_goaway_and_takes_nothing_more),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,13 +59,19 @@ def make_provider_key(folder, name="AuthKey"):
     _openssl("pkey", "-in", f"{name}.p8", "-pubout", "-out", f"{name}.pub.pem", folder=folder)
 
 
+_account_keys = {}
+
+
 def make_service_account(folder, name="service-account", token_uri=None, **changes):
     """NAME.json, as Google's console hands it out, and NAME.pub.pem, which Google keeps."""
     key, public = folder / f"{name}.key", folder / f"{name}.pub.pem"
-    if not key.exists():
+    if name not in _account_keys:  # they take long to make
         _openssl("genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048", "-out", key,
                  folder=folder)
         _openssl("pkey", "-in", key, "-pubout", "-out", public, folder=folder)
+        _account_keys[name] = key.read_text(), public.read_text()
+    for path, text in zip((key, public), _account_keys[name]):
+        path.write_text(text)
     account = {"type": "service_account", "project_id": PROJECT, "private_key_id": ACCOUNT_KEY_ID,
                "private_key": key.read_text(), "client_email": ACCOUNT, "client_id": "1",
                "token_uri": token_uri or "https://oauth2.googleapis.com/token", **changes}
@@ -145,9 +151,9 @@ class Push:
 
 
 class Gateway:
-    def __init__(self, workspace, topics=("org.example.chat",), name="gateway"):
+    def __init__(self, workspace, topics=("org.example.chat",), name="gateway", options=()):
         self.folder = workspace.folder(name)
-        self.topics = topics
+        self.topics, self.options = topics, options
         make_certificates(self.folder)
         make_provider_key(self.folder)
         make_service_account(self.folder)
@@ -168,7 +174,7 @@ class Gateway:
             "--fcm", f"127.0.0.1:{self.fcm_port or 0}",
             "--fcm-account", f"{PROJECT}:{ACCOUNT}:{ACCOUNT_KEY_ID}:"
                              f"{self.folder / 'service-account.pub.pem'}",
-            "--token-any", "--ready-file", self._ready], self.folder / "gateway.log")
+            "--token-any", "--ready-file", self._ready, *self.options], self.folder / "gateway.log")
         self.process.wait_ready(self._read_ready, 15)
         return self
 

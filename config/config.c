@@ -10,46 +10,14 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/jid.h"
+#include "config/config_int.h"
 #include "config/keys.h"
 #include "config/yaml.h"
 
 #define ARENA_MAX (16 << 20)
-#define APPS_MAX 64
 #define COMPLAINTS_MAX 50
 
-#define APNS_HOST "api.push.apple.com"
-#define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
-#define FCM_HOST "fcm.googleapis.com"
-
-/* One setting as it was read; item is NULL when it is the default. */
-struct value {
-    int64_t number;
-    const char *text;
-    const char **list;
-    size_t list_n;
-    const struct yaml_item *item;
-};
-
-struct config_private {
-    struct arena *arena;
-    struct value values[KEYS_N];
-    struct value apps[APPS_MAX][KEYS_N];
-    size_t apps_n;
-};
-
-struct reader {
-    const char *file;
-    struct config *config;
-    struct config_private *p;
-    struct yaml_item *items;
-    struct buf *complaints;
-    unsigned count;
-};
-
-static void complain_at(struct reader *r, size_t line, size_t column, const char *fmt, ...)
-    PRINTF_LIKE(4, 5);
-
-static void complain_at(struct reader *r, size_t line, size_t column, const char *fmt, ...)
+void config_complain(struct reader *r, size_t line, size_t column, const char *fmt, ...)
 {
     char text[2 * ERR_TEXT_BYTES];
     va_list ap;
@@ -60,9 +28,7 @@ static void complain_at(struct reader *r, size_t line, size_t column, const char
         buf_addf(r->complaints, "%s:%zu:%zu: %s\n", r->file, line, column, text);
 }
 
-/* Where a setting stands; for a default, where its section or app stands, else the top. */
-static void place_of(const struct reader *r, enum key key, int app, size_t *line,
-                     size_t *column)
+void config_place(const struct reader *r, enum key key, int app, size_t *line, size_t *column)
 {
     const struct value *v = app < 0 ? &r->p->values[key] : &r->p->apps[app][key];
     *line = *column = 1;
@@ -84,14 +50,7 @@ static void place_of(const struct reader *r, enum key key, int app, size_t *line
     }
 }
 
-#define complain_key(r, key, app, ...)                                                        \
-    do {                                                                                      \
-        size_t line_, column_;                                                                \
-        place_of(r, key, app, &line_, &column_);                                              \
-        complain_at(r, line_, column_, __VA_ARGS__);                                          \
-    } while (0)
-
-static void *must(void *p)
+void *config_must(void *p)
 {
     if (!p)
         abort(); /* the arena's maximum is far above what one settings file can need */
@@ -109,29 +68,30 @@ static const char *read_file(struct reader *r, const struct yaml_item *it, int64
         snprintf(path, sizeof path, "%.*s/%s", (int)(slash - r->file), r->file, it->value);
     FILE *f = fopen(path, "re");
     if (!f) {
-        complain_at(r, it->line, it->column, "%s: cannot read %s: %s", it->path, it->value,
-                    strerror(errno));
+        config_complain(r, it->line, it->column, "%s: cannot read %s: %s", it->path, it->value,
+                        strerror(errno));
         return NULL;
     }
-    char *text = must(arena_alloc(r->p->arena, (size_t)max + 2));
+    char *text = config_must(arena_alloc(r->p->arena, (size_t)max + 2));
     size_t len = fread(text, 1, (size_t)max + 1, f);
     (void)fclose(f);
     if (len > (size_t)max || memchr(text, '\0', len)) {
-        complain_at(r, it->line, it->column, "%s: %s is %s", it->path, it->value,
-                    len > (size_t)max ? "too large" : "not a text file");
+        config_complain(r, it->line, it->column, "%s: %s is %s", it->path, it->value,
+                        len > (size_t)max ? "too large" : "not a text file");
         return NULL;
     }
     while (len > 0 && strchr("\r\n", text[len - 1]))
         len--;
     text[len] = '\0';
     if (len == 0)
-        complain_at(r, it->line, it->column, "%s: %s is empty", it->path, it->value);
+        config_complain(r, it->line, it->column, "%s: %s is empty", it->path, it->value);
     return len ? text : NULL;
 }
 
 static void take_list_element(struct reader *r, struct value *v, const struct yaml_item *it)
 {
-    const char **grown = must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *grown));
+    const char **grown =
+        config_must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *grown));
     if (v->list_n)
         memcpy(grown, v->list, v->list_n * sizeof *grown);
     grown[v->list_n++] = it->value;
@@ -152,8 +112,8 @@ static void take_scalar(struct reader *r, const struct yaml_item *it)
     enum key key = key_find(it->path);
     if (key == KEYS_N) {
         const char *near = key_did_you_mean(it->path);
-        complain_at(r, it->key_line, it->key_column, "unknown setting %s%s%s%s", it->path,
-                    near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+        config_complain(r, it->key_line, it->key_column, "unknown setting %s%s%s%s", it->path,
+                        near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
         return;
     }
     const struct key_info *info = &key_table[key];
@@ -162,12 +122,13 @@ static void take_scalar(struct reader *r, const struct yaml_item *it)
         return;
     v->item = it;
     if (info->type == TYPE_LIST) {
-        complain_at(r, it->line, it->column, "%s: expected a list, as in [a, b]", info->path);
+        config_complain(r, it->line, it->column, "%s: expected a list, as in [a, b]",
+                        info->path);
         return;
     }
     struct err e;
     if (key_read(info, it->value, it->quoted, &v->number, &e))
-        complain_at(r, it->line, it->column, "%s: %s", info->path, e.text);
+        config_complain(r, it->line, it->column, "%s: %s", info->path, e.text);
     else
         v->text = info->type == TYPE_FILE ? read_file(r, it, info->max) : it->value;
 }
@@ -193,7 +154,7 @@ static void take_item(struct reader *r, const struct yaml_item *it)
 {
     if (strcmp(it->path, "push.apps[]") == 0 && it->outer >= 0) {
         if (it->outer >= APPS_MAX)
-            complain_at(r, it->line, it->column, "more than %d apps", APPS_MAX);
+            config_complain(r, it->line, it->column, "more than %d apps", APPS_MAX);
         else
             r->p->apps_n = (size_t)it->outer + 1;
     }
@@ -209,14 +170,14 @@ static void take_item(struct reader *r, const struct yaml_item *it)
     if (it->kind != YAML_SCALAR && key_is_section(it->path)) {
         bool wants_list = key_is_list_section(it->path);
         if (wants_list != (it->kind == YAML_SEQUENCE))
-            complain_at(r, it->line, it->column, "%s: expected %s", it->path,
-                        wants_list ? "a list" : "settings below it, not a list");
+            config_complain(r, it->line, it->column, "%s: expected %s", it->path,
+                            wants_list ? "a list" : "settings below it, not a list");
         return;
     }
     if (it->kind == YAML_SCALAR && key_is_section(it->path) && it->value[0] == '\0')
         return; /* an empty section: "push:" with everything below it commented out */
     if (it->kind != YAML_SCALAR && key != KEYS_N) {
-        complain_at(r, it->line, it->column, "%s: expected a single value", it->path);
+        config_complain(r, it->line, it->column, "%s: expected a single value", it->path);
         return;
     }
     take_scalar(r, it);
@@ -278,8 +239,7 @@ static void refuse_unavailable(struct reader *r)
     }
 }
 
-/* "host:port", "[v6]:port" or, when port_default is not 0, "host". */
-static bool split_address(struct reader *r, const char *address, uint16_t port_default,
+bool config_split_address(struct reader *r, const char *address, uint16_t port_default,
                           struct host_opts *out)
 {
     const char *host = address, *end, *colon;
@@ -302,7 +262,7 @@ static bool split_address(struct reader *r, const char *address, uint16_t port_d
     }
     if (end == host || port < 0 || port > 65535 || (port == 0 && !colon))
         return false;
-    out->host = must(arena_strndup(r->p->arena, host, (size_t)(end - host)));
+    out->host = config_must(arena_strndup(r->p->arena, host, (size_t)(end - host)));
     out->port = (uint16_t)port;
     return true;
 }
@@ -319,14 +279,15 @@ static void build_hosts(struct reader *r)
     const struct value *hosts = &r->p->values[KEY_XMPP_HOSTS];
     uint16_t port = (uint16_t)number(r, KEY_XMPP_PORT);
     c->hosts_n = hosts->item ? hosts->list_n : 1;
-    struct host_opts *out = must(arena_alloc(r->p->arena, (c->hosts_n + 1) * sizeof *out));
+    struct host_opts *out =
+        config_must(arena_alloc(r->p->arena, (c->hosts_n + 1) * sizeof *out));
     if (hosts->item && r->p->values[KEY_XMPP_HOST].item)
         complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.host and xmpp.hosts exclude each other");
     if (hosts->item && (hosts->list_n < 1 || hosts->list_n > 16))
         complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.hosts: 1 to 16 hosts are allowed");
     for (size_t i = 0; i < c->hosts_n; i++) {
         out[i] = (struct host_opts){text(r, KEY_XMPP_HOST), port};
-        if (hosts->item && !split_address(r, hosts->list[i], port, &out[i])) {
+        if (hosts->item && !config_split_address(r, hosts->list[i], port, &out[i])) {
             complain_key(r, KEY_XMPP_HOSTS, -1, "xmpp.hosts: \"%s\" is not host:port",
                          hosts->list[i]);
             out[i].host = "";
@@ -342,12 +303,11 @@ static void build_hosts(struct reader *r)
     c->hosts = out;
 }
 
-/* A prepared domain, or a complaint. */
-static const char *domain(struct reader *r, enum key k, const char *name)
+const char *config_domain(struct reader *r, enum key k, const char *name)
 {
     struct jid j;
     if (name && jid_parse(&j, name) && j.local_len == 0 && !j.resource[0])
-        return must(arena_strdup(r->p->arena, j.bare));
+        return config_must(arena_strdup(r->p->arena, j.bare));
     if (name)
         complain_key(r, k, -1, "%s: \"%s\" is not a domain", key_table[k].path, name);
     return NULL;
@@ -390,7 +350,7 @@ static void build_component(struct reader *r)
     if (!p->values[KEY_XMPP_COMPONENT].item)
         complain_key(r, KEY_XMPP_COMPONENT, -1,
                      "xmpp.component is missing: the domain under which the server knows us");
-    c->component = domain(r, KEY_XMPP_COMPONENT, text(r, KEY_XMPP_COMPONENT));
+    c->component = config_domain(r, KEY_XMPP_COMPONENT, text(r, KEY_XMPP_COMPONENT));
     bool plain = p->values[KEY_XMPP_SECRET].item, file = p->values[KEY_XMPP_SECRET_FILE].item;
     if (plain == file)
         complain_key(r, KEY_XMPP_SECRET, -1,
@@ -402,9 +362,9 @@ static void build_component(struct reader *r)
         complain_key(r, KEY_XMPP_DOMAINS, -1,
                      "xmpp.domains is missing: whose users are to be served, as in "
                      "[example.org]");
-    const char **out = must(arena_alloc(p->arena, (d->list_n + 1) * sizeof *out));
+    const char **out = config_must(arena_alloc(p->arena, (d->list_n + 1) * sizeof *out));
     for (size_t i = 0; i < d->list_n; i++) {
-        out[i] = domain(r, KEY_XMPP_DOMAINS, d->list[i]);
+        out[i] = config_domain(r, KEY_XMPP_DOMAINS, d->list[i]);
         if (out[i] && c->component && strcmp(out[i], c->component) == 0)
             complain_key(r, KEY_XMPP_COMPONENT, -1,
                          "xmpp.component must not be one of xmpp.domains");
@@ -415,139 +375,6 @@ static void build_component(struct reader *r)
     c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
     if (c->server == SERVER_OPENFIRE)
         check_openfire(r, c);
-}
-
-static bool parse_url(struct reader *r, const char *url, struct host_opts *out)
-{
-    if (strncmp(url, "https://", 8) != 0)
-        return false;
-    char *host = must(arena_strdup(r->p->arena, url + 8));
-    size_t len = strlen(host);
-    if (len && host[len - 1] == '/')
-        host[len - 1] = '\0';
-    return !strpbrk(host, "/?#@") && split_address(r, host, 443, out);
-}
-
-static void need(struct reader *r, int i, enum key k)
-{
-    const struct value *v = &r->p->apps[i][k];
-    if (!v->item)
-        complain_key(r, k, i, "%s is missing", key_table[k].path);
-}
-
-/* Where the service is: its own address, unless there is another. */
-static void build_address(struct reader *r, int i, enum key url, const char *host,
-                          struct apns_app_opts *a)
-{
-    const struct value *v = &r->p->apps[i][url];
-    struct host_opts at = {host, 443};
-    if (v->text && !parse_url(r, v->text, &at))
-        complain_key(r, url, i, "%s: expected https://host:port", key_table[url].path);
-    a->host = at.host;
-    a->port = at.port;
-}
-
-static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
-{
-    const struct value *v = r->p->apps[i];
-    need(r, i, KEY_APNS_TOPIC);
-    need(r, i, KEY_APNS_KEY_FILE);
-    need(r, i, KEY_APNS_KEY_ID);
-    need(r, i, KEY_APNS_TEAM_ID);
-    a->topic = v[KEY_APNS_TOPIC].text;
-    a->key_pem = v[KEY_APNS_KEY_FILE].text;
-    a->key_id = v[KEY_APNS_KEY_ID].text;
-    a->team_id = v[KEY_APNS_TEAM_ID].text;
-    a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
-    a->ca_pem = v[KEY_APNS_CA_FILE].text;
-    build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);
-}
-
-static void build_fcm(struct reader *r, int i, struct apns_app_opts *a)
-{
-    const struct value *v = r->p->apps[i];
-    struct fcm_opts *f = must(arena_alloc(r->p->arena, sizeof *f));
-    need(r, i, KEY_FCM_ACCOUNT_FILE);
-    *f = (struct fcm_opts){.service_account = v[KEY_FCM_ACCOUNT_FILE].text,
-                           .token_url = v[KEY_FCM_TOKEN_URL].text,
-                           .form = (enum fcm_form)v[KEY_FCM_FORM].number};
-    if (f->token_url && strncmp(f->token_url, "https://", 8) != 0)
-        complain_key(r, KEY_FCM_TOKEN_URL, i, "%s: expected https://...",
-                     key_table[KEY_FCM_TOKEN_URL].path);
-    a->fcm = f;
-    a->ca_pem = v[KEY_FCM_CA_FILE].text;
-    build_address(r, i, KEY_FCM_URL, FCM_HOST, a);
-}
-
-/* Whether the file says anything of a section of the app. */
-static bool has_section(const struct reader *r, int i, const char *section)
-{
-    for (enum key k = 0; k < KEYS_N; k++)
-        if (strncmp(key_table[k].path, section, strlen(section)) == 0 && r->p->apps[i][k].item)
-            return true;
-    return false;
-}
-
-static void build_service(struct reader *r, int i, struct apns_app_opts *a)
-{
-    bool fcm = has_section(r, i, "push.apps[].fcm.");
-    if (fcm && has_section(r, i, "push.apps[].apns."))
-        complain_key(r, KEY_FCM_ACCOUNT_FILE, i,
-                     "push.apps[]: apns and fcm exclude each other; make two apps of it");
-    else if (fcm)
-        build_fcm(r, i, a);
-    else
-        build_apns(r, i, a);
-}
-
-static void build_app(struct reader *r, int i, struct apns_app_opts *a)
-{
-    const struct value *v = r->p->apps[i];
-    *a = (struct apns_app_opts){
-        .id = v[KEY_APP_ID].text,
-        .domains = v[KEY_APP_DOMAINS].list,
-        .domains_n = v[KEY_APP_DOMAINS].list_n,
-        .sound = v[KEY_APP_SOUND].text,
-    };
-    if (!a->id)
-        complain_key(r, KEY_APP_ID, i, "push.apps[].id is missing");
-    for (int j = 0; j < i && a->id; j++) {
-        const char *other = r->p->apps[j][KEY_APP_ID].text;
-        if (other && strcmp(other, a->id) == 0)
-            complain_key(r, KEY_APP_ID, i, "push.apps[].id: %s is there twice", a->id);
-    }
-    for (size_t d = 0; d < a->domains_n; d++) {
-        const char *name = domain(r, KEY_APP_DOMAINS, a->domains[d]);
-        bool known = false;
-        for (size_t k = 0; name && k < r->config->component.domains_n; k++)
-            known |= r->config->component.domains[k] &&
-                     strcmp(name, r->config->component.domains[k]) == 0;
-        if (name && !known)
-            complain_key(r, KEY_APP_DOMAINS, i,
-                         "push.apps[].domains: %s is not in xmpp.domains", name);
-        if (name)
-            v[KEY_APP_DOMAINS].list[d] = name;
-    }
-    build_service(r, i, a);
-}
-
-static void build_push(struct reader *r)
-{
-    struct push_opts *p = &r->config->push;
-    p->content = (enum push_content)number(r, KEY_PUSH_CONTENT);
-    p->settle_ms = number(r, KEY_PUSH_SETTLE);
-    p->confirm_after_ms = number(r, KEY_PUSH_CONFIRM_AFTER);
-    p->while_active_elsewhere_ms = number(r, KEY_PUSH_ELSEWHERE);
-    p->stale_after_ms = number(r, KEY_PUSH_STALE_AFTER);
-    p->max_age_ms = number(r, KEY_PUSH_MAX_AGE);
-    p->history_ms = number(r, KEY_PUSH_HISTORY);
-    p->devices_per_account = (unsigned)number(r, KEY_LIMITS_DEVICES);
-    struct apns_app_opts *apps =
-        must(arena_alloc(r->p->arena, (r->p->apps_n + 1) * sizeof *apps));
-    for (size_t i = 0; i < r->p->apps_n; i++)
-        build_app(r, (int)i, &apps[i]);
-    p->apps = apps;
-    p->apps_n = r->p->apps_n;
 }
 
 static void build_rest(struct reader *r)
@@ -576,7 +403,7 @@ static void build_rest(struct reader *r)
                                (enum log_format)number(r, KEY_LOG_FORMAT)};
     const char *listen = text(r, KEY_HTTP_LISTEN);
     struct host_opts at = {0};
-    if (listen && *listen && !split_address(r, listen, 0, &at))
+    if (listen && *listen && !config_split_address(r, listen, 0, &at))
         complain_key(r, KEY_HTTP_LISTEN, -1, "http.listen: expected address:port");
     c->http = (struct http_opts){at.host, at.port};
 }
@@ -584,19 +411,19 @@ static void build_rest(struct reader *r)
 enum err_kind config_load(const char *file, struct config **out, struct buf *complaints)
 {
     *out = NULL;
-    struct config *c = must(calloc(1, sizeof *c));
-    c->priv = must(calloc(1, sizeof *c->priv));
+    struct config *c = config_must(calloc(1, sizeof *c));
+    c->priv = config_must(calloc(1, sizeof *c->priv));
     c->priv->arena = arena_new(ARENA_MAX);
     struct reader r = {.file = file, .config = c, .p = c->priv, .complaints = complaints};
     struct yaml_error e;
     if (yaml_load(file, c->priv->arena, &r.items, &e)) {
-        complain_at(&r, e.line ? e.line : 1, e.column ? e.column : 1, "%s", e.text);
+        config_complain(&r, e.line ? e.line : 1, e.column ? e.column : 1, "%s", e.text);
     } else {
         for (const struct yaml_item *it = r.items; it; it = it->next)
             take_item(&r, it);
         fill_defaults(&r);
         build_component(&r);
-        build_push(&r);
+        config_build_push(&r);
         build_rest(&r);
         refuse_unavailable(&r);
     }

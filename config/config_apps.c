@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "config/config_int.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+
+#define APNS_HOST "api.push.apple.com"
+#define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
+#define FCM_HOST "fcm.googleapis.com"
+
+static int64_t number(const struct reader *r, enum key k)
+{
+    return r->p->values[k].number;
+}
+
+static bool parse_url(struct reader *r, const char *url, struct host_opts *out)
+{
+    if (strncmp(url, "https://", 8) != 0)
+        return false;
+    char *host = config_must(arena_strdup(r->p->arena, url + 8));
+    size_t len = strlen(host);
+    if (len && host[len - 1] == '/')
+        host[len - 1] = '\0';
+    return !strpbrk(host, "/?#@") && config_split_address(r, host, 443, out);
+}
+
+static void need(struct reader *r, int i, enum key k)
+{
+    const struct value *v = &r->p->apps[i][k];
+    if (!v->item)
+        complain_key(r, k, i, "%s is missing", key_table[k].path);
+}
+
+/* Where the service is: its own address, unless there is another. */
+static void build_address(struct reader *r, int i, enum key url, const char *host,
+                          struct apns_app_opts *a)
+{
+    const struct value *v = &r->p->apps[i][url];
+    struct host_opts at = {host, 443};
+    if (v->text && !parse_url(r, v->text, &at))
+        complain_key(r, url, i, "%s: expected https://host:port", key_table[url].path);
+    a->host = at.host;
+    a->port = at.port;
+}
+
+static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    need(r, i, KEY_APNS_TOPIC);
+    need(r, i, KEY_APNS_KEY_FILE);
+    need(r, i, KEY_APNS_KEY_ID);
+    need(r, i, KEY_APNS_TEAM_ID);
+    a->topic = v[KEY_APNS_TOPIC].text;
+    a->key_pem = v[KEY_APNS_KEY_FILE].text;
+    a->key_id = v[KEY_APNS_KEY_ID].text;
+    a->team_id = v[KEY_APNS_TEAM_ID].text;
+    a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
+    a->ca_pem = v[KEY_APNS_CA_FILE].text;
+    build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);
+}
+
+static void build_fcm(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    struct fcm_opts *f = config_must(arena_alloc(r->p->arena, sizeof *f));
+    need(r, i, KEY_FCM_ACCOUNT_FILE);
+    *f = (struct fcm_opts){.service_account = v[KEY_FCM_ACCOUNT_FILE].text,
+                           .token_url = v[KEY_FCM_TOKEN_URL].text,
+                           .form = (enum fcm_form)v[KEY_FCM_FORM].number};
+    if (f->token_url && strncmp(f->token_url, "https://", 8) != 0)
+        complain_key(r, KEY_FCM_TOKEN_URL, i, "%s: expected https://...",
+                     key_table[KEY_FCM_TOKEN_URL].path);
+    a->fcm = f;
+    a->ca_pem = v[KEY_FCM_CA_FILE].text;
+    build_address(r, i, KEY_FCM_URL, FCM_HOST, a);
+}
+
+/* Whether the file says anything of a section of the app. */
+static bool has_section(const struct reader *r, int i, const char *section)
+{
+    for (enum key k = 0; k < KEYS_N; k++)
+        if (strncmp(key_table[k].path, section, strlen(section)) == 0 && r->p->apps[i][k].item)
+            return true;
+    return false;
+}
+
+static void build_service(struct reader *r, int i, struct apns_app_opts *a)
+{
+    bool fcm = has_section(r, i, "push.apps[].fcm.");
+    if (fcm && has_section(r, i, "push.apps[].apns."))
+        complain_key(r, KEY_FCM_ACCOUNT_FILE, i,
+                     "push.apps[]: apns and fcm exclude each other; make two apps of it");
+    else if (fcm)
+        build_fcm(r, i, a);
+    else
+        build_apns(r, i, a);
+}
+
+static void build_app(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    *a = (struct apns_app_opts){
+        .id = v[KEY_APP_ID].text,
+        .domains = v[KEY_APP_DOMAINS].list,
+        .domains_n = v[KEY_APP_DOMAINS].list_n,
+        .sound = v[KEY_APP_SOUND].text,
+    };
+    if (!a->id)
+        complain_key(r, KEY_APP_ID, i, "push.apps[].id is missing");
+    for (int j = 0; j < i && a->id; j++) {
+        const char *other = r->p->apps[j][KEY_APP_ID].text;
+        if (other && strcmp(other, a->id) == 0)
+            complain_key(r, KEY_APP_ID, i, "push.apps[].id: %s is there twice", a->id);
+    }
+    for (size_t d = 0; d < a->domains_n; d++) {
+        const char *name = config_domain(r, KEY_APP_DOMAINS, a->domains[d]);
+        bool known = false;
+        for (size_t k = 0; name && k < r->config->component.domains_n; k++)
+            known |= r->config->component.domains[k] &&
+                     strcmp(name, r->config->component.domains[k]) == 0;
+        if (name && !known)
+            complain_key(r, KEY_APP_DOMAINS, i,
+                         "push.apps[].domains: %s is not in xmpp.domains", name);
+        if (name)
+            v[KEY_APP_DOMAINS].list[d] = name;
+    }
+    build_service(r, i, a);
+}
+
+void config_build_push(struct reader *r)
+{
+    struct push_opts *p = &r->config->push;
+    p->content = (enum push_content)number(r, KEY_PUSH_CONTENT);
+    p->settle_ms = number(r, KEY_PUSH_SETTLE);
+    p->confirm_after_ms = number(r, KEY_PUSH_CONFIRM_AFTER);
+    p->while_active_elsewhere_ms = number(r, KEY_PUSH_ELSEWHERE);
+    p->stale_after_ms = number(r, KEY_PUSH_STALE_AFTER);
+    p->max_age_ms = number(r, KEY_PUSH_MAX_AGE);
+    p->history_ms = number(r, KEY_PUSH_HISTORY);
+    p->devices_per_account = (unsigned)number(r, KEY_LIMITS_DEVICES);
+    struct apns_app_opts *apps =
+        config_must(arena_alloc(r->p->arena, (r->p->apps_n + 1) * sizeof *apps));
+    for (size_t i = 0; i < r->p->apps_n; i++)
+        build_app(r, (int)i, &apps[i]);
+    p->apps = apps;
+    p->apps_n = r->p->apps_n;
+}

@@ -218,10 +218,11 @@ static void wake(void *ctx)
     event_active(gateway_of(ctx)->wake, EV_TIMEOUT, 0);
 }
 
-enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_opts *opts,
-                                const struct gateway_events *events,
-                                const struct gateway_tuning *tuning, struct gateway **out,
-                                struct err *e)
+enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
+                             const struct apns_app_opts *opts,
+                             const struct gateway_events *events,
+                             const struct gateway_tuning *tuning, struct gateway **out,
+                             struct err *e)
 {
     struct gateway *g = calloc(1, sizeof *g);
     if (!g)
@@ -232,8 +233,7 @@ enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_o
     g->tuning = *tuning;
     snprintf(g->log_prefix, sizeof g->log_prefix, "gateway app=%s", opts->id);
     const struct protocol_opts p = {base, opts, g->log_prefix, wake, g};
-    enum err_kind kind =
-        opts->fcm ? protocol_fcm(&p, &g->protocol, e) : protocol_apns(&p, &g->protocol, e);
+    enum err_kind kind = protocol(&p, &g->protocol, e);
     if (!kind && (kind = conn_tls_new(opts->ca_pem, &g->tls, e)))
         g->protocol.ops->free(g->protocol.self);
     if (kind) {
@@ -253,6 +253,15 @@ enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_o
     make_pool(g, base);
     *out = g;
     return ERR_NONE;
+}
+
+enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_opts *opts,
+                                const struct gateway_events *events,
+                                const struct gateway_tuning *tuning, struct gateway **out,
+                                struct err *e)
+{
+    return gateway_new_as(opts->fcm ? protocol_fcm : protocol_apns, base, opts, events, tuning,
+                          out, e);
 }
 
 enum err_kind gateway_new(struct event_base *base, const struct apns_app_opts *opts,

@@ -84,5 +84,11 @@ MUST_CHECK enum err_kind gateway_new_tuned(struct event_base *base,
                                            const struct gateway_events *events,
                                            const struct gateway_tuning *tuning,
                                            struct gateway **out, struct err *e);
+/* With another protocol than the app's own. */
+MUST_CHECK enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
+                                        const struct apns_app_opts *opts,
+                                        const struct gateway_events *events,
+                                        const struct gateway_tuning *tuning,
+                                        struct gateway **out, struct err *e);
 
 #endif

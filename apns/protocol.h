@@ -63,6 +63,9 @@ struct protocol_opts {
     void *ctx;
 };
 
+typedef enum err_kind (*protocol_fn)(const struct protocol_opts *opts, struct protocol *out,
+                                     struct err *e);
+
 /* Whether the app's keys can be used; CONFIG as below, without a loop. */
 MUST_CHECK enum err_kind protocol_check(const struct apns_app_opts *app, struct err *e);
 

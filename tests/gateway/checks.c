@@ -322,7 +322,7 @@ struct gw_verdict gw_check(struct gateway *gw, struct gw_binding *binding,
     struct gw_verdict v = passed();
     size_t i;
 
-    *push_out = (struct gw_push){0};
+    *push_out = (struct gw_push){.kept = 1};
     read_token(&c);
     push_out->payload_valid =
         r->body_len == r->body_kept && gw_json_valid(r->body, r->body_kept);

@@ -42,7 +42,8 @@ struct device {
     SLIST_HEAD(, topic) topics;
     struct notification_list list;
     size_t n_list;
-    struct notification *stored;
+    struct notification_list stored;
+    unsigned n_stored;
     SLIST_ENTRY(device) in_bucket;
     TAILQ_ENTRY(device) in_order; /* unregistered ones, oldest first */
 };
@@ -92,8 +93,11 @@ static void device_free(struct device *dev)
         TAILQ_REMOVE(&dev->list, n, next);
         notification_free(n);
     }
+    while ((n = TAILQ_FIRST(&dev->stored)) != NULL) {
+        TAILQ_REMOVE(&dev->stored, n, next);
+        notification_free(n);
+    }
     forget_topics(dev);
-    notification_free(dev->stored);
     free(dev->token);
     free(dev);
 }
@@ -163,6 +167,7 @@ static struct device *find_or_add(struct gw_devices *d, const char *token)
     dev = gw_alloc(sizeof(*dev));
     dev->token = gw_strdup(token);
     TAILQ_INIT(&dev->list);
+    TAILQ_INIT(&dev->stored);
     SLIST_INSERT_HEAD(&d->buckets[bucket_of(dev->token)], dev, in_bucket);
     TAILQ_INSERT_TAIL(&d->unregistered, dev, in_order);
     d->n_unregistered++;
@@ -251,18 +256,40 @@ static void show(struct device *dev, struct notification *n)
     TAILQ_INSERT_TAIL(&dev->list, n, next);
 }
 
-/* The newest push that may be kept takes the one place; expiration 0 says not to. */
-static void store(struct device *dev, struct notification *n, int64_t now_ms)
+static void drop_stored(struct device *dev, struct notification *n)
 {
+    TAILQ_REMOVE(&dev->stored, n, next);
+    dev->n_stored--;
+    dev->lost++;
+    notification_free(n);
+}
+
+static bool same_key(const struct notification *a, const struct notification *b)
+{
+    return a->collapse_id != NULL && b->collapse_id != NULL &&
+           strcmp(a->collapse_id, b->collapse_id) == 0;
+}
+
+/* The newest push that may be kept takes the place of its key, or else the oldest one's;
+ * expiration 0 says not to. */
+static void store(struct device *dev, struct notification *n, unsigned kept, int64_t now_ms)
+{
+    struct notification *old;
+
     if (n->has_expiration && n->expiration_s * 1000 <= now_ms) {
         dev->lost++;
         notification_free(n);
         return;
     }
-    if (dev->stored != NULL)
-        dev->lost++;
-    notification_free(dev->stored);
-    dev->stored = n;
+    TAILQ_FOREACH(old, &dev->stored, next)
+    if (same_key(old, n))
+        break;
+    if (old == NULL && dev->n_stored >= kept)
+        old = TAILQ_FIRST(&dev->stored);
+    if (old != NULL)
+        drop_stored(dev, old);
+    TAILQ_INSERT_TAIL(&dev->stored, n, next);
+    dev->n_stored++;
 }
 
 void gw_devices_deliver(struct gw_devices *d, const struct gw_push *push,
@@ -283,7 +310,7 @@ void gw_devices_deliver(struct gw_devices *d, const struct gw_push *push,
     n->expiration_s = push->expiration_s;
     n->time_ms = now_ms;
     if (dev->offline)
-        store(dev, n, now_ms);
+        store(dev, n, push->kept, now_ms);
     else
         show(dev, n);
 }
@@ -292,18 +319,18 @@ void gw_devices_set_online(struct gw_devices *d, const char *token, bool online,
                            int64_t now_ms)
 {
     struct device *dev = find_or_add(d, token);
-    struct notification *n = dev->stored;
+    struct notification *n;
 
     dev->offline = !online;
-    if (!online || n == NULL)
-        return;
-    dev->stored = NULL;
-    if (n->has_expiration && n->expiration_s * 1000 <= now_ms) {
-        dev->lost++;
-        notification_free(n);
-        return;
+    while (online && (n = TAILQ_FIRST(&dev->stored)) != NULL) {
+        if (n->has_expiration && n->expiration_s * 1000 <= now_ms) {
+            drop_stored(dev, n);
+            continue;
+        }
+        TAILQ_REMOVE(&dev->stored, n, next);
+        dev->n_stored--;
+        show(dev, n);
     }
-    show(dev, n);
 }
 
 void gw_devices_saw(struct gw_devices *d, const char *token)
@@ -347,10 +374,12 @@ static void write_notification(const struct notification *n, struct gw_text *out
 
 void gw_devices_write(const struct gw_devices *d, const char *token, struct gw_text *out)
 {
-    static const struct device unknown;
+    static const struct device nothing;
+    struct device unknown = nothing;
     const struct device *dev = find(d, token);
     const struct notification *n;
 
+    TAILQ_INIT(&unknown.list);
     if (dev == NULL)
         dev = &unknown;
     gw_text_puts(out, "{\"token\":");
@@ -370,10 +399,11 @@ void gw_devices_write(const struct gw_devices *d, const char *token, struct gw_t
         write_notification(n, out);
     }
     gw_text_puts(out, "],\"stored\":");
-    if (dev->stored != NULL)
-        write_notification(dev->stored, out);
+    if (dev->n_stored > 0)
+        write_notification(TAILQ_LAST(&dev->stored, notification_list), out);
     else
         gw_text_puts(out, "null");
+    gw_text_printf(out, ",\"stored_count\":%u", dev->n_stored);
     gw_text_printf(out,
                    ",\"seen\":%" PRIu64 ",\"accepted\":%" PRIu64
                    ",\"lost_while_offline\":%" PRIu64 "}",

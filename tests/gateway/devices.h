@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What the gateway knows of device tokens, and what each phone would show.  A phone
- * that is offline has at most one push stored for it, as with Apple.
+ * that is offline has at most one push stored for it, as with Apple; with FCM one for each
+ * of four collapse keys.
  */
 #ifndef GATEWAY_DEVICES_H
 #define GATEWAY_DEVICES_H

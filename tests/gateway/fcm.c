@@ -12,7 +12,7 @@
 #include "tests/gateway/oauth.h"
 #include "tests/gateway/text.h"
 
-enum { MESSAGE_MAX = 4096, TOKEN_PART_MIN = 11, RATE_MAX = 240 };
+enum { MESSAGE_MAX = 4096, TOKEN_PART_MIN = 11, RATE_MAX = 240, COLLAPSE_KEYS = 4 };
 
 static struct gw_verdict passed(void)
 {
@@ -85,6 +85,7 @@ static void read_message(const cJSON *message, struct gw_push *push)
     const cJSON *count = member(shown, "notification_count");
     const cJSON *token = member(message, "token"), *key = member(android, "collapse_key");
     const cJSON *data = member(member(message, "data"), "badge");
+    const cJSON *ttl = member(android, "ttl");
 
     if (cJSON_IsString(token))
         snprintf(push->token, sizeof(push->token), "%s", token->valuestring);
@@ -92,6 +93,10 @@ static void read_message(const cJSON *message, struct gw_push *push)
         snprintf(push->kept_collapse, sizeof(push->kept_collapse), "%s", key->valuestring);
     push->collapse_id = push->kept_collapse[0] == '\0' ? NULL : push->kept_collapse;
     push->has_alert = cJSON_IsObject(member(message, "notification")) || cJSON_IsObject(shown);
+    if (cJSON_IsString(ttl)) {
+        push->has_expiration = true;
+        push->expiration_s = gw_now_ms() / 1000 + strtoll(ttl->valuestring, NULL, 10);
+    }
     if (cJSON_IsNumber(count)) {
         push->has_badge = true;
         push->badge = count->valueint;
@@ -149,7 +154,7 @@ struct gw_verdict gw_fcm_check(struct gateway *gw, const struct gw_request *r,
     struct gw_verdict v;
     cJSON *root = NULL;
 
-    *push_out = (struct gw_push){.priority = 10};
+    *push_out = (struct gw_push){.priority = 10, .kept = COLLAPSE_KEYS};
     push_out->payload_valid =
         r->body_len == r->body_kept && gw_json_valid(r->body, r->body_kept);
     if (push_out->payload_valid)

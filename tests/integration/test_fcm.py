@@ -131,6 +131,25 @@ def test_what_was_read_elsewhere_is_a_silent_count(world, alice, bob, token):
     assert world.gateway.device(token)["badge"] == 0
 
 
+def test_a_phone_that_was_off_shows_the_count_of_now(world, alice, bob, token):
+    world.gateway.set_online(token, False)
+    for number in range(1, 4):
+        write(world, alice, bob)
+        world.gateway.wait_fcm(token, number)
+    world.gateway.set_online(token, True)
+    shown = world.gateway.device(token)
+    assert shown["badge"] == 3 and len(shown["notifications"]) == 1
+    # Off again; what was read meanwhile is not brought back by what was stored.
+    world.gateway.set_online(token, False)
+    write(world, alice, bob)
+    world.gateway.wait_fcm(token, 4)
+    laptop = world.login(bob, "laptop", presence=False)
+    laptop.command(world.component, "mark-all-read")
+    world.gateway.wait_fcm(token, 5)
+    world.gateway.set_online(token, True)
+    assert world.gateway.device(token)["badge"] == 0
+
+
 # What each answer leads to.
 
 

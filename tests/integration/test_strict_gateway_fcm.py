@@ -168,6 +168,22 @@ def test_a_message_with_everything(fcm, token):
     assert shown["badge"] == 3 and shown["notifications"][0]["collapse_id"] == "c"
 
 
+def test_a_phone_that_is_off_has_four_keys_kept(fcm, token):
+    fcm.gateway.set_online(token, False)
+    for number in range(1, 7):
+        assert fcm.outcome({"token": token, "android": {
+            "collapse_key": f"c{number % 5}", "ttl": "60s",
+            "notification": {"notification_count": number}}}) == 200
+    fcm.outcome({"token": token, "android": {"collapse_key": "x", "ttl": "0s"}})
+    shown = fcm.gateway.device(token)
+    assert shown["stored_count"] == 4 and shown["badge"] is None
+    fcm.gateway.set_online(token, True)
+    shown = fcm.gateway.device(token)
+    assert [n["collapse_id"] for n in shown["notifications"]] == ["c3", "c4", "c0", "c1"]
+    assert shown["badge"] == 6 and shown["stored_count"] == 0
+    assert shown["lost_while_offline"] == 3
+
+
 def test_the_answer_ends_with_an_empty_frame(fcm, token):
     with Client(fcm) as client:
         stream = client.send({"token": token})

@@ -16,6 +16,7 @@
 
 /* A wave of rejected devices is a wrong setting: when so many of the last 64 were. */
 #define WAVE_MIN 48
+#define SHUTDOWN_MS 1000
 
 bool gateway_is_held(const struct gateway *g, int64_t now_ms)
 {
@@ -92,6 +93,9 @@ void gateway_give_back(struct gateway *g, struct item *it, const char *reason, i
 {
     struct push_verdict v;
     verdict_of_silence(g->closing ? "shutdown" : reason, &g->tuning.verdict, &v);
+    /* The service has no part in it: the next gateway need not wait for its sake. */
+    if (g->closing && v.retry_after_ms > SHUTDOWN_MS)
+        v.retry_after_ms = SHUTDOWN_MS;
     finish(g, it, &v, now_ms);
 }
 

@@ -53,7 +53,8 @@ def test_the_commands_are_listed(world, bob):
     nodes = {item.get("node") for item in
              answer.iter("{http://jabber.org/protocol/disco#items}item")}
     assert {"register-device", "unregister-device", "register-push-apns",
-            "unregister-push-apns", "mark-all-read"} <= nodes
+            "unregister-push-apns", "register-push-fcm", "unregister-push-fcm",
+            "mark-all-read"} <= nodes
 
 
 # register-device: Siskin, Stork, Snikket.

@@ -86,6 +86,7 @@ static enum err_kind protocol_fake(const struct protocol_opts *opts, struct prot
 static int set_up_fcm(void **s)
 {
     int failed = set_up(s);
+    signal(SIGPIPE, SIG_IGN);
     memset(&fake, 0, sizeof fake);
     fake.token = fake.next_token = "Bearer one";
     fake.serial = 1;
@@ -355,11 +356,22 @@ static void a_burst_after_a_pause_begins_slowly(void **s)
     assert_true(clock_mono_ms() - begin_ms > 500);
 }
 
-static void silence_is_tried_again_not_before_ten_seconds(void **s)
+static void what_an_end_interrupts_may_go_on_soon(void **s)
 {
     (void)s;
-    w.tuning.h2.request_timeout_ms = 50;
-    answer_each_first(200, "{}", NULL);
+    fake.token = NULL;
+    fake.state = PROTOCOL_WAITING;
+    start_fcm();
+    messages(1);
+    turn_loop();
+    gateway_free(&w.gateway);
+    expect(0, PUSH_RETRY, 0, "shutdown");
+    assert_int_equal(w.results[0].v.retry_after_ms, 1000);
+}
+
+static void a_service_that_is_away_is_tried_again_after_ten_seconds(void **s)
+{
+    (void)s;
     w.server.silent = true; /* no SETTINGS: not even a connection */
     w.tuning.connect_timeout_ms = 50;
     w.tuning.queue_ms = 60;
@@ -387,7 +399,8 @@ int main(void)
         TEST(too_much_for_a_device_holds_that_device),
         TEST(a_missing_apns_key_is_told_once_and_stops_nothing),
         TEST(a_burst_after_a_pause_begins_slowly),
-        TEST(silence_is_tried_again_not_before_ten_seconds),
+        TEST(what_an_end_interrupts_may_go_on_soon),
+        TEST(a_service_that_is_away_is_tried_again_after_ten_seconds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -242,7 +242,7 @@ class Gateway:
         """Every message for the registration token, however it was answered, oldest first."""
         return [FcmPush(record) for record in self._call("GET", "/pushes", token=token)]
 
-    def wait_fcm(self, token, count=1, timeout=10):
+    def wait_fcm(self, token, count=1, timeout=15):
         """The messages that were accepted for the token, once there are that many."""
         def accepted():
             return [m for m in self.fcm_messages(token) if m.status == 200]

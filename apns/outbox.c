@@ -263,8 +263,10 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
     assert(t->asked == 0 && t->n == 0);
     bool held = outbox_set_count(o->set) + o->pending_n < o->memory_max;
     struct outbox_job *job = adding(o, t);
-    if (outbox_sql_add(o->sql, conn, held, o->push->settle_ms, changes, n, added_result,
-                       job)) {
+    for (int kind = OUTBOX_SQL_COUNTED; kind <= OUTBOX_SQL_UNDELIVERED; kind++) {
+        if (!outbox_sql_add(o->sql, conn, (enum outbox_sql_kind)kind, held, o->push->settle_ms,
+                            changes, n, added_result, job))
+            continue;
         t->asked++;
         job = adding(o, t);
     }

@@ -28,39 +28,47 @@ struct outbox_sql {
  * Updates first and then inserts the rest: ON CONFLICT costs twice as much, and nobody else
  * makes such entries without the owner's lane.  Everybody who touches several entries does so
  * in this order: no deadlocks. */
-static const struct pg_statement add_st = {
-    "outbox_add",
-    "WITH c AS MATERIALIZED ("
-    " SELECT d.owner, r.device, d.peer, d.newest, d.jid, r.resource, r.app,"
-    "   timestamptz 'epoch' + d.counted_us * interval '1 us' AS counted_at"
-    " FROM unnest($5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])"
-    "   AS d (owner, jid, peer, newest, counted_us)"
-    " JOIN xs.registration r ON r.owner = d.owner"
-    " ORDER BY d.owner, r.device, d.peer),"
-    " u AS (UPDATE xs.outbox o SET"
-    "   gen = greatest(o.gen + 1, $3::bigint), newest_id = greatest(o.newest_id, c.newest),"
-    "   counted_at = c.counted_at,"
-    "   state = CASE o.state WHEN 3 THEN $2::int ELSE o.state END,"
-    "   due = CASE o.state WHEN 3 THEN now() + $4::bigint * interval '1 ms' ELSE o.due END,"
-    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"
-    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"
-    "   lease_by = CASE o.state WHEN 3 THEN CASE WHEN $2::int = 1 THEN $1::uuid END"
-    "                           WHEN 1 THEN $1::uuid END"
-    " FROM c WHERE o.owner = c.owner AND o.device = c.device AND o.peer = c.peer"
-    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.gen, o.newest_id,"
-    "   c.counted_at, c.jid, c.resource, c.app),"
-    " n AS MATERIALIZED (SELECT c.* FROM c WHERE (c.owner, c.device, c.peer) NOT IN"
-    "   (SELECT u.owner, u.device, u.peer FROM u)),"
-    " i AS (INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, "
-    "due,"
-    "   lease_by)"
-    " SELECT n.owner, n.device, n.peer, $3::bigint, n.newest, n.counted_at, $2::int,"
-    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END FROM n)"
-    " SELECT u.owner, u.device, u.peer,"
-    "   greatest(0, date_part('epoch', u.due - now()) * 1000)::bigint, u.attempts,"
-    "   u.counted_at, u.gen, u.newest_id, u.jid, u.resource, u.app FROM u WHERE u.state = 1"
-    " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"
-    "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"};
+#define ADD_SQL(only)                                                                         \
+    "WITH c AS MATERIALIZED ("                                                                \
+    " SELECT d.owner, r.device, d.peer, d.newest, d.jid, r.resource, r.app,"                  \
+    "   timestamptz 'epoch' + d.counted_us * interval '1 us' AS counted_at"                   \
+    " FROM unnest($5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])"          \
+    "   AS d (owner, jid, peer, newest, counted_us)"                                          \
+    " JOIN xs.registration r ON r.owner = d.owner" only                                       \
+    " ORDER BY d.owner, r.device, d.peer),"                                                   \
+    " u AS (UPDATE xs.outbox o SET"                                                           \
+    "   gen = greatest(o.gen + 1, $3::bigint), newest_id = greatest(o.newest_id, c.newest),"  \
+    "   counted_at = c.counted_at,"                                                           \
+    "   state = CASE o.state WHEN 3 THEN $2::int ELSE o.state END,"                           \
+    "   due = CASE o.state WHEN 3 THEN now() + $4::bigint * interval '1 ms' ELSE o.due END,"  \
+    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"                           \
+    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"                            \
+    "   lease_by = CASE o.state WHEN 3 THEN CASE WHEN $2::int = 1 THEN $1::uuid END"          \
+    "                           WHEN 1 THEN $1::uuid END"                                     \
+    " FROM c WHERE o.owner = c.owner AND o.device = c.device AND o.peer = c.peer"             \
+    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.gen, o.newest_id,"   \
+    "   c.counted_at, c.jid, c.resource, c.app),"                                             \
+    " n AS MATERIALIZED (SELECT c.* FROM c WHERE (c.owner, c.device, c.peer) NOT IN"          \
+    "   (SELECT u.owner, u.device, u.peer FROM u)),"                                          \
+    " i AS (INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, "  \
+    "due,"                                                                                    \
+    "   lease_by)"                                                                            \
+    " SELECT n.owner, n.device, n.peer, $3::bigint, n.newest, n.counted_at, $2::int,"         \
+    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END FROM "  \
+    "n)"                                                                                      \
+    " SELECT u.owner, u.device, u.peer,"                                                      \
+    "   greatest(0, date_part('epoch', u.due - now()) * 1000)::bigint, u.attempts,"           \
+    "   u.counted_at, u.gen, u.newest_id, u.jid, u.resource, u.app FROM u WHERE u.state = 1"  \
+    " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"     \
+    "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"
+static const struct pg_statement add_st = {"outbox_add", ADD_SQL("")};
+/* What did not get through, for the devices that have not been told of it.  What they were
+ * told longer ago is worth telling again. */
+static const struct pg_statement again_st = {
+    "outbox_again",
+    ADD_SQL(" WHERE NOT EXISTS (SELECT FROM xs.push_log p WHERE p.owner = d.owner"
+            "   AND p.at > now() - interval '1 hour' AND p.device = r.device"
+            "   AND p.peer = d.peer AND p.newest_id >= d.newest AND p.status = 200)")};
 /* Totals fell: a badge entry for each device of the owner that shows another number, or that
  * will, because a push to it may be under way with the old one.  These are also made when an
  * account leaves a phone, which does not take the lanes of the others: hence ON CONFLICT. */
@@ -187,13 +195,21 @@ static void begin_add(struct outbox_sql *q, struct pg_params *p, bool held, int6
     pg_add_i64(p, wait_ms);
 }
 
-bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
-                    const struct unread_change *changes, size_t n, pg_result_fn cb, void *ctx)
+static bool is_wanted(const struct unread_change *c, enum outbox_sql_kind kind)
+{
+    if (c->peer == 0)
+        return false;
+    return kind == OUTBOX_SQL_COUNTED ? c->counted > 0 : c->undelivered && c->counted == 0;
+}
+
+bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, enum outbox_sql_kind kind,
+                    bool held, int64_t settle_ms, const struct unread_change *changes,
+                    size_t n, pg_result_fn cb, void *ctx)
 {
     reset_all(q->add, 5);
     for (size_t i = 0; i < n; i++) {
         const struct unread_change *c = &changes[i];
-        if (c->counted == 0 || c->peer == 0)
+        if (!is_wanted(c, kind))
             continue;
         pg_array_add_uuid(&q->add[0], c->owner);
         pg_array_add_text(&q->add[1], c->owner_jid);
@@ -207,7 +223,7 @@ bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t se
     begin_add(q, &p, held, settle_ms);
     for (size_t i = 0; i < 5; i++)
         pg_add_array(&p, &q->add[i]);
-    pg_send(conn, &add_st, &p, cb, ctx);
+    pg_send(conn, kind == OUTBOX_SQL_COUNTED ? &add_st : &again_st, &p, cb, ctx);
     return true;
 }
 

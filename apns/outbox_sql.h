@@ -38,10 +38,15 @@ struct outbox_row {
 };
 void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out);
 
+/* Which of the changes: what was counted, or what was counted before and did not get through.
+ */
+enum outbox_sql_kind { OUTBOX_SQL_COUNTED, OUTBOX_SQL_UNDELIVERED };
+
 /* Into the open transaction on conn.  held: false when there is no room in memory, so that
  * they wait in the database.  False when there was nothing to send: cb is not called. */
-bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
-                    const struct unread_change *changes, size_t n, pg_result_fn cb, void *ctx);
+bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, enum outbox_sql_kind kind,
+                    bool held, int64_t settle_ms, const struct unread_change *changes,
+                    size_t n, pg_result_fn cb, void *ctx);
 bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
                            const struct unread_change *changes, size_t n, pg_result_fn cb,
                            void *ctx);

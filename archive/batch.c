@@ -338,8 +338,21 @@ static void settle_flags(struct batch *b)
             row->w.flags = (row->w.flags & ~(unsigned)ROW_COUNTED) | (unsigned)set;
         else if (op->found)
             flag_stored(b, op, set);
+        else if (op->w.kind == WRITE_BOUNCE)
+            early_add(&b->early, op->w.owner, op->w.ref, op->received_us);
         if (row)
             op->found = false;
+    }
+}
+
+/* What has been refused before it came.  Harmless when the batch is tried again. */
+static void settle_early(struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        struct op *op = &b->ops[i];
+        if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW && !op->w.own &&
+            early_has(&b->early, op->w.owner, op->w.ref, op->received_us))
+            op->w.flags = (op->w.flags & ~(unsigned)ROW_COUNTED) | ROW_HIDDEN;
     }
 }
 
@@ -447,6 +460,22 @@ static void settle_positions(struct batch *b)
     }
 }
 
+/* The row is known, and if it is still unread, its reader is to be told once more. */
+static void settle_undelivered(struct batch *b)
+{
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_STORED || !op->w.undelivered)
+            continue;
+        struct batch_conv *c = &b->convs[op->conv];
+        c->undelivered = c->read.unread > 0 && !c->counted;
+        if (!c->undelivered)
+            continue;
+        c->newest_id = c->last_id;
+        c->newest_us = op->received_us;
+    }
+}
+
 static void settle_counts(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
@@ -530,7 +559,7 @@ static void settle_changes(struct batch *b)
         const struct batch_conv *c = &b->convs[i];
         if (!same_owner(b->accounts[account].owner, c->owner))
             account++;
-        if (!c->counted && c->read.unread == c->read.stored_unread)
+        if (!c->counted && !c->undelivered && c->read.unread == c->read.stored_unread)
             continue;
         b->changes = grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
         struct unread_change *u = &b->changes[b->changes_n++];
@@ -538,6 +567,7 @@ static void settle_changes(struct batch *b)
                                     .peer = c->peer,
                                     .newest_id = c->newest_id,
                                     .counted = c->counted,
+                                    .undelivered = c->undelivered,
                                     .lowered = b->accounts[account].unread < 0,
                                     .received_us = c->newest_us};
         memcpy(u->owner, c->owner, OWNER_BYTES);
@@ -549,8 +579,10 @@ void batch_resolve(struct batch *b, int64_t last_id, int64_t max_us)
     mint(b, last_id, max_us);
     settle_rows(b);
     settle_flags(b);
+    settle_early(b);
     settle_positions(b);
     settle_counts(b);
+    settle_undelivered(b);
     settle_accounts(b);
     settle_changes(b);
 }

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "archive/early.h"
 #include "archive/op_queue.h"
 #include "archive/read_state.h"
 #include "base/event.h"
@@ -34,6 +35,7 @@ struct batch_conv {
     bool own;             /* the owner sent one of the new rows */
     bool changed;         /* last_id, read position or unread */
     bool changed_markers; /* pending or peer_read_id */
+    bool undelivered;     /* a stored row did not get through */
     unsigned counted;     /* new rows that are unread after all */
     int64_t newest_id;    /* of these */
     int64_t newest_us;    /* when it was received */
@@ -75,6 +77,7 @@ struct batch {
     int64_t ahead_us; /* the furthest that a receive time was ahead of the database's clock */
 
     /* private */
+    struct early early; /* stays from batch to batch */
     size_t cap;
     size_t convs_cap;
     size_t accounts_cap;

@@ -222,6 +222,7 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
                (c->encrypted ? ROW_ENCRYPTED : 0u) | (ev->delayed_us ? ROW_LATE : 0u);
     w->reads =
         outgoing && !to_self && c->counts && !ev->delayed_us && r->opts->own_message_reads;
+    w->undelivered = ev->undelivered && !outgoing && c->counts;
     set_window(w, ev);
     if (c->store)
         set_stanza(r, ev, w);

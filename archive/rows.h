@@ -71,8 +71,9 @@ struct write {
     /* WRITE_ROW only: */
     uint64_t content;
     unsigned flags;
-    bool own;   /* the owner sent it, so the account is real */
-    bool reads; /* the owner's own message: reads what came before it */
+    bool own;         /* the owner sent it, so the account is real */
+    bool reads;       /* the owner's own message: reads what came before it */
+    bool undelivered; /* a copy of it means that it did not get through */
     bool has_id;
     int64_t stamp_us; /* the server's delay stamp, 0 when none */
     /* The same identity with an id in [low, high], or with this very stamp and above low, is

@@ -42,6 +42,8 @@ struct event {
     const char *ref;     /* marker and bounce: the id of the message meant */
     int64_t received_us; /* when the link read it */
     int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
+    bool undelivered;    /* our server says that it could not hand it to a session of the
+                            recipient */
     struct place place;
     const struct stanza *stanza; /* the <message xmlns='jabber:client'> */
 };
@@ -52,8 +54,10 @@ struct unread_change {
     uint8_t owner[OWNER_BYTES];
     const char *owner_jid;
     uint64_t peer;
-    int64_t newest_id;   /* newest counted row of this batch, 0 when none was counted */
+    int64_t newest_id;   /* newest counted row of this batch; undelivered: of the conversation;
+                            0 when there is none */
     unsigned counted;    /* rows that raised the count */
+    bool undelivered;    /* a row that was counted before did not get through after all */
     bool lowered;        /* the account's total fell */
     int64_t received_us; /* of the newest counted row */
 };

@@ -245,6 +245,9 @@ enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
     FAILPOINT_TEXT("adapter-message", ev.id ? ev.id : "");
     if (ev.to_local)
         ev.delayed_us = delayed_us(message, &to, received_us);
+    /* Openfire's own store is not copied when it is emptied: a delay of its own is on what a
+     * session did not acknowledge, routed once more. */
+    ev.undelivered = a->opts->server == SERVER_OPENFIRE && ev.delayed_us > 0;
     if (!fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     emit_all(sink, &ev, type, jid_is_bare(&from));

@@ -30,6 +30,9 @@ struct adapter {
  * well as the server tells. */
 struct adapter_sink {
     void (*event)(void *ctx, const struct event *e);
+    /* A copy of something passed the server at that time of its own clock; may be NULL, and is
+     * called only for a server that tells. */
+    void (*copied)(void *ctx, int64_t server_us);
     /* That session of a local user has just sent something. */
     void (*seen)(void *ctx, const struct jid *who, int64_t at_us);
     /* That session of a local user has become unavailable. */

@@ -54,11 +54,16 @@ static void give_namespace(struct stanza *el)
 /* When it happened.  The batch is read at once, so its arrival does not tell what came before
  * what; the server's clock does, as far as it agrees with ours.  Never decreases where neither
  * of both does. */
-static int64_t happened_us(const struct stanza *st, int64_t received_us)
+static int64_t happened_us(const struct stanza *st, int64_t received_us,
+                           const struct adapter_sink *sink)
 {
     const char *date = stanza_get(stanza_child(st, "copy", NS_PACKET_EVENT), "date");
     int64_t at;
-    if (!date || !datetime_parse(date, &at) || at > received_us)
+    if (!date || !datetime_parse(date, &at))
+        return received_us;
+    if (sink->copied)
+        sink->copied(sink->ctx, at);
+    if (at > received_us)
         return received_us;
     return at < received_us - LATE_MAX_US ? received_us - LATE_MAX_US : at;
 }
@@ -111,7 +116,7 @@ enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
     if (p->end - p->begin > a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES)
         return err_set(e, ERR_REJECT, "copy of a message over limits.stanza_bytes");
     give_namespace(inner);
-    int64_t at_us = happened_us(st, received_us);
+    int64_t at_us = happened_us(st, received_us, sink);
     adapter_liveness(a, inner, at_us, sink);
     if (is_aside(a, inner))
         return ERR_NONE;

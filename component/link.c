@@ -27,6 +27,7 @@
 #define QUEUE_MAX ((size_t)64 * 1024 * 1024)
 #define LOG_AGAIN_MS (5 * 60 * 1000)
 #define FULL_POLL_MS 5000
+#define SHADOW_US INT64_C(30000000)
 #define STREAM_END "</stream:stream>"
 
 const struct link_timing link_timing_defaults = {
@@ -262,11 +263,19 @@ static void close_stream(struct link *l, enum then then, const char *why)
     (void)wire_write(l->wire, STREAM_END, strlen(STREAM_END));
 }
 
+/* Openfire takes a moment to forget the connection that we have just had. */
+static bool is_own_shadow(const struct link *l, enum handshake_fault fault)
+{
+    return fault == HANDSHAKE_CONFLICT && l->down_since_us > 0 &&
+           clock_real_us() - l->down_since_us < SHADOW_US;
+}
+
 static void refused(struct link *l, const struct err *e)
 {
     enum handshake_fault fault = handshake_fault(l->shake);
-    const char *remedy = handshake_remedy(fault);
-    bool lasting = handshake_fault_is_lasting(fault);
+    bool shadow = is_own_shadow(l, fault);
+    bool lasting = handshake_fault_is_lasting(fault) && !shadow;
+    const char *remedy = shadow ? "" : handshake_remedy(fault);
     int64_t now = clock_mono_ms();
     bool said = l->complained == fault && now - l->complained_ms < LOG_AGAIN_MS;
     page_text_set(&l->set.page->error, e->text);

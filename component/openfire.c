@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/datetime.h"
 #include "base/err.h"
 #include "base/form.h"
 #include "base/log.h"
@@ -223,12 +224,27 @@ void openfire_read_list(struct service *s, struct link_state *l, unsigned host,
     const struct stanza *value = stanza_child(field, "value", NULL);
     for (; value; value = stanza_sibling(value, "value", NULL))
         count += read_presence(s, stanza_text(value), link, received_us);
-    sessions_unlisted(s->sessions, s->opts->domains[host], link, received_us - LIST_SLACK_US);
+    sessions_unlisted(s->sessions, s->opts->domains[host], link, received_us - LIST_SLACK_US,
+                      s->events.gone, s->events.ctx);
     bool first = l->hosts[host].listing != LISTING_DONE;
     l->hosts[host].listing = LISTING_DONE;
     l->hosts[host].openfire.listed_us = received_us;
     if (first)
         log_info("xmpp", "link=%u host=%s sessions=%u", link, s->opts->domains[host], count);
+}
+
+void openfire_copied(struct service *s, struct link_state *l, int64_t server_us)
+{
+    struct copy_flow *f = &l->flow;
+    char from[DATETIME_BYTES], to[DATETIME_BYTES];
+    if (!copy_flow_add(f, server_us))
+        return;
+    datetime_format(f->lost_from_us, from);
+    datetime_format(f->lost_to_us, to);
+    log_warn("xmpp",
+             "link=%u it looks as if the server's queue of copies was full from=%s to=%s "
+             "copies=%u: messages may be missing; its error log has those that it dropped",
+             number(s, l), from, to, f->busiest);
 }
 
 void openfire_status(const struct service *s, const struct link_state *l,
@@ -238,6 +254,10 @@ void openfire_status(const struct service *s, const struct link_state *l,
     out->messages_granted = l->up;
     out->presence_granted = out->sessions_listed;
     out->copies = SERVICE_COPIES_SENT;
+    out->copies_busiest = l->flow.busiest;
+    out->copies_losses = l->flow.losses;
+    out->copies_lost_from_us = l->flow.lost_from_us;
+    out->copies_lost_to_us = l->flow.lost_to_us;
     for (size_t h = 0; h < s->opts->domains_n; h++) {
         const struct openfire_host *o = &l->hosts[h].openfire;
         if (o->subscribed_us > out->copies_since_us)

@@ -40,6 +40,8 @@ void openfire_tick(struct service *s, struct link_state *l, int64_t now_ms);
 void openfire_read_list(struct service *s, struct link_state *l, unsigned host,
                         const struct stanza *iq, int64_t received_us);
 
+/* A copy of something that passed at that time of Openfire's clock. */
+void openfire_copied(struct service *s, struct link_state *l, int64_t server_us);
 void openfire_status(const struct service *s, const struct link_state *l,
                      struct service_link_status *out);
 

@@ -272,9 +272,24 @@ struct copy_ctx {
     unsigned link;
 };
 
+/* Which session it was is told by the address, or else by the silence since then. */
+static void mark_stuck(struct service *s, const struct event *e)
+{
+    if (*e->to_resource) {
+        sessions_stuck(s->sessions, e->to, e->to_resource, e->received_us);
+        return;
+    }
+    const struct session *is = NULL;
+    while ((is = sessions_next(s->sessions, e->to, is)))
+        if (is->seen_us <= e->delayed_us)
+            sessions_stuck(s->sessions, e->to, is->resource, e->received_us);
+}
+
 static void on_copy_event(void *ctx, const struct event *e)
 {
     struct copy_ctx *c = ctx;
+    if (e->undelivered)
+        mark_stuck(c->s, e);
     c->s->events.event(c->s->events.ctx, e);
 }
 
@@ -306,6 +321,12 @@ static void on_copy_gone(void *ctx, const struct jid *who, int64_t at_us)
     session_gone(c->s, who, at_us);
 }
 
+static void on_copy_copied(void *ctx, int64_t server_us)
+{
+    struct copy_ctx *c = ctx;
+    openfire_copied(c->s, &c->s->links[c->link], server_us);
+}
+
 static enum err_kind take_message(struct service *s, struct stanza *st, const struct place *p,
                                   int64_t received_us, struct err *e)
 {
@@ -315,8 +336,11 @@ static enum err_kind take_message(struct service *s, struct stanza *st, const st
     if (link_announcement(s, &s->links[p->spool], (unsigned)host, st))
         return ERR_NONE;
     struct copy_ctx c = {.s = s, .link = p->spool};
-    const struct adapter_sink sink = {
-        .event = on_copy_event, .seen = on_copy_seen, .gone = on_copy_gone, .ctx = &c};
+    const struct adapter_sink sink = {.event = on_copy_event,
+                                      .copied = on_copy_copied,
+                                      .seen = on_copy_seen,
+                                      .gone = on_copy_gone,
+                                      .ctx = &c};
     return adapter_classify(&s->adapter, st, p, received_us, &sink, e);
 }
 

@@ -40,6 +40,8 @@ struct service_events {
     void (*request_opened)(void *ctx, const struct place *p);
     void (*request_done)(void *ctx, const struct place *p);
     bool (*request_is_open)(void *ctx, const struct place *p);
+    /* That account has no session any more, as the server's list shows; may be NULL. */
+    void (*gone)(void *ctx, const char *bare);
     /* The server has not told us our permissions: a new connection may cure it. */
     void (*reconnect)(void *ctx, unsigned link, uint64_t epoch, const char *why);
     void *ctx;
@@ -132,6 +134,10 @@ struct service_link_status {
     enum service_copies copies;
     int64_t copies_since_us;    /* of SENT */
     const char *copies_trouble; /* of REFUSED, with what to do; a constant, or NULL */
+    unsigned copies_busiest;    /* in COPY_FLOW_PERIOD_US, where the server says when */
+    unsigned copies_losses;     /* times at which some seem to have been lost, and the last */
+    int64_t copies_lost_from_us;
+    int64_t copies_lost_to_us;
 };
 void service_link_status(const struct service *s, unsigned link,
                          struct service_link_status *out);

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "component/copy_flow.h"
 #include "component/delegation.h"
 #include "component/disco.h"
 #include "component/openfire.h"
@@ -41,6 +42,7 @@ struct link_state {
     int64_t check_ms; /* when the announcements must have come, or the server is asked for
                          something; INT64_MAX: not awaited */
     unsigned in_vain; /* connections in a row that brought none */
+    struct copy_flow flow;
     struct host_state *hosts; /* opts->domains_n */
 };
 

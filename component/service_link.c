@@ -26,6 +26,7 @@ static unsigned number(const struct service *s, const struct link_state *l)
 void link_reset(struct service *s, struct link_state *l)
 {
     l->announced = false;
+    copy_flow_restart(&l->flow);
     l->check_ms = INT64_MAX;
     for (size_t h = 0; h < s->opts->domains_n; h++)
         l->hosts[h] = (struct host_state){.listing = LISTING_NONE};
@@ -161,7 +162,7 @@ void link_read_list(struct service *s, struct link_state *l, unsigned host,
         count++;
     }
     sessions_unlisted(s->sessions, s->opts->domains[host], number(s, l),
-                      received_us - LIST_SLACK_US);
+                      received_us - LIST_SLACK_US, s->events.gone, s->events.ctx);
     l->hosts[host].listing = LISTING_DONE;
     log_info("xmpp", "link=%u host=%s sessions=%u", number(s, l), s->opts->domains[host],
              count);

@@ -299,7 +299,8 @@ static bool is_unlisted(const struct resource *r, const void *what)
            sign_us(r) < u->since_us;
 }
 
-void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us)
+void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us,
+                       sessions_gone_fn gone, void *ctx)
 {
     const struct unlisted u = {link, since_us};
     for (struct account *a = s->oldest, *newer; a; a = newer) {
@@ -308,6 +309,8 @@ void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int6
         if (!at || strcmp(at + 1, host) != 0)
             continue;
         drop_where(a, is_unlisted, &u);
+        if (!a->first && gone)
+            gone(ctx, a->bare);
         drop_if_empty(s, a);
     }
 }

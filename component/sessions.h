@@ -63,10 +63,13 @@ void sessions_listed(struct sessions *s, const struct jid *who, unsigned link, i
  * there. */
 void sessions_describe(struct sessions *s, const struct jid *who, int priority,
                        enum session_show show);
+/* An account has no session any more; borrowed for the call, which must not come back here. */
+typedef void (*sessions_gone_fn)(void *ctx, const char *bare);
 /* The list of a host that came by this link was complete: forgets the host's sessions that
  * were neither listed nor seen since then, but for those of other links' nodes, which know
- * better while they are cut off from this one. */
-void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us);
+ * better while they are cut off from this one.  gone may be NULL. */
+void sessions_unlisted(struct sessions *s, const char *host, unsigned link, int64_t since_us,
+                       sessions_gone_fn gone, void *ctx);
 /* False: it has been seen later than that, on another node; it stays. */
 bool sessions_gone(struct sessions *s, const struct jid *who, int64_t at_us);
 /* The server could not hand something to that session: its connection is lost, though it may

@@ -387,6 +387,15 @@ struct ingest *relay_ingest(struct relay *r)
     return r->mam ? r->ingest : NULL;
 }
 
+void relay_gone(struct relay *r, const char *bare)
+{
+    uint8_t owner[OWNER_BYTES];
+    if (!r || !r->outbox)
+        return;
+    ident_owner(ingest_ident(r->ingest), bare, owner);
+    outbox_reconsider(r->outbox, owner);
+}
+
 void relay_set_behind(struct relay *r, bool behind)
 {
     if (behind == r->behind)

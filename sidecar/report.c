@@ -10,6 +10,7 @@
 
 #include "base/buf.h"
 #include "base/datetime.h"
+#include "component/copy_flow.h"
 
 #define WHY_BYTES_MAX 8192
 
@@ -168,6 +169,10 @@ static cJSON *link_json(const struct report *r, const struct report_link *l)
     time_json(o, "copies_since", l->copies_since_us);
     (void)cJSON_AddStringToObject(o, "copies_trouble",
                                   l->copies_trouble ? l->copies_trouble : "");
+    num(o, "copies_busiest", l->copies_busiest);
+    num(o, "copies_losses", l->copies_losses);
+    time_json(o, "copies_lost_from", l->copies_lost_from_us);
+    time_json(o, "copies_lost_to", l->copies_lost_to_us);
     return o;
 }
 
@@ -306,7 +311,17 @@ static void copies_text(const struct report_link *l, struct buf *out)
     } else if (l->known && l->copies == SERVICE_COPIES_SENT) {
         buf_add_str(out, "           copies of messages since ");
         add_time(out, l->copies_since_us);
-        buf_add_char(out, '\n');
+        buf_addf(out, ", at most %u in 5 s%s\n", l->copies_busiest,
+                 l->copies_busiest >= COPY_FLOW_MANY ? ": NEAR what the server's queue holds"
+                                                     : "");
+    }
+    if (l->known && l->copies_losses > 0) {
+        buf_addf(out, "           COPIES LOST %u times, it seems, the last from ",
+                 l->copies_losses);
+        add_time(out, l->copies_lost_from_us);
+        buf_add_str(out, " to ");
+        add_time(out, l->copies_lost_to_us);
+        buf_add_str(out, ": the server's queue was full; its error log has what it dropped\n");
     }
     buf_deinit(&why);
 }
@@ -440,6 +455,10 @@ static double link_gaps(const struct report_link *l)
 {
     return (double)l->gaps;
 }
+static double link_copies_losses(const struct report_link *l)
+{
+    return l->copies_losses;
+}
 static double link_gap_seconds(const struct report_link *l)
 {
     return (double)(l->gap_to_us - l->gap_from_us) / 1e6;
@@ -461,6 +480,8 @@ static void link_metrics(const struct report *r, struct buf *out)
     } table[] = {
         {"link_up", "gauge", "1 while the component stream is up.", link_up},
         {"link_connects_total", "counter", "Connections made.", link_connects},
+        {"link_copies_lost_total", "counter",
+         "Times at which the server seems to have lost copies.", link_copies_losses},
         {"link_gaps_total", "counter", "Times without a stream that have ended.", link_gaps},
         {"link_last_gap_seconds", "gauge", "How long the last of them was.", link_gap_seconds},
         {"spool_bytes", "gauge", "Bytes of the spool on disk.", link_spool_bytes},

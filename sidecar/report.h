@@ -44,6 +44,10 @@ struct report_link {
     enum service_copies copies;
     int64_t copies_since_us;
     const char *copies_trouble;
+    unsigned copies_busiest;
+    unsigned copies_losses;
+    int64_t copies_lost_from_us;
+    int64_t copies_lost_to_us;
 };
 
 struct report_app {

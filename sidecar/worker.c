@@ -124,6 +124,12 @@ static bool on_request_is_open(void *ctx, const struct place *p)
     return open_iqs_has(w->iqs, p);
 }
 
+static void on_gone(void *ctx, const char *bare)
+{
+    struct worker *w = ctx;
+    relay_gone(w->relay, bare);
+}
+
 static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *why)
 {
     struct worker *w = ctx;
@@ -350,6 +356,10 @@ static void fill_report(void *ctx, struct report *r)
         l->copies = s.copies;
         l->copies_since_us = s.copies_since_us;
         l->copies_trouble = s.copies_trouble;
+        l->copies_busiest = s.copies_busiest;
+        l->copies_losses = s.copies_losses;
+        l->copies_lost_from_us = s.copies_lost_from_us;
+        l->copies_lost_to_us = s.copies_lost_to_us;
     }
     while (r->apps_n < REPORT_APPS_MAX &&
            relay_get_app_status(w->relay, r->apps_n, &r->apps[r->apps_n].id,
@@ -442,6 +452,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
                    .request_opened = on_request_opened,
                    .request_done = on_request_done,
                    .request_is_open = on_request_is_open,
+                   .gone = on_gone,
                    .reconnect = on_reconnect,
                    .ctx = w},
         .archive_progress = on_archive_progress,

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fixtures.  A module says what it needs in module-level names:
 
-    SERVER = {"with_muc": True}            how ejabberd is set up
+    KIND = "ejabberd"                      the server under test, of harness/servers.py
+    SERVER = {"with_muc": True}            how it is set up
     SETTINGS = {"push.settle": "1s"}       what differs in sidecar.yml
     APPS = ("org.example.chat",)           the apps that clients may name
     FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
 
-and gets one world (ejabberd, database, gateway, sidecar) for all its tests;
+and gets one world (server, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
 """
 
@@ -23,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 pytest.register_assert_rewrite("harness")  # what failed there is said, too
 
 from harness.clients import ClientLoop  # noqa: E402
-from harness.ejabberd import Ejabberd  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.procs import ROOT, Workspace  # noqa: E402
+from harness.servers import make_server  # noqa: E402
 from harness.world import APP, World  # noqa: E402
 
 LOGS = ROOT / "build" / "test-logs"
@@ -92,14 +93,21 @@ def module_workspace():
 
 
 @pytest.fixture(scope="module")
-def ejabberd(request, module_workspace):
-    return Ejabberd(module_workspace, **getattr(request.module, "SERVER", {})).start()
+def server(request, module_workspace):
+    return make_server(getattr(request.module, "KIND", "ejabberd"), module_workspace,
+                       **getattr(request.module, "SERVER", {})).start()
 
 
 @pytest.fixture(scope="module")
-def module_world(request, module_workspace, postgres, ejabberd, loop):
+def ejabberd(server):
+    """For tests of what only ejabberd has."""
+    return server
+
+
+@pytest.fixture(scope="module")
+def module_world(request, module_workspace, postgres, server, loop):
     try:
-        world = World(module_workspace, postgres, loop, ejabberd,
+        world = World(module_workspace, postgres, loop, server,
                       settings=getattr(request.module, "SETTINGS", None),
                       apps=getattr(request.module, "APPS", (APP,)),
                       fcm_apps=getattr(request.module, "FCM_APPS", {}))
@@ -147,7 +155,7 @@ def own_postgres(own_workspace):
 
 @pytest.fixture
 def make_world(request, own_workspace, postgres, loop):
-    """Worlds of the test's own: make_world(settings={…}, server={…}, start=False)."""
+    """Worlds of the test's own: make_world(settings={…}, kind="…", options={…}, start=False)."""
     made = []
 
     def make(cluster=None, **options):

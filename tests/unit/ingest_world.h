@@ -42,7 +42,9 @@ struct world {
     int batches;      /* calls of the hook */
     int ended;
     int committed;
-    int counted; /* sum over committed batches */
+    int counted;      /* sum over committed batches */
+    bool undelivered; /* what the next lines say of themselves */
+    int told_undelivered;
     int open_counted;
     bool lowered;
     int up;
@@ -70,6 +72,7 @@ UNUSED static void on_batch(void *ctx, struct pg *conn, const struct unread_chan
     for (size_t i = 0; i < n; i++) {
         w->open_counted += (int)changes[i].counted;
         w->lowered = w->lowered || changes[i].lowered;
+        w->told_undelivered += changes[i].undelivered;
         assert_true(changes[i].counted == 0 || changes[i].newest_id > 0);
         assert_true(i == 0 || memcmp(changes[i - 1].owner, changes[i].owner,
                                      sizeof changes[i].owner) <= 0);
@@ -176,6 +179,7 @@ UNUSED static struct event *add(struct world *w, enum event_kind kind, const cha
                               .to_local = strstr(to, "@here") != NULL,
                               .id = stanza_get(line->stanza, "id"),
                               .received_us = w->now_us,
+                              .undelivered = w->undelivered,
                               .place = {0, 100 * w->n, 100 * w->n + 100},
                               .stanza = line->stanza};
     w->now_us += 1000;

@@ -55,7 +55,7 @@ static const struct row rows[] = {
     {"routed again after a stream broke: the server's delay says so",
      OF_COPY(CHAT(ALICE_TO_BOB, "<delay xmlns=\"urn:xmpp:delay\" from=\"e.test\" "
                                 "stamp=\"2026-11-20T10:20:00.000Z\"/>")),
-     "message alice@e.test/r1* -> bob@e.test* id=m1 delayed\n"},
+     "message alice@e.test/r1* -> bob@e.test* id=m1 delayed undelivered\n"},
     {"a refusal by the server",
      OF_COPY("<message xmlns=\"\" type=\"error\" id=\"m1\" from=\"nobody@e.test\" "
              "to=\"alice@e.test/r1\"><error/></message>"),

@@ -211,6 +211,47 @@ static void bounces_and_retractions_take_a_message_off_once(void **state)
     }
 }
 
+static void a_refusal_may_come_before_its_message(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    meaning(&w, EVENT_BOUNCE, "mei@here", "li@here", "1");
+    meaning(&w, EVENT_BOUNCE, "mei@here", "li@here", "2");
+    settle(&w);
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "li@here", "mei@here", "3");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 32 = 32"), 1);
+    /* Not for ever: an id may come again. */
+    w.now_us += 11 * SECOND;
+    message(&w, "li@here", "mei@here", "2");
+    assert_unread(&w, "mei@here", "li@here", 2);
+    end(&w);
+}
+
+static void what_did_not_get_through_is_told_once_more(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    settle(&w);
+    w.undelivered = true;
+    message(&w, "li@here", "mei@here", "1");
+    settle(&w);
+    assert_int_equal(w.told_undelivered, 1);
+    assert_unread(&w, "mei@here", "li@here", 1);
+    w.undelivered = false;
+    meaning(&w, EVENT_MARKER, "mei@here", "li@here", "1");
+    settle(&w);
+    w.undelivered = true;
+    message(&w, "li@here", "mei@here", "1");
+    settle(&w);
+    assert_int_equal(w.told_undelivered, 1); /* it has been read since */
+    end(&w);
+}
+
 static void what_is_not_for_reading_does_not_count(void **state)
 {
     (void)state;
@@ -939,6 +980,8 @@ int main(void)
         cmocka_unit_test(a_marker_reads_up_to_its_message_and_never_back),
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
+        cmocka_unit_test(a_refusal_may_come_before_its_message),
+        cmocka_unit_test(what_did_not_get_through_is_told_once_more),
         cmocka_unit_test(what_is_not_for_reading_does_not_count),
         cmocka_unit_test(own_messages_read_when_the_setting_says_so),
         cmocka_unit_test(reading_everything_goes_through_the_lane_like_any_write),

@@ -186,7 +186,21 @@ static void copies_that_do_not_come_are_told_with_the_remedy(void **state)
     assert_true(report_ready(r, NULL));
     buf_reset(&b);
     report_text(r, &b);
-    assert_non_null(strstr(buf_cstr(&b), "copies of messages since 2027-01-15T07:00:00Z\n"));
+    assert_non_null(strstr(buf_cstr(&b), "copies of messages since 2027-01-15T07:00:00Z, "
+                                         "at most 0 in 5 s\n"));
+    assert_null(strstr(buf_cstr(&b), "COPIES LOST"));
+    r->links[0].copies_busiest = 1600;
+    r->links[0].copies_losses = 2;
+    r->links[0].copies_lost_from_us = NOW - 7200 * INT64_C(1000000);
+    r->links[0].copies_lost_to_us = NOW - 7198 * INT64_C(1000000);
+    buf_reset(&b);
+    report_text(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "at most 1600 in 5 s: NEAR what the server's queue"));
+    assert_non_null(strstr(buf_cstr(&b), "COPIES LOST 2 times, it seems, the last from "
+                                         "2027-01-15T06:00:00Z to 2027-01-15T06:00:02Z: "));
+    buf_reset(&b);
+    report_metrics(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "link_copies_lost_total{link=\"0\"} 2\n"));
     buf_deinit(&b);
 }
 

@@ -173,7 +173,7 @@ static void a_complete_list_ends_the_sessions_that_it_does_not_name(void **state
     sessions_available(s, &fresh, 0, 0, SHOW_AVAILABLE, later - 1);
     sessions_available(s, &cut_off, 1, 0, SHOW_AVAILABLE, START_US);
     sessions_listed(s, &listed, 1, later);
-    sessions_unlisted(s, "e.test", 0, later - 1);
+    sessions_unlisted(s, "e.test", 0, later - 1, NULL, NULL);
     assert_int_equal(sessions_accounts(s), 4);
     assert_int_equal(sessions_seen_at(s, "d@e.test", "1"), START_US);
     assert_null(sessions_next(s, "a@e.test", sessions_next(s, "a@e.test", NULL)));

@@ -80,6 +80,8 @@ static void event_line(struct buf *out, const struct event *e)
         buf_addf(out, " ref=%s", e->ref);
     if (e->delayed_us)
         buf_addf(out, " delayed");
+    if (e->undelivered)
+        buf_addf(out, " undelivered");
     buf_add_char(out, '\n');
 }
 

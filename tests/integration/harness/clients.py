@@ -380,8 +380,8 @@ class Client:
         return f"<query xmlns='{NS['mam']}'{id_text}>{form}{rsm_text}{extra}</query>"
 
     def mam_page(self, fields=None, rsm="", to=None, queryid=None, timeout=10, extra=""):
-        """One hand-made query; to=None asks our own account."""
-        queryid = queryid or new_id("p")
+        """One hand-made query; to=None asks where the server's clients do."""
+        queryid, to = queryid or new_id("p"), to or self.server.archive_address
         started = self.iq_start("set", self.mam_xml(fields, rsm, queryid, extra), to)
         return self._mam_finish(started, timeout, queryid)
 
@@ -406,7 +406,8 @@ class Client:
 
     def mam_error(self, fields=None, rsm="", to=None, timeout=10):
         """(type, condition) of a query that must fail."""
-        answer = self.ask("set", self.mam_xml(fields, rsm, new_id("p")), to, timeout)
+        answer = self.ask("set", self.mam_xml(fields, rsm, new_id("p")),
+                          to or self.server.archive_address, timeout)
         error = error_of(answer)
         assert error, "the archive answered a query that it should refuse"
         return error
@@ -417,7 +418,8 @@ class Client:
 
     async def _walk(self, page, reverse, jid, on_page, filters):
         entries = []
-        walk = self.xmpp["xep_0313"].iterate(jid=jid, reverse=reverse, rsm={"max": page},
+        walk = self.xmpp["xep_0313"].iterate(jid=jid or self.server.archive_address,
+                                             reverse=reverse, rsm={"max": page},
                                              **filters)
         async for result in walk:
             entries.append(MamEntry(result.xml))
@@ -430,5 +432,6 @@ class Client:
         return self.loop.call(self._retrieve(arguments), timeout)
 
     async def _retrieve(self, arguments):
+        arguments.setdefault("jid", self.server.archive_address)
         answer = await self.xmpp["xep_0313"].retrieve(**arguments)
         return [MamEntry(message.xml) for message in answer["mam"]["results"]]

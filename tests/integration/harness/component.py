@@ -33,8 +33,8 @@ class Component:
         self._root = None
         self._send_lock = threading.Lock()
         self._stream_id = None
-        self.send(f"<?xml version='1.0'?><stream:stream xmlns='{COMPONENT_NS}' "
-                  f"xmlns:stream='{STREAMS_NS}' to={quoteattr(domain)}>")
+        self.send(f'<?xml version="1.0"?><stream:stream xmlns="{COMPONENT_NS}" '
+                  f'xmlns:stream="{STREAMS_NS}" to={quoteattr(domain)}>')
         self._read_until(lambda: self._stream_id is not None)
         digest = hashlib.sha1((self._stream_id + secret).encode()).hexdigest()
         self.send(f"<handshake>{digest}</handshake>")
@@ -94,17 +94,17 @@ class Component:
         node = query.get("node")
         attribute = f" node={quoteattr(node)}" if node else ""
         features = "".join(f"<feature var={quoteattr(f)}/>" for f in self._features)
-        self.send(f"<iq type='result' id={quoteattr(iq.get('id'))} from={quoteattr(iq.get('to'))} "
-                  f"to={quoteattr(iq.get('from'))}><query xmlns='{DISCO_INFO}'{attribute}>"
-                  f"{features}</query></iq>")
+        self.send(f'<iq type="result" id={quoteattr(iq.get("id"))} '
+                  f'from={quoteattr(iq.get("to"))} to={quoteattr(iq.get("from"))}>'
+                  f'<query xmlns="{DISCO_INFO}"{attribute}>{features}</query></iq>')
 
     def send(self, text):
         with self._send_lock:
             self._socket.sendall(text.encode())
 
     def send_chat(self, sender, recipient, body, message_id):
-        self.send(f"<message type='chat' from={quoteattr(sender)} to={quoteattr(recipient)} "
-                  f"id={quoteattr(message_id)}><body>{escape(body)}</body></message>")
+        self.send(f'<message type="chat" from={quoteattr(sender)} to={quoteattr(recipient)} '
+                  f'id={quoteattr(message_id)}><body>{escape(body)}</body></message>')
 
     def copies(self):
         """The messages that mod_service_log forwarded to us, unwrapped."""

@@ -108,6 +108,9 @@ def _library_folder():
 class Ejabberd:
     """One node with the hosts e.test (tapped) and r.test (not)."""
 
+    kind = "ejabberd"
+    archive_address = None  # queries to the users' own addresses are delegated
+
     def __init__(self, workspace, name="ejabberd", with_mam_never=False, with_muc=False,
                  resume_timeout=3, component=COMPONENT, extra=None, cluster=None):
         self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
@@ -131,6 +134,13 @@ class Ejabberd:
         merge(settings, extra or {})
         self.config.write_text(yaml.safe_dump(settings, sort_keys=False))
         workspace.on_close(self.stop)
+
+    @staticmethod
+    def settings():
+        return {}
+
+    def settle(self, client):
+        """Copies go out with the stanza itself."""
 
     def start(self):
         """Ready once the listeners answer, about 1.2 s later."""

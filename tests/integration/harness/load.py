@@ -70,7 +70,7 @@ class Load:
     def settled(self, timeout=90):
         """The server has handled all that was sent, and the archive has caught up."""
         for client in self.clients:
-            client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.world.ejabberd.host, 60)
+            client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.world.server.host, 60)
         self.world.drain(self.clients[0], timeout)
 
     def assert_archived(self):
@@ -165,4 +165,4 @@ class Asker:
 def assert_the_stream_stayed(world):
     link = world.sidecar.status()["links"][0]
     assert (link["state"], link["connects"], link["gaps"]) == ("up", 1, 0)
-    assert world.ejabberd.component_connections() == 1, "the component stream was closed"
+    assert world.server.component_connections() == 1, "the component stream was closed"

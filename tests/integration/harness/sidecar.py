@@ -63,7 +63,7 @@ def find_numbers(tree, word):
 class Sidecar:
     """One configuration file and the service that runs on it."""
 
-    def __init__(self, workspace, ejabberd, database_url, apps, name="sidecar", settings=None):
+    def __init__(self, workspace, server, database_url, apps, name="sidecar", settings=None):
         self.folder = workspace.folder(name)
         self.config = self.folder / "sidecar.yml"
         self.log = self.folder / "sidecar.log"
@@ -75,21 +75,21 @@ class Sidecar:
         self.allowed_errors = []  # expressions of error lines that a test provokes
         self._judged = 0          # bytes of the log that findings() has looked at
         self.failpoints = workspace.folder(f"{name}-failpoints")
-        self.settings = self._defaults(ejabberd, database_url, apps)
-        self.configure(settings or {})
-        self.secrets.append(ejabberd.secret)
+        self.settings = self._defaults(server, database_url, apps)
+        self.configure({**server.settings(), **(settings or {})})
+        self.secrets.append(server.secret)
         workspace.on_close(self.close)
 
-    def _defaults(self, ejabberd, database_url, apps):
-        where = {"host": "127.0.0.1", "port": ejabberd.component_port}
-        if ejabberd.cluster:
+    def _defaults(self, server, database_url, apps):
+        where = {"host": "127.0.0.1", "port": server.component_port}
+        if server.cluster:
             where = {"hosts": [f"127.0.0.1:{node.component_port}"
-                               for node in ejabberd.cluster.nodes]}
+                               for node in server.cluster.nodes]}
         return {
             "xmpp": {
-                "server": "ejabberd", **where,
-                "component": ejabberd.component, "secret": ejabberd.secret,
-                "domains": [ejabberd.host],
+                "server": server.kind, **where,
+                "component": server.component, "secret": server.secret,
+                "domains": [server.host],
             },
             "spool": {"directory": str(self.folder / "spool")},
             "database": {"url": database_url, "migrate": True},

@@ -6,10 +6,11 @@ import secrets
 import time
 
 from .clients import Client, form_fields, new_id
-from .ejabberd import REMOTE_HOST, Ejabberd, new_password
+from .ejabberd import new_password
 from .gateway import Gateway, new_fcm_token, new_token
 from .oracle import Oracle
 from .procs import wait_until
+from .servers import make_server
 from .sidecar import Sidecar
 
 APP = "org.example.chat"
@@ -29,18 +30,17 @@ class User:
 class World:
     """Starts what is not given.  Everything is closed with the workspace."""
 
-    def __init__(self, workspace, postgres, loop, ejabberd=None, settings=None, apps=(APP,),
-                 server=None, start=True, name="", fcm_apps=None):
+    def __init__(self, workspace, postgres, loop, server=None, settings=None, apps=(APP,),
+                 kind="ejabberd", options=None, start=True, name="", fcm_apps=None):
         self.workspace, self.postgres, self.loop = workspace, postgres, loop
-        self.ejabberd = ejabberd or Ejabberd(workspace, name=f"ejabberd{name}",
-                                             **(server or {})).start()
+        self.server = server or make_server(kind, workspace, name, **(options or {})).start()
         self.gateway = Gateway(workspace, topics=apps, name=f"gateway{name}").start()
         self.database = f"xs_{secrets.token_hex(4)}"
         postgres.create_database(self.database)
-        self.sidecar = Sidecar(workspace, self.ejabberd, postgres.url(self.database),
+        self.sidecar = Sidecar(workspace, self.server, postgres.url(self.database),
                                [self.gateway.app(app) for app in apps] +
-                               [self.gateway.fcm_app(app, **options)
-                                for app, options in (fcm_apps or {}).items()],
+                               [self.gateway.fcm_app(app, **app_options)
+                                for app, app_options in (fcm_apps or {}).items()],
                                name=f"sidecar{name}", settings=settings)
         self._oracle = None
         if start:
@@ -59,26 +59,31 @@ class World:
         self._oracle = None
 
     @property
+    def ejabberd(self):
+        """The server, for tests of what only ejabberd has."""
+        return self.server
+
+    @property
     def component(self):
-        return self.ejabberd.component
+        return self.server.component
 
     # People.
 
     def user(self, label="user", host=None):
         """A new account, unique in the test run."""
-        user = User(f"{label}{next(_users)}", host or self.ejabberd.host, new_password())
-        self.ejabberd.register(user.name, user.password, user.host)
+        user = User(f"{label}{next(_users)}", host or self.server.host, new_password())
+        self.server.register(user.name, user.password, user.host)
         return user
 
     def remote_user(self, label="remote"):
-        return self.user(label, REMOTE_HOST)
+        return self.user(label, self.server.remote_host)
 
     def users(self, count, label="user"):
         return [self.user(label) for _ in range(count)]
 
     def client(self, user, resource="r1", sm=False, node=None):
         """A client that is not connected yet; node is one of a cluster."""
-        return Client(self.loop, node or self.ejabberd, user.name, user.password, resource,
+        return Client(self.loop, node or self.server, user.name, user.password, resource,
                       host=user.host, sm=sm)
 
     def login(self, user, resource="r1", sm=False, node=None, **options):
@@ -90,7 +95,7 @@ class World:
 
     def away(self, user):
         """Waits until the server has no session of the user any more."""
-        self.ejabberd.wait_no_session(user.name)
+        self.server.wait_no_session(user.name)
 
     def known_offline(self, user):
         """The account has been seen to come and go: a push need not wait for it."""
@@ -157,6 +162,7 @@ class World:
         The component answers the ping in stream order, so all earlier copies
         are in the spool by then; the archive then only has to reach its end.
         """
+        self.server.settle(client)
         client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.component, timeout)
         wait_until(lambda: self.sidecar.behind() == 0, timeout, "the archive has caught up", 0.05)
 
@@ -199,6 +205,7 @@ class World:
     def assert_sound(self):
         """What holds after every test, whatever it did."""
         assert self.sidecar.findings() == []
+        assert getattr(self.server, "violations", []) == []
         if self.gateway.process is not None:
             assert self.gateway.stats()["violations"] == []
         if self._oracle is not None:

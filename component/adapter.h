@@ -37,6 +37,9 @@ struct adapter_sink {
     void (*seen)(void *ctx, const struct jid *who, int64_t at_us);
     /* That session of a local user has become unavailable. */
     void (*gone)(void *ctx, const struct jid *who, int64_t at_us);
+    /* Its presence, where a server shows that as copies; may be NULL. */
+    void (*available)(void *ctx, const struct jid *who, const struct stanza *presence,
+                      int64_t at_us);
     void *ctx;
 };
 

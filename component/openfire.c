@@ -22,6 +22,7 @@
 #define LIST_SLACK_US (5 * INT64_C(1000000))
 
 static const char *const message_only[] = {"message", NULL};
+static const char *const message_and_presence[] = {"message", "presence", NULL};
 static const char *const incoming[] = {"incoming", NULL};
 static const char *const yes[] = {"true", NULL};
 
@@ -32,6 +33,15 @@ static const struct command copies_command = {.node = NS_ADMIN "#packets_notific
                                               .form_type = NS_ADMIN,
                                               .fields = copies_fields,
                                               .within_ms = OPENFIRE_WITHIN_MS};
+
+static const struct command_field both_fields[] = {{"packet_type", message_and_presence},
+                                                   {"direction", incoming},
+                                                   {"processed", yes},
+                                                   {NULL, NULL}};
+static const struct command both_command = {.node = NS_ADMIN "#packets_notification",
+                                            .form_type = NS_ADMIN,
+                                            .fields = both_fields,
+                                            .within_ms = OPENFIRE_WITHIN_MS};
 
 static const struct command_field no_fields[] = {{NULL, NULL}};
 static const struct command list_command = {.node = LIST_NODE,
@@ -116,7 +126,8 @@ static void on_copies(void *ctx, enum command_end end, const char *condition)
         o->subscribed_us = clock_real_us();
         o->refusals = 0;
         o->trouble = NULL;
-        log_info("xmpp", "link=%u host=%s sends copies of messages", a->link, host);
+        log_info("xmpp", "link=%u host=%s sends copies of messages%s", a->link, host,
+                 s->opts->presence_copies ? " and presence" : "");
         plan(l, o, 0);
     } else if (l->up) {
         o->refusals++;
@@ -160,8 +171,9 @@ static void ask(struct service *s, struct link_state *l, size_t h)
     struct openfire_host *o = &l->hosts[h].openfire;
     const char *host = s->opts->domains[h];
     bool subscribed = o->subscribed_us > 0;
+    const struct command *copies = s->opts->presence_copies ? &both_command : &copies_command;
     o->step = subscribed ? OPENFIRE_LISTS : OPENFIRE_SUBSCRIBES;
-    command_run(s, number(s, l), host, subscribed ? &list_command : &copies_command,
+    command_run(s, number(s, l), host, subscribed ? &list_command : copies,
                 subscribed ? on_list : on_copies, asked_new(s, l, h));
 }
 

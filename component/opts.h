@@ -35,6 +35,7 @@ struct component_opts {
     size_t parse_bytes_max; /* at least that; a server's lists may be longer than messages */
     unsigned commands_per_minute;
     int64_t presence_every_ms; /* where who is online must be asked for */
+    bool presence_copies;      /* presence is copied, too, where that is to be asked for */
 };
 
 struct spool_opts {

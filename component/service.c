@@ -265,85 +265,6 @@ void service_live(struct service *s, unsigned link)
     nodes_reset(s);
 }
 
-/* ---- copies ---- */
-
-struct copy_ctx {
-    struct service *s;
-    unsigned link;
-};
-
-/* Which session it was is told by the address, or else by the silence since then. */
-static void mark_stuck(struct service *s, const struct event *e)
-{
-    if (*e->to_resource) {
-        sessions_stuck(s->sessions, e->to, e->to_resource, e->received_us);
-        return;
-    }
-    const struct session *is = NULL;
-    while ((is = sessions_next(s->sessions, e->to, is)))
-        if (is->seen_us <= e->delayed_us)
-            sessions_stuck(s->sessions, e->to, is->resource, e->received_us);
-}
-
-static void on_copy_event(void *ctx, const struct event *e)
-{
-    struct copy_ctx *c = ctx;
-    if (e->undelivered)
-        mark_stuck(c->s, e);
-    c->s->events.event(c->s->events.ctx, e);
-}
-
-/* Who is not on a list that was made later has gone, however late we hear of what he sent. */
-static bool is_unlisted(const struct service *s, unsigned link, const struct jid *who,
-                        int64_t at_us)
-{
-    int host = service_host(s, jid_domain(who));
-    return host >= 0 && at_us < s->links[link].hosts[host].openfire.listed_us &&
-           !sessions_has(s->sessions, who);
-}
-
-static void on_copy_seen(void *ctx, const struct jid *who, int64_t at_us)
-{
-    struct copy_ctx *c = ctx;
-    if (!is_unlisted(c->s, c->link, who, at_us))
-        sessions_seen(c->s->sessions, who, service_any_node(c->s, c->link), at_us);
-}
-
-static void session_gone(struct service *s, const struct jid *who, int64_t at_us)
-{
-    if (sessions_gone(s->sessions, who, at_us))
-        iq_session_gone(s->iqs, who);
-}
-
-static void on_copy_gone(void *ctx, const struct jid *who, int64_t at_us)
-{
-    struct copy_ctx *c = ctx;
-    session_gone(c->s, who, at_us);
-}
-
-static void on_copy_copied(void *ctx, int64_t server_us)
-{
-    struct copy_ctx *c = ctx;
-    openfire_copied(c->s, &c->s->links[c->link], server_us);
-}
-
-static enum err_kind take_message(struct service *s, struct stanza *st, const struct place *p,
-                                  int64_t received_us, struct err *e)
-{
-    int host = service_host(s, stanza_get(st, "from"));
-    if (host < 0)
-        return ERR_NONE; /* users and strangers have nothing to tell us by message */
-    if (link_announcement(s, &s->links[p->spool], (unsigned)host, st))
-        return ERR_NONE;
-    struct copy_ctx c = {.s = s, .link = p->spool};
-    const struct adapter_sink sink = {.event = on_copy_event,
-                                      .copied = on_copy_copied,
-                                      .seen = on_copy_seen,
-                                      .gone = on_copy_gone,
-                                      .ctx = &c};
-    return adapter_classify(&s->adapter, st, p, received_us, &sink, e);
-}
-
 /* ---- presence, as XEP-0356 shows it: from the session to us ---- */
 
 static void take_presence(struct service *s, const struct stanza *st, unsigned link,
@@ -360,7 +281,7 @@ static void take_presence(struct service *s, const struct stanza *st, unsigned l
         sessions_available(s->sessions, &who, link, presence_priority(st), presence_show(st),
                            received_us);
     else if (strcmp(type, "unavailable") == 0)
-        session_gone(s, &who, received_us);
+        service_session_gone(s, &who, received_us);
 }
 
 /* ---- IQs ---- */
@@ -457,16 +378,6 @@ static const struct stanza *delegation_of(const struct service *s, const struct 
     return service_host(s, stanza_get(st, "from")) >= 0 ? delegation_element(st) : NULL;
 }
 
-/* A request is a sign of life of who asks, whether or not it is answered here. */
-static void asker_seen(struct service *s, const struct stanza *iq, unsigned link,
-                       int64_t received_us)
-{
-    struct copy_ctx c = {.s = s, .link = link};
-    const struct adapter_sink sink = {.seen = on_copy_seen, .ctx = &c};
-    if (iq)
-        adapter_liveness(&s->adapter, iq, received_us, &sink);
-}
-
 static void take_request(struct service *s, uint64_t epoch, const struct stanza *st,
                          const struct place *p, int64_t received_us, enum service_pass pass)
 {
@@ -475,7 +386,7 @@ static void take_request(struct service *s, uint64_t epoch, const struct stanza 
         delegation
             ? stanza_child(stanza_child(delegation, "forwarded", NS_FORWARD), "iq", NS_CLIENT)
             : st;
-    asker_seen(s, inner, p->spool, received_us);
+    service_asker_seen(s, inner, p->spool, received_us);
     bool again = pass == SERVICE_REPLAY;
     if (again && !s->events.request_is_open(s->events.ctx, p))
         return;
@@ -530,7 +441,7 @@ enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *s
     assert(p->spool < s->links_n && s->links[p->spool].up &&
            s->links[p->spool].epoch == epoch);
     if (strcmp(st->name, "message") == 0)
-        return take_message(s, st, p, received_us, e);
+        return service_take_message(s, st, p, received_us, e);
     if (strcmp(st->name, "presence") == 0)
         take_presence(s, st, p->spool, received_us);
     else if (strcmp(st->name, "iq") == 0)

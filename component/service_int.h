@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What service.c, service_link.c and service_state.c share. */
+/* What the service's files share. */
 #ifndef COMPONENT_SERVICE_INT_H
 #define COMPONENT_SERVICE_INT_H
 
@@ -87,6 +87,16 @@ struct service {
 
 /* Place of an exact server host in opts->domains, -1 when it is none. */
 int service_host(const struct service *s, const char *name);
+
+/* service_copies.c */
+/* A message from a server host: an announcement, a refusal, or a copy. */
+MUST_CHECK enum err_kind service_take_message(struct service *s, struct stanza *st,
+                                              const struct place *p, int64_t received_us,
+                                              struct err *e);
+/* A request is a sign of life of who asks, whether or not it is answered here. */
+void service_asker_seen(struct service *s, const struct stanza *iq, unsigned link,
+                        int64_t received_us);
+void service_session_gone(struct service *s, const struct jid *who, int64_t at_us);
 
 /* service_nodes.c */
 /* The link of a session, as far as that is told by what came by this one and may come by any:

@@ -373,6 +373,7 @@ static void build_component(struct reader *r)
     c->domains_n = d->list_n;
     c->parse_bytes_max = c->stanza_bytes_max;
     c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
+    c->presence_copies = number(r, KEY_XMPP_PRESENCE_COPIES) != 0;
     if (c->server == SERVER_OPENFIRE)
         check_openfire(r, c);
 }

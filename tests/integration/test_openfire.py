@@ -333,3 +333,13 @@ def test_who_was_told_already_is_not_told_again(world, alice):
     world.drain(alice)
     world.no_push(token, 3, since=1)
     assert world.oracle.unread(bob.bare) == 1
+
+
+def test_presence_tells_at_once_where_it_is_copied(make_world):
+    """Nothing waits for the next list, nor to see whether somebody reads."""
+    world = make_world(kind="openfire", settings={
+        "xmpp.presence_copies": True, "xmpp.presence_every": "1h", "push.confirm_after": "1h"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    token = world.phone(bob)
+    say(world, alice, bob, 2)
+    assert world.gateway.wait(token, 1, timeout=10)[-1].badge == 2

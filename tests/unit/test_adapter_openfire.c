@@ -106,10 +106,8 @@ static const struct row rows[] = {
     {"without an address it goes to the own account",
      OF_COPY(CHAT("from=\"alice@e.test/r1\"", "")),
      "message alice@e.test/r1* -> alice@e.test* id=m1\n"},
-    {"presence and IQs are nothing here",
-     OF_COPY("<presence xmlns=\"\" from=\"alice@e.test/r1\"/>")
-         OF_COPY("<iq xmlns=\"\" type=\"get\" from=\"alice@e.test/r1\" id=\"1\"/>"),
-     ""},
+    {"IQs are nothing here",
+     OF_COPY("<iq xmlns=\"\" type=\"get\" from=\"alice@e.test/r1\" id=\"1\"/>"), ""},
     {"somebody else's envelope",
      "<message from=\"eve@e.test/x\" to=\"sidecar.e.test\"><copy xmlns=\"" EVENT_NS
      "\" incoming=\"true\" processed=\"true\">" CHAT(ALICE_TO_BOB, "") "</copy></message>",
@@ -256,6 +254,47 @@ static void a_head_tells_whether_a_message_is_copied(void **state)
     }
 }
 
+/* ---- presence, where it is copied ---- */
+
+static void presence_is_taken_when_it_is_meant_for_all_contacts(void **state)
+{
+    struct world *w = *state;
+    static const struct {
+        const char *attributes;
+        bool online;
+    } table[] = {
+        {"", true},
+        {"to=\"e.test\"", true},
+        {"to=\"alice@e.test\"", true},
+        {"to=\"bob@e.test\"", false},             /* directed */
+        {"to=\"r@conference.e.test/al\"", false}, /* a room */
+        {"to=\"alice@e.test/r2\"", false},
+        {"type=\"subscribe\" to=\"alice@e.test\"", false},
+        {"type=\"error\"", false},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char copy[1024];
+        print_message("%s\n", table[i].attributes);
+        snprintf(copy, sizeof copy,
+                 OF_COPY("<presence xmlns=\"\" from=\"alice@e.test/r1\" %s>"
+                         "<priority>3</priority></presence>"),
+                 table[i].attributes);
+        world_feed(w, copy);
+        const struct session *is =
+            sessions_next(service_sessions(w->service), "alice@e.test", NULL);
+        assert_int_equal(is != NULL, table[i].online);
+        if (is)
+            assert_int_equal(is->priority, 3);
+        world_feed(w, OF_COPY("<presence xmlns=\"\" type=\"unavailable\" "
+                              "from=\"alice@e.test/r1\" to=\"e.test\"/>"));
+        assert_int_equal(sessions_accounts(service_sessions(w->service)), 0);
+    }
+    world_feed(w, OF_COPY("<presence xmlns=\"\" from=\"rob@r.test/r1\"/>")
+                      OF_COPY("<presence xmlns=\"\" from=\"alice@e.test\"/>")
+                          OF_COPY("<presence xmlns=\"\"/>"));
+    assert_int_equal(sessions_accounts(service_sessions(w->service)), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,6 +304,7 @@ int main(void)
         TEST(a_message_over_the_limit_is_for_quarantine),
         TEST(a_message_gets_its_namespace_back),
         TEST(the_servers_date_orders_what_one_batch_brings),
+        TEST(presence_is_taken_when_it_is_meant_for_all_contacts),
         TEST(a_head_tells_whether_a_message_is_copied),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

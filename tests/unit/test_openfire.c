@@ -146,6 +146,23 @@ static void copies_are_asked_for_in_two_steps(void **state)
     world_end(&w);
 }
 
+static void presence_is_copied_where_that_is_wanted(void **state)
+{
+    (void)state;
+    struct world w;
+    world_init(&w, 1);
+    w.opts.server = SERVER_OPENFIRE;
+    w.opts.presence_every_ms = 60000;
+    w.opts.presence_copies = true;
+    w.service = world_service(&w);
+    service_opened(w.service, 0, 1, w.real_us);
+    service_live(w.service, 0);
+    give_form(&w, COPIES, "abc");
+    assert_non_null(strstr(question(&w), "<field var=\"packet_type\"><value>message</value>"
+                                         "<value>presence</value></field>"));
+    world_end(&w);
+}
+
 static void who_is_online_is_asked_every_minute(void **state)
 {
     (void)state;
@@ -371,6 +388,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(copies_are_asked_for_in_two_steps),
+        cmocka_unit_test(presence_is_copied_where_that_is_wanted),
         cmocka_unit_test(who_is_online_is_asked_every_minute),
         cmocka_unit_test(a_copy_that_is_older_than_the_list_brings_nobody_back),
         cmocka_unit_test(a_refusal_says_what_to_do_and_is_tried_again_later),

@@ -10,6 +10,9 @@
 enum server_kind { SERVER_EJABBERD, SERVER_PROSODY, SERVER_OPENFIRE, SERVER_GENERIC };
 enum spool_when_full { SPOOL_DISCONNECT, SPOOL_STOP_READING };
 
+/* Where Openfire listens for components, unless it is told otherwise. */
+#define OPENFIRE_PORT 5275
+#define OPENFIRE_TLS_PORT 5276
 /* What Openfire puts around a copy of a message, and its list of who is online, at some 400
  * bytes a session. */
 #define OPENFIRE_ENVELOPE_BYTES 4096

@@ -278,6 +278,8 @@ static void build_hosts(struct reader *r)
     struct component_opts *c = &r->config->component;
     const struct value *hosts = &r->p->values[KEY_XMPP_HOSTS];
     uint16_t port = (uint16_t)number(r, KEY_XMPP_PORT);
+    if (c->server == SERVER_OPENFIRE && !r->p->values[KEY_XMPP_PORT].item)
+        port = c->tls ? OPENFIRE_TLS_PORT : OPENFIRE_PORT;
     c->hosts_n = hosts->item ? hosts->list_n : 1;
     struct host_opts *out =
         config_must(arena_alloc(r->p->arena, (c->hosts_n + 1) * sizeof *out));

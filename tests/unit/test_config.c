@@ -300,6 +300,29 @@ static void a_reload_names_what_needs_a_restart(void **state)
     config_free(&b);
 }
 
+static void expect_port(const char *content, int port)
+{
+    struct config *c;
+    char *text = load(content, &c);
+    assert_string_equal(text, "");
+    assert_int_equal(c->component.hosts[0].port, port);
+    config_free(&c);
+    free(text);
+}
+
+#define OPENFIRE(more)                                                                        \
+    "xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b]" more "}\n"
+
+static void openfire_has_ports_of_its_own(void **state)
+{
+    (void)state;
+    expect_port(MINIMAL, 5347);
+    expect_port(OPENFIRE(""), 5275);
+    expect_port(OPENFIRE(", tls: direct"), 5276);
+    expect_port(OPENFIRE(", port: 5347"), 5347);
+    expect_port(OPENFIRE(", hosts: [127.0.0.1]"), 5275);
+}
+
 static void expect_parse_limit(const char *content, size_t bytes)
 {
     struct config *c;
@@ -314,9 +337,8 @@ static void expect_parse_limit(const char *content, size_t bytes)
 static void openfires_lists_may_be_longer_than_messages(void **state)
 {
     (void)state;
-#define OPENFIRE "xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b]}\n"
-    expect_parse_limit(OPENFIRE, OPENFIRE_LIST_BYTES);
-    expect_parse_limit(OPENFIRE "limits: {stanza_bytes: 16MiB}\n",
+    expect_parse_limit(OPENFIRE(""), OPENFIRE_LIST_BYTES);
+    expect_parse_limit(OPENFIRE("") "limits: {stanza_bytes: 16MiB}\n",
                        (16 << 20) + OPENFIRE_ENVELOPE_BYTES);
     expect_parse_limit(MINIMAL, 1 << 20);
 }
@@ -347,6 +369,7 @@ int main(void)
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
         cmocka_unit_test(a_reload_names_what_needs_a_restart),
+        cmocka_unit_test(openfire_has_ports_of_its_own),
         cmocka_unit_test(openfires_lists_may_be_longer_than_messages),
         cmocka_unit_test(the_example_file_is_accepted),
     };

@@ -217,6 +217,42 @@ static void a_copy_that_is_older_than_the_list_brings_nobody_back(void **state)
     world_end(&w);
 }
 
+#define REROUTED(to)                                                                          \
+    "<message from=\"e.test\" to=\"sidecar.e.test\"><copy "                                   \
+    "xmlns=\"http://jabber.org/protocol/packet#event\" incoming=\"true\" processed=\"true\" " \
+    "date=\"2026-11-20T11:51:02Z\"><message xmlns=\"\" from=\"alice@e.test/r1\" to=\"" to     \
+    "\" id=\"m1\"><body>x</body><delay xmlns=\"urn:xmpp:delay\" from=\"e.test\" "             \
+    "stamp=\"2026-11-20T11:50:30Z\"/></message></copy></message>"
+
+static int64_t stuck(struct world *w, const char *resource)
+{
+    return sessions_stuck_at(service_sessions(w->service), "bob@e.test", resource);
+}
+
+static void what_is_routed_again_was_not_acknowledged(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    subscribe(&w);
+    tick(&w, 0);
+    w.real_us = 1795175463 * SECOND_US;
+    clock_fake(w.mono_ms, w.real_us);
+    give_list(&w, PRESENCE("bob@e.test/laptop", "") PRESENCE("bob@e.test/phone", ""));
+    world_feed(&w, COPY_AT("2026-11-20T11:51:03Z", "bob@e.test/laptop"));
+    buf_reset(&w.events);
+    world_feed(&w, REROUTED("bob@e.test/laptop"));
+    assert_string_equal(buf_cstr(&w.events), "message alice@e.test/r1* -> bob@e.test/laptop* "
+                                             "id=m1 delayed undelivered\n");
+    assert_int_equal(stuck(&w, "laptop"), 0); /* something was heard of it since */
+    assert_int_equal(stuck(&w, "phone"), 0);
+    /* To the account: whoever has been silent since. */
+    world_feed(&w, REROUTED("bob@e.test"));
+    assert_int_equal(stuck(&w, "laptop"), 0);
+    assert_int_equal(stuck(&w, "phone"), w.real_us - SECOND_US);
+    world_end(&w);
+}
+
 static void a_refusal_says_what_to_do_and_is_tried_again_later(void **state)
 {
     (void)state;
@@ -391,6 +427,7 @@ int main(void)
         cmocka_unit_test(presence_is_copied_where_that_is_wanted),
         cmocka_unit_test(who_is_online_is_asked_every_minute),
         cmocka_unit_test(a_copy_that_is_older_than_the_list_brings_nobody_back),
+        cmocka_unit_test(what_is_routed_again_was_not_acknowledged),
         cmocka_unit_test(a_refusal_says_what_to_do_and_is_tried_again_later),
         cmocka_unit_test(a_command_without_an_answer_is_cancelled_and_tried_again),
         cmocka_unit_test(an_odd_answer_is_no_subscription),

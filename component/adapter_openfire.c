@@ -75,8 +75,9 @@ static bool is_of_server(const struct adapter *a, const struct jid *j)
     for (size_t i = 0; i < a->opts->domains_n; i++) {
         const char *host = a->opts->domains[i];
         size_t len = strlen(domain), host_len = strlen(host);
-        const char *tail = len >= host_len ? domain + len - host_len : "";
-        if (strcmp(tail, host) == 0 && (tail == domain || tail[-1] == '.'))
+        if (len < host_len || strcmp(domain + len - host_len, host) != 0)
+            continue;
+        if (len == host_len || domain[len - host_len - 1] == '.')
             return true;
     }
     return false;

@@ -41,19 +41,12 @@ class Commands:
         self._presences = presences        # () -> presence elements
         self._is_component = is_component  # (jid) -> bool
         self._sessions = {}                # id -> (asker, node)
-        self.mute = 0                      # so many stages more are not answered
         self.refuse = None                 # a condition for every one
-        self.cancelled = 0
 
     def take(self, iq):
         """The answer's <command/>; Refused or Silence."""
         command = iq.find(f"{{{COMMANDS}}}command")
         node, asker = command.get("node"), iq.get("from")
-        if self.mute > 0:
-            self.mute -= 1
-            if not command.get("sessionid"):
-                self._open(asker, node)
-            raise Silence
         if node not in FIELDS:
             raise Refused("cancel", "item-not-found")
         # Exactly the domain: no local part, no resource.
@@ -66,14 +59,10 @@ class Commands:
             raise Refused("modify", "bad-request")
         if command.get("action") == "cancel":
             del self._sessions[session]
-            self.cancelled += 1
             raise Refused("modify", "bad-request")  # though it has been cancelled
         answer = self._complete(asker, node, session, self._values(command))
         del self._sessions[session]
         return answer
-
-    def open_sessions(self):
-        return len(self._sessions)
 
     def _open(self, asker, node):
         if sum(owner == asker for owner, _ in self._sessions.values()) >= SESSIONS_MAX:

@@ -42,9 +42,7 @@ struct world {
     int batches;      /* calls of the hook */
     int ended;
     int committed;
-    int counted;      /* sum over committed batches */
-    bool undelivered; /* what the next lines say of themselves */
-    int told_undelivered;
+    int counted; /* sum over committed batches */
     int open_counted;
     bool lowered;
     int up;
@@ -55,6 +53,8 @@ struct world {
     void *roster_ctx;
     int waits_true;
     int waits_false;
+    bool undelivered; /* what the next lines say of themselves */
+    int told_undelivered;
 };
 
 static struct archive_opts settings = {.own_message_reads = true};

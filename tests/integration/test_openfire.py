@@ -235,9 +235,9 @@ def test_lost_copies_are_told(make_world):
     world.server.copier.hasten = 4
     alice, bob = world.user("alice"), world.user("bob")
     world.server.pour((f"<message from='{alice.bare}/x' to='{bob.bare}' type='headline' "
-                       f"id='f{n}'/>" for n in range(30000)), pause=0.001)
-    wait_until(lambda: world.server.copier.lost, 10, "copies are lost")
-    link = wait_until(lambda: (link := link_of(world))["copies_losses"] and link, 30,
+                       f"id='f{n}'/>" for n in range(10**6)), burst=50, pause=0.005)
+    wait_until(lambda: world.server.copier.lost, 30, "copies are lost")
+    link = wait_until(lambda: (link := link_of(world))["copies_losses"] and link, 60,
                       "the status tells of lost copies", 0.5)
     assert link["copies_lost_from"] < link["copies_lost_to"]
     world.sidecar.wait_log(r"level=warn .*queue of copies was full")

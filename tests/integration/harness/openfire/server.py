@@ -234,13 +234,14 @@ class OpenfireStandIn(ComponentSide):
                 self._route(element)
         self._do(send)
 
-    def pour(self, texts, pause=0.0):
+    def pour(self, texts, burst=1, pause=0.0):
         """Routes stanzas as they would come from many clients at once; .result() waits."""
         async def pour():
             self._tasks.add(asyncio.current_task())
-            for text in texts:
+            for number, text in enumerate(texts, 1):
                 self._route(xml.parse(text))
-                await asyncio.sleep(pause)
+                if number % burst == 0:
+                    await asyncio.sleep(pause)
         return asyncio.run_coroutine_threadsafe(pour(), self._loop)
 
     def disconnect_component(self, domain=None):

@@ -155,6 +155,12 @@ chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 	SIDECAR_BUILD=$(CURDIR)/$(B) CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) \
 	  $(PYTHON) -m pytest -q -s tests/integration/test_chaos.py -k at_random
 
+browser: ## Converse.js in a headless Chromium pages through the archive; makes docs/converse.png
+	@sh tests/deps.sh browser
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan browser-built
+browser-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	BROWSER=1 SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q tests/integration/test_converse.py
+
 test: check integration ## every test (installs what is missing)
 
 demo: deps-test ## the whole story on this machine, cleaned up afterwards
@@ -205,7 +211,7 @@ clean: ## remove everything that was built
 help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all check check-built conformance layers headers integration integration-built chaos chaos-built test demo demo-built \
+.PHONY: all check check-built conformance layers headers integration integration-built browser browser-built chaos chaos-built test demo demo-built \
         bench bench-built sustained fuzz fuzz-built tidy format format-check install clean help \
         deps-build deps-test
 

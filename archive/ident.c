@@ -194,6 +194,14 @@ static void put_u64(uint8_t out[8], uint64_t v)
         out[n] = (uint8_t)(v >> (56 - 8 * n));
 }
 
+static uint64_t get_u64(const uint8_t in[8])
+{
+    uint64_t v = 0;
+    for (int n = 0; n < 8; n++)
+        v = v << 8 | in[n];
+    return v;
+}
+
 static void ref_head(uint8_t head[10], enum sort sort, uint64_t peer, bool outgoing)
 {
     head[0] = (uint8_t)sort;
@@ -250,9 +258,26 @@ bool ident_archive_id_parse(const struct ident *i, const uint8_t owner[OWNER_BYT
     owner_tag(i, owner, tag);
     if (!crypt_same(tag, sizeof tag, block + 8, 8))
         return false;
-    uint64_t id = 0;
-    for (int n = 0; n < 8; n++)
-        id = id << 8 | block[n];
-    *id_out = (int64_t)id;
+    *id_out = (int64_t)get_u64(block);
     return *id_out >= 0;
+}
+
+void ident_seal(const struct ident *i, int64_t a, uint64_t b, char out[ARCHIVE_ID_BYTES])
+{
+    uint8_t block[16], sealed[16];
+    put_u64(block, (uint64_t)a);
+    put_u64(block + 8, b);
+    crypt_aes_encrypt(i->aes, block, sealed);
+    uuid_format(sealed, out);
+}
+
+bool ident_unseal(const struct ident *i, const char *text, int64_t *a_out, uint64_t *b_out)
+{
+    uint8_t block[16], sealed[16];
+    if (!uuid_parse(text, sealed))
+        return false;
+    crypt_aes_decrypt(i->aes, sealed, block);
+    *a_out = (int64_t)get_u64(block);
+    *b_out = get_u64(block + 8);
+    return true;
 }

@@ -65,5 +65,9 @@ void ident_archive_id(const struct ident *i, const uint8_t owner[OWNER_BYTES], i
 /* False when text is not an id of this owner. */
 bool ident_archive_id_parse(const struct ident *i, const uint8_t owner[OWNER_BYTES],
                             const char *text, int64_t *id_out);
+/* Two numbers as clients see a place in some other list: opaque.  It is bound to no owner:
+ * whoever unseals one looks whether he has such a place. */
+void ident_seal(const struct ident *i, int64_t a, uint64_t b, char out[ARCHIVE_ID_BYTES]);
+bool ident_unseal(const struct ident *i, const char *text, int64_t *a_out, uint64_t *b_out);
 
 #endif

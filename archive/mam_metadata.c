@@ -5,14 +5,15 @@
 #include <stdlib.h>
 
 #include "archive/ident.h"
+#include "archive/rows.h"
 #include "base/datetime.h"
 #include "base/stanza.h"
 
 /* Two rows, oldest first; one message twice; none. */
 static const struct pg_statement both_ends = {
-    "mam_metadata", "(SELECT id FROM xs.message WHERE owner = $1::uuid AND flags & 32 = 0"
+    "mam_metadata", "(SELECT id FROM xs.message WHERE owner = $1::uuid AND " ROW_SHOWN
                     " ORDER BY id LIMIT 1) UNION ALL"
-                    " (SELECT id FROM xs.message WHERE owner = $1::uuid AND flags & 32 = 0"
+                    " (SELECT id FROM xs.message WHERE owner = $1::uuid AND " ROW_SHOWN
                     " ORDER BY id DESC LIMIT 1)"};
 
 struct metadata {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "archive/rows.h"
 #include "base/buf.h"
 #include "store/pg_array.h"
 
@@ -21,7 +22,7 @@ struct mam_sql {
  * bits. */
 #define WANTED                                                                                \
     "owner = $1::uuid AND id > $2::bigint AND id < $3::bigint"                                \
-    " AND flags & 32 = 0" /* failed: the recipient's server refused it */
+    " AND " ROW_SHOWN
 
 static void add_parameter(struct buf *text, int number, const char *type)
 {

@@ -13,6 +13,7 @@ struct archive_opts {
     bool serve;                    /* answer archive queries on the users' own addresses */
     unsigned page_max;             /* messages in a page at most */
     unsigned page_default;         /* when the client names no max */
+    int64_t conversation_gap_ms;   /* a longer silence ends a collection */
     bool own_message_reads;        /* read.own_message_reads */
     enum prefs_mode prefs_default; /* of accounts that have not set theirs */
 };

@@ -5,7 +5,8 @@
 
 #define DAY_S INT64_C(86400)
 #define SECOND_US INT64_C(1000000)
-#define END_US (INT64_C(253402300800) * SECOND_US) /* 10000-01-01T00:00:00Z */
+#define BEGIN_US (INT64_C(-62135596800) * SECOND_US) /* 0001-01-01T00:00:00Z */
+#define END_US (INT64_C(253402300800) * SECOND_US)   /* 10000-01-01T00:00:00Z */
 
 /* Days since 1970-01-01 of a day in the Gregorian calendar.  The year is counted from March,
  * so that the leap day is its last. */
@@ -89,7 +90,7 @@ static bool take_zone(const char **s, int64_t *offset_s_out)
     return true;
 }
 
-bool datetime_parse(const char *text, int64_t *us_out)
+static bool parse(const char *text, int year_min, int64_t *us_out)
 {
     if (!text)
         return false;
@@ -103,16 +104,30 @@ bool datetime_parse(const char *text, int64_t *us_out)
     int64_t us, offset_s;
     if (!take_fraction(&s, &us) || !take_zone(&s, &offset_s) || *s != '\0')
         return false;
-    if (year < 1970 || month < 1 || month > 12 || day < 1 ||
+    if (year < year_min || month < 1 || month > 12 || day < 1 ||
         day > days_in_month(year, month) || hour > 23 || minute > 59 || second > 60)
         return false;
     int64_t seconds =
         days_of(year, month, day) * DAY_S + (hour * INT64_C(60) + minute) * 60 + second;
     int64_t total = (seconds - offset_s) * SECOND_US + us;
-    if (total < 0 || total >= END_US)
+    if (total >= END_US)
         return false;
     *us_out = total;
     return true;
+}
+
+bool datetime_parse(const char *text, int64_t *us_out)
+{
+    int64_t us;
+    if (!parse(text, 1970, &us) || us < 0)
+        return false;
+    *us_out = us;
+    return true;
+}
+
+bool datetime_parse_any(const char *text, int64_t *us_out)
+{
+    return parse(text, 0, us_out);
 }
 
 static char *put_digits(char *at, int value, int width, char after)
@@ -123,22 +138,28 @@ static char *put_digits(char *at, int value, int width, char after)
     return at + width + 1;
 }
 
+/* Up to and including the seconds, and one character more. */
+static char *put_seconds(char *at, int64_t seconds, char after)
+{
+    int64_t days = seconds / DAY_S - (seconds % DAY_S < 0);
+    int in_day = (int)(seconds - days * DAY_S);
+    int year, month, day;
+    date_of(days, &year, &month, &day);
+    at = put_digits(at, year, 4, '-');
+    at = put_digits(at, month, 2, '-');
+    at = put_digits(at, day, 2, 'T');
+    at = put_digits(at, in_day / 3600, 2, ':');
+    at = put_digits(at, in_day / 60 % 60, 2, ':');
+    return put_digits(at, in_day % 60, 2, after);
+}
+
 void datetime_format(int64_t us, char out[DATETIME_BYTES])
 {
     if (us < 0)
         us = 0;
     if (us >= END_US)
         us = END_US - 1;
-    int64_t seconds = us / SECOND_US;
-    int in_day = (int)(seconds % DAY_S);
-    int year, month, day;
-    date_of(seconds / DAY_S, &year, &month, &day);
-    char *at = put_digits(out, year, 4, '-');
-    at = put_digits(at, month, 2, '-');
-    at = put_digits(at, day, 2, 'T');
-    at = put_digits(at, in_day / 3600, 2, ':');
-    at = put_digits(at, in_day / 60 % 60, 2, ':');
-    at = put_digits(at, in_day % 60, 2, '.');
+    char *at = put_seconds(out, us / SECOND_US, '.');
     at = put_digits(at, (int)(us % SECOND_US), 6, 'Z');
     *at = '\0';
 }
@@ -172,4 +193,20 @@ bool datetime_parse_http(const char *text, size_t len, int64_t *s_out)
         return false;
     *s_out = in_days * DAY_S + (hour * INT64_C(60) + minute) * 60 + second;
     return true;
+}
+
+void datetime_format_short(int64_t us, char out[DATETIME_BYTES])
+{
+    if (us < BEGIN_US)
+        us = BEGIN_US;
+    if (us >= END_US)
+        us = END_US - 1;
+    int64_t seconds = us / SECOND_US - (us % SECOND_US < 0);
+    int fraction = (int)(us - seconds * SECOND_US), width = 6;
+    char *at = put_seconds(out, seconds, fraction ? '.' : 'Z');
+    for (; fraction && fraction % 10 == 0; width--)
+        fraction /= 10;
+    if (fraction)
+        at = put_digits(at, fraction, width, 'Z');
+    *at = '\0';
 }

@@ -399,6 +399,7 @@ static void build_rest(struct reader *r)
         .serve = number(r, KEY_ARCHIVE_SERVE),
         .page_max = page_max,
         .page_default = page_max < 50 ? page_max : 50,
+        .conversation_gap_ms = number(r, KEY_ARCHIVE_GAP),
         .own_message_reads = number(r, KEY_READ_OWN),
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
     };

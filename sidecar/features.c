@@ -6,6 +6,7 @@
 #include "apns/dialect.h"
 #include "archive/mam.h"
 #include "archive/tombstone.h"
+#include "archive/xep0136.h"
 #include "component/ns.h"
 #include "component/service.h"
 #include "config/config.h"
@@ -17,8 +18,15 @@ struct feature {
 };
 
 static const struct feature features[] = {
-    {NS_MAM, NS_MAM, NULL},     {NS_MAM, NS_MAM_EXTENDED, NULL},
-    {NS_MAM_1, NS_MAM_1, NULL}, {NS_MAM, NS_RETRACT "#tombstone", NULL},
+    {NS_MAM, NS_MAM, NULL},
+    {NS_MAM, NS_MAM_EXTENDED, NULL},
+    {NS_MAM_1, NS_MAM_1, NULL},
+    {NS_MAM, NS_RETRACT "#tombstone", NULL},
+    {NS_ARCHIVE, NS_ARCHIVE, NULL},
+    {NS_ARCHIVE, NS_ARCHIVE ":auto", NULL},
+    {NS_ARCHIVE, NS_ARCHIVE ":manage", NULL},
+    {NS_ARCHIVE, NS_ARCHIVE ":manual", NULL},
+    {NS_ARCHIVE, NS_ARCHIVE ":pref", NULL},
     {NULL, NS_PUSH, NULL},
 };
 

@@ -14,6 +14,8 @@
 #include "archive/partition.h"
 #include "archive/prefs_store.h"
 #include "archive/quarantine.h"
+#include "archive/xep0136.h"
+#include "archive/xep0136_pref.h"
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
@@ -48,6 +50,7 @@ struct relay {
     struct mam *mam;
     struct prefs_store *prefs;
     struct rosters rosters;
+    struct xep0136 *xep0136;
     struct devices *devices;
     struct outbox *outbox;
     struct partition *partition;
@@ -80,28 +83,52 @@ static void refuse_query(void *ctx, const char *type, const char *condition, con
     iq_error(ctx, type, condition, text);
 }
 
+static struct archive_answer answer_to(struct iq_request *r)
+{
+    return (struct archive_answer){.result = send_result,
+                                   .done = finish_query,
+                                   .error = refuse_query,
+                                   .wanted = is_wanted,
+                                   .ctx = r};
+}
+
+/* False when the request had to be refused. */
+static bool may_ask(struct relay *relay, struct iq_request *r)
+{
+    bool may = r->own_account && relay->mam;
+    if (!r->own_account)
+        iq_forbid(r);
+    else if (!may)
+        iq_later(r, "the archive is not reachable yet");
+    return may;
+}
+
 static void on_mam(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
-    if (!r->own_account) {
-        iq_forbid(r);
-    } else if (!relay->mam) {
-        iq_later(r, "the archive is not reachable yet");
-    } else {
-        struct archive_request ask = {r->payload, r->is_set, r->account.bare};
-        struct archive_answer answer = {.result = send_result,
-                                        .done = finish_query,
-                                        .error = refuse_query,
-                                        .wanted = is_wanted,
-                                        .ctx = r};
-        unsigned link;
-        if (strcmp(r->payload->name, "prefs") == 0)
-            mam_prefs_ask(relay->prefs, &ask,
-                          service_grants_rosters(relay->service, r->account.bare, &link),
-                          &answer);
-        else
-            mam_ask(relay->mam, &ask, &answer);
-    }
+    struct archive_request ask = {r->payload, r->is_set, r->account.bare};
+    const struct archive_answer answer = answer_to(r);
+    unsigned link;
+    if (!may_ask(relay, r))
+        return;
+    if (strcmp(r->payload->name, "prefs") == 0)
+        mam_prefs_ask(relay->prefs, &ask,
+                      service_grants_rosters(relay->service, r->account.bare, &link), &answer);
+    else
+        mam_ask(relay->mam, &ask, &answer);
+}
+
+static void on_xep0136(void *ctx, struct iq_request *r)
+{
+    struct relay *relay = ctx;
+    struct archive_request ask = {r->payload, r->is_set, r->account.bare};
+    const struct archive_answer answer = answer_to(r);
+    if (!may_ask(relay, r))
+        return;
+    if (xep0136_is_pref(&ask))
+        xep0136_pref_ask(relay->prefs, &ask, &answer);
+    else
+        xep0136_ask(relay->xep0136, &ask, &answer);
 }
 
 static void on_publish(void *ctx, struct iq_request *r)
@@ -168,6 +195,7 @@ static void become_ready(struct relay *r)
     r->lookups = lookups_new(r->base, &lookups);
     r->mam = mam_new(&c->archive, r->lookups);
     r->prefs = prefs_store_new(&c->archive, r->lookups, r->ingest);
+    r->xep0136 = xep0136_new(&c->archive, r->lookups);
     r->partition = partition_new(r->base, r->pool);
     struct quarantine_opts aside = {
         .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
@@ -279,6 +307,7 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     r->publish.service = r->service;
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
     service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
+    service_handle(r->service, NULL, NS_ARCHIVE, on_xep0136, r);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);
@@ -369,6 +398,7 @@ void relay_free(struct relay **rp)
     outbox_free(&r->outbox);
     mam_free(&r->mam);
     prefs_store_free(&r->prefs);
+    xep0136_free(&r->xep0136);
     lookups_free(&r->lookups);
     service_free(&r->service);
     commands_free(&r->commands);

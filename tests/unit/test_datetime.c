@@ -151,11 +151,43 @@ static void test_dates_of_http_become_seconds(void **state)
     }
 }
 
+static void test_any_year_and_the_short_form_are_each_other_s_way_back(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *written;
+        int64_t us;
+    } cases[] = {
+        {"1970-01-01T00:00:00Z", NULL, 0},
+        {"1969-12-31T23:59:59Z", NULL, -1000000},
+        {"1969-12-31T23:59:59.999999Z", NULL, -1},
+        {"1469-07-21T02:56:15Z", NULL, INT64_C(-15792613425000000)},
+        {"0001-01-01T00:00:00Z", NULL, INT64_C(-62135596800000000)},
+        {"2026-03-04T01:02:03.500Z", "2026-03-04T01:02:03.5Z", 1772586123500000},
+        {"2026-03-04T01:02:03.000010Z", "2026-03-04T01:02:03.00001Z", 1772586123000010},
+        {"2026-03-04T01:02:03.456789Z", NULL, 1772586123456789},
+        {"2026-03-04T02:02:03+01:00", "2026-03-04T01:02:03Z", 1772586123000000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        int64_t us = -7;
+        char written[DATETIME_BYTES];
+        assert_true(datetime_parse_any(cases[i].text, &us));
+        assert_int_equal(us, cases[i].us);
+        datetime_format_short(us, written);
+        assert_string_equal(written, cases[i].written ? cases[i].written : cases[i].text);
+    }
+    int64_t us;
+    assert_true(datetime_parse_any("0000-01-01T00:00:00Z", &us)); /* XEP-0136's "ever" */
+    assert_true(us < INT64_C(-62135596800000000));
+    assert_false(datetime_parse_any("-001-01-01T00:00:00Z", &us));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_good_dates_become_microseconds),
         cmocka_unit_test(test_bad_dates_are_refused_and_leave_the_output_alone),
+        cmocka_unit_test(test_any_year_and_the_short_form_are_each_other_s_way_back),
         cmocka_unit_test(test_every_day_agrees_with_the_c_library_and_reads_back),
         cmocka_unit_test(test_what_has_no_date_is_written_as_the_nearest_that_has),
         cmocka_unit_test(test_dates_of_http_become_seconds),

@@ -93,6 +93,23 @@ static void an_archive_id_is_worth_nothing_to_another_owner(void **state)
     ident_free(&i);
 }
 
+static void two_numbers_are_sealed_and_come_back(void **state)
+{
+    (void)state;
+    struct ident *i = ident_new(&keys);
+    char text[ARCHIVE_ID_BYTES], other[ARCHIVE_ID_BYTES];
+    int64_t a = 0;
+    uint64_t b = 0;
+    ident_seal(i, INT64_C(-15792613425000000), UINT64_MAX - 3, text);
+    assert_true(ident_unseal(i, text, &a, &b));
+    assert_true(a == INT64_C(-15792613425000000) && b == UINT64_MAX - 3);
+    ident_seal(i, INT64_C(-15792613425000000), UINT64_MAX - 4, other);
+    assert_string_not_equal(text, other);
+    assert_false(ident_unseal(i, "1", &a, &b));
+    assert_false(ident_unseal(i, "", &a, &b));
+    ident_free(&i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -100,6 +117,7 @@ int main(void)
         cmocka_unit_test(owners_are_stable_uuids_of_version_8),
         cmocka_unit_test(peers_and_references_differ_by_owner_direction_and_id),
         cmocka_unit_test(an_archive_id_is_worth_nothing_to_another_owner),
+        cmocka_unit_test(two_numbers_are_sealed_and_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,7 +14,7 @@
 
 bool adapter_supported(enum server_kind server)
 {
-    return server == SERVER_EJABBERD || server == SERVER_OPENFIRE;
+    return server != SERVER_GENERIC;
 }
 
 enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
@@ -27,6 +27,7 @@ enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
     case SERVER_OPENFIRE:
         return adapter_openfire(a, st, p, received_us, sink, e);
     case SERVER_PROSODY:
+        return adapter_prosody(a, st, p, received_us, sink, e);
     case SERVER_GENERIC:
         break;
     }
@@ -41,6 +42,7 @@ bool adapter_copies_message(const struct adapter *a, const struct stanza *head)
     case SERVER_OPENFIRE:
         return adapter_openfire_copies_message(a, head);
     case SERVER_PROSODY:
+        return adapter_prosody_copies_message(a, head);
     case SERVER_GENERIC:
         break;
     }

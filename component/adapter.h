@@ -92,5 +92,9 @@ MUST_CHECK enum err_kind adapter_openfire(const struct adapter *a, struct stanza
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
 bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head);
+MUST_CHECK enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
+                                         const struct place *p, int64_t received_us,
+                                         const struct adapter_sink *sink, struct err *e);
+bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head);
 
 #endif

@@ -134,7 +134,7 @@ enum err_kind service_new(const struct component_opts *opts,
 {
     *out = NULL;
     if (!adapter_supported(opts->server))
-        return err_set(e, ERR_CONFIG, "xmpp.server: only ejabberd and openfire are supported");
+        return err_set(e, ERR_CONFIG, "xmpp.server: generic is not supported yet");
     struct service *s = calloc(1, sizeof *s);
     if (!s)
         abort();

@@ -64,6 +64,9 @@ bool link_announcement(struct service *s, struct link_state *l, unsigned host,
     l->in_vain = 0;
     if (delegation)
         read_delegated(s, state, delegation);
+    /* Prosody tells who is online right behind it, unasked. */
+    if (privilege && state->privilege.presence && s->opts->server == SERVER_PROSODY)
+        state->listing = LISTING_DONE;
     if (privilege) {
         link_list_sessions(s, l);
         nodes_reset(s);

@@ -220,9 +220,7 @@ static void refuse(struct reader *r, enum key k, int app, bool wanted)
 
 static void refuse_unavailable(struct reader *r)
 {
-    refuse(r, KEY_XMPP_SERVER, -1,
-           number(r, KEY_XMPP_SERVER) != SERVER_EJABBERD &&
-               number(r, KEY_XMPP_SERVER) != SERVER_OPENFIRE);
+    refuse(r, KEY_XMPP_SERVER, -1, number(r, KEY_XMPP_SERVER) == SERVER_GENERIC);
     refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&

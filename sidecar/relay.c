@@ -258,7 +258,7 @@ static void on_schema_good(void *ctx)
                   .ctx = r},
     };
     r->ingest = ingest_new(r->base, &opts);
-    r->rosters = (struct rosters){r->service, r->ingest};
+    r->rosters = (struct rosters){.service = r->service, .ingest = r->ingest};
 }
 
 static void start_push(struct relay *r)

@@ -8,7 +8,7 @@
 #include "archive/prefs.h"
 #include "base/arena.h"
 #include "base/buf.h"
-#include "base/jid.h"
+#include "base/log.h"
 #include "base/stanza.h"
 #include "component/service.h"
 
@@ -42,12 +42,25 @@ static void on_roster(void *ctx, const struct stanza *iq)
     free(q);
 }
 
+/* Everything is archived then, which the account, or the operator, did not ask for. */
+static void complain(struct rosters *r, const char *account)
+{
+    if (!r->complained)
+        log_warn("archive",
+                 "the server does not show us the roster that decides what is "
+                 "archived, so everything is account=%s",
+                 account);
+    r->complained = true;
+}
+
 void rosters_want(struct rosters *r, const char *account)
 {
     unsigned link;
     size_t len = strlen(account) + 1;
-    if (!service_grants_rosters(r->service, account, &link))
+    if (!service_grants_rosters(r->service, account, &link)) {
+        complain(r, account);
         return;
+    }
     struct question *q = malloc(sizeof *q + len);
     if (!q)
         abort();

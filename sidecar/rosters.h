@@ -6,12 +6,15 @@
 #ifndef SIDECAR_ROSTERS_H
 #define SIDECAR_ROSTERS_H
 
+#include <stdbool.h>
+
 struct ingest;
 struct service;
 
 struct rosters {
     struct service *service; /* both borrowed */
     struct ingest *ingest;
+    bool complained;
 };
 
 /* Nothing happens where the server does not let us, or does not answer. */

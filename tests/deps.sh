@@ -10,8 +10,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 BUILD="build-essential pkg-config libcjson-dev libcurl4-openssl-dev libevent-dev libexpat1-dev
        libidn-dev libnghttp2-dev libpq-dev libssl-dev libsystemd-dev libyaml-dev"
 TEST="libcmocka-dev curl ejabberd erlang-p1-pgsql libstrophe-dev nghttp2-client nghttp2-server
-      openssl postgresql procps python3 python3-nbxmpp python3-psycopg2 python3-pytest
-      python3-pytest-xdist python3-slixmpp python3-yaml"
+      openssl postgresql procps prosody prosody-modules python3 python3-nbxmpp python3-psycopg2
+      python3-pytest python3-pytest-xdist python3-slixmpp python3-yaml"
 BROWSER="chromium-headless-shell"
 # Node.js may come from elsewhere than Debian.
 command -v npm >/dev/null 2>&1 || TEST="$TEST nodejs npm"

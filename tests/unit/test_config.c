@@ -160,7 +160,7 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "archive: {groupchat: room}\n",
          ":5:22: archive.groupchat: this value is not"},
         {MINIMAL "archive: {search: false}\n", "archive.search: this value is not available"},
-        {MINIMAL "  server: prosody\n", "not available in this version"},
+        {MINIMAL "  server: generic\n", "not available in this version"},
         {MINIMAL "  server: openfire\n  hosts: [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n",
          ":6:10: xmpp.hosts: a component connects to one Openfire only"},
         {"xmpp: {server: openfire, component: c.b, secret: s, domains: [a.b]}\n",

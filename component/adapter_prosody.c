@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Prosody's mod_firewall, told to FORWARD every message that a local session sends to
+ * out@US and every one for a local account to in@US, before it is stored or delivered:
+ * <message from='HOST' to='out@US'><forwarded>STANZA</forwarded></message>.  So each side's
+ * archive has its own copy, and one that was refused on its way never had the other.
+ */
+#include <string.h>
+
+#include "base/stanza.h"
+#include "component/adapter.h"
+#include "component/ns.h"
+
+enum side {
+    SIDE_NONE,
+    SIDE_OUT, /* of the sender */
+    SIDE_IN,  /* of the recipient */
+};
+
+/* Users can send us the same from their own address, and errors quote what we sent. */
+static enum side side_of(const struct adapter *a, const struct stanza *st)
+{
+    const char *to = stanza_get(st, "to"), *type = stanza_get(st, "type");
+    const char *at = to ? strchr(to, '@') : NULL;
+    if (strcmp(st->name, "message") != 0 || !adapter_is_host(a, stanza_get(st, "from")) ||
+        !at || strcmp(at + 1, a->opts->component) != 0 || (type && strcmp(type, "error") == 0))
+        return SIDE_NONE;
+    if (strncmp(to, "out@", 4) == 0)
+        return SIDE_OUT;
+    return strncmp(to, "in@", 3) == 0 ? SIDE_IN : SIDE_NONE;
+}
+
+/* What the forwarded stanza itself forwards is its sender's business: one level only. */
+static struct stanza *inner_of(const struct stanza *st)
+{
+    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), "message", NS_CLIENT);
+}
+
+bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head)
+{
+    return side_of(a, head) != SIDE_NONE && inner_of(head);
+}
+
+struct half {
+    enum side side;
+    const struct adapter_sink *sink;
+};
+
+/* A note to oneself is its writer's. */
+static void on_event(void *ctx, const struct event *e)
+{
+    const struct half *h = ctx;
+    struct event own = *e;
+    own.from_local = e->from_local && h->side == SIDE_OUT;
+    own.to_local = e->to_local && h->side == SIDE_IN && strcmp(e->from, e->to) != 0;
+    if (own.from_local || own.to_local)
+        h->sink->event(h->sink->ctx, &own);
+}
+
+enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
+                              const struct place *p, int64_t received_us,
+                              const struct adapter_sink *sink, struct err *e)
+{
+    struct half half = {.side = side_of(a, st), .sink = sink};
+    struct stanza *inner = inner_of(st);
+    if (half.side == SIDE_NONE || !inner)
+        return ERR_NONE;
+    adapter_liveness(a, inner, received_us, sink);
+    const struct adapter_sink halved = {.event = on_event, .ctx = &half};
+    return adapter_message(a, inner, p, received_us, &halved, e);
+}

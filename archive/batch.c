@@ -439,6 +439,7 @@ static void settle_positions(struct batch *b)
         case WRITE_RETRACT:
         case WRITE_PREFS:
         case WRITE_ROSTER:
+        case WRITE_ROSTER_OLD:
         case WRITE_GAP_BEGIN:
         case WRITE_GAP_END:
         case WRITE_ASIDE:

@@ -393,6 +393,13 @@ void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct pr
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
 }
 
+void ingest_roster_changed(struct ingest *ing, const char *owner_jid)
+{
+    struct write w = {.kind = WRITE_ROSTER_OLD, .owner_jid = owner_jid};
+    if (ing->ident)
+        add_of_owner(ing, &w);
+}
+
 void ingest_set_roster(struct ingest *ing, const char *owner_jid, const char *contacts)
 {
     if (!ing->ident)

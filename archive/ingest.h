@@ -138,6 +138,8 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
  * Replaces mode and lists; see ingest_mark_read for done(false). */
 void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+/* The owner's roster changes: hooks.roster asks for it again when it decides anything. */
+void ingest_roster_changed(struct ingest *ing, const char *owner_jid);
 /* The owner's contacts, bare JIDs one to a line. */
 void ingest_set_roster(struct ingest *ing, const char *owner_jid, const char *contacts);
 

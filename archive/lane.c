@@ -373,6 +373,7 @@ static bool means_a_row(const struct op *op)
     case WRITE_READ:
     case WRITE_PREFS:
     case WRITE_ROSTER:
+    case WRITE_ROSTER_OLD:
     case WRITE_GAP_BEGIN:
     case WRITE_GAP_END:
     case WRITE_ASIDE:

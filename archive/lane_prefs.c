@@ -30,10 +30,13 @@ static const struct pg_statement write_roster = {
     " ON CONFLICT (owner) DO UPDATE SET contacts = excluded.contacts,"
     "   read_at = excluded.read_at"};
 
+static const struct pg_statement forget_roster = {
+    "lane_roster_forget", "DELETE FROM xs.roster WHERE owner = $1::uuid"};
+
 static bool needs_prefs(const struct op *op)
 {
     return op->w.kind == WRITE_PREFS || op->w.kind == WRITE_ROSTER ||
-           (op->w.kind == WRITE_ROW && op->fate == FATE_NEW);
+           op->w.kind == WRITE_ROSTER_OLD || (op->w.kind == WRITE_ROW && op->fate == FATE_NEW);
 }
 
 /* --- looking ---------------------------------------------------------------------------- */
@@ -103,42 +106,69 @@ static void decide(struct lane_writer *w, struct op *op)
         hooks->roster(hooks->ctx, op->w.owner_jid);
 }
 
+/* Until it is known again everything is kept. */
+static void drop_roster(struct lane_writer *w, const struct op *op)
+{
+    const struct ingest_hooks *hooks = w->opts.hooks;
+    if (prefs_cache_drop_roster(w->opts.prefs, w->job.lane, op->w.owner, op->received_us) &&
+        hooks->roster)
+        hooks->roster(hooks->ctx, op->w.owner_jid);
+}
+
+static void apply(struct lane_writer *w, struct op *op)
+{
+    const struct prefs p = {
+        .mode = (enum prefs_mode)op->w.flags, .always = op->w.body, .never = op->w.peer_jid};
+    if (op->w.kind == WRITE_PREFS)
+        prefs_cache_put(w->opts.prefs, w->job.lane, op->w.owner, &p);
+    else if (op->w.kind == WRITE_ROSTER)
+        put_roster(w, op->w.owner, op->w.stanza, op->w.stanza_len, op->received_us);
+    else if (op->w.kind == WRITE_ROSTER_OLD)
+        drop_roster(w, op);
+    else if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW)
+        decide(w, op);
+}
+
 void lane_apply_prefs(struct lane_writer *w)
 {
-    for (size_t i = 0; i < w->batch.n; i++) {
-        struct op *op = &w->batch.ops[i];
-        if (op->w.kind == WRITE_PREFS)
-            prefs_cache_put(w->opts.prefs, w->job.lane, op->w.owner,
-                            &(struct prefs){.mode = (enum prefs_mode)op->w.flags,
-                                            .always = op->w.body,
-                                            .never = op->w.peer_jid});
-        else if (op->w.kind == WRITE_ROSTER)
-            put_roster(w, op->w.owner, op->w.stanza, op->w.stanza_len, op->received_us);
-        else if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW)
-            decide(w, op);
-    }
+    for (size_t i = 0; i < w->batch.n; i++)
+        apply(w, &w->batch.ops[i]);
 }
 
 /* --- writing ---------------------------------------------------------------------------- */
+
+static void send_prefs(struct lane_writer *w, const struct op *op)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, op->w.owner);
+    pg_add_i32(&p, (int32_t)op->w.flags);
+    pg_add_text(&p, op->w.body);
+    pg_add_text(&p, op->w.peer_jid);
+    lane_send(w, &write_prefs, &p, lane_on_plain);
+}
+
+static void send_roster(struct lane_writer *w, const struct op *op)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, op->w.owner);
+    if (op->w.kind == WRITE_ROSTER_OLD) {
+        lane_send(w, &forget_roster, &p, lane_on_plain);
+        return;
+    }
+    pg_add_bytes(&p, op->w.stanza, op->w.stanza_len);
+    pg_add_i64(&p, op->received_us);
+    lane_send(w, &write_roster, &p, lane_on_plain);
+}
 
 void lane_send_prefs(struct lane_writer *w)
 {
     for (size_t i = 0; i < w->batch.n; i++) {
         const struct op *op = &w->batch.ops[i];
-        bool prefs = op->w.kind == WRITE_PREFS;
-        if (!prefs && op->w.kind != WRITE_ROSTER)
-            continue;
-        struct pg_params p;
-        pg_params_init(&p);
-        pg_add_uuid(&p, op->w.owner);
-        if (prefs) {
-            pg_add_i32(&p, (int32_t)op->w.flags);
-            pg_add_text(&p, op->w.body);
-            pg_add_text(&p, op->w.peer_jid);
-        } else {
-            pg_add_bytes(&p, op->w.stanza, op->w.stanza_len);
-            pg_add_i64(&p, op->received_us);
-        }
-        lane_send(w, prefs ? &write_prefs : &write_roster, &p, lane_on_plain);
+        if (op->w.kind == WRITE_PREFS)
+            send_prefs(w, op);
+        else if (op->w.kind == WRITE_ROSTER || op->w.kind == WRITE_ROSTER_OLD)
+            send_roster(w, op);
     }
 }

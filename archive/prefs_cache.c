@@ -193,6 +193,17 @@ void prefs_cache_put_roster(struct prefs_cache *c, unsigned lane,
     c->parts[lane].bytes += n * sizeof *copy;
 }
 
+bool prefs_cache_drop_roster(struct prefs_cache *c, unsigned lane,
+                             const uint8_t owner[OWNER_BYTES], int64_t now_us)
+{
+    struct entry *e = entry_of(&c->parts[lane], owner);
+    if (!e || e->prefs.mode != PREFS_ROSTER)
+        return false;
+    e->has_roster = false;
+    e->asked_us = now_us;
+    return true;
+}
+
 static bool in_roster(const struct entry *e, const struct prefs_case *of)
 {
     return !e || !e->has_roster || strcmp(of->bare, of->owner_jid) == 0 ||

@@ -36,6 +36,10 @@ void prefs_cache_put(struct prefs_cache *c, unsigned lane, const uint8_t owner[O
 void prefs_cache_put_roster(struct prefs_cache *c, unsigned lane,
                             const uint8_t owner[OWNER_BYTES], const uint8_t *contacts,
                             size_t n, int64_t read_us);
+/* What is known of the roster holds no longer; true when it decides for this owner, so that it
+ * should be asked for. */
+bool prefs_cache_drop_roster(struct prefs_cache *c, unsigned lane,
+                             const uint8_t owner[OWNER_BYTES], int64_t now_us);
 /* The lane was written by somebody else, or a batch was rolled back. */
 void prefs_cache_forget(struct prefs_cache *c, unsigned lane);
 

@@ -46,14 +46,15 @@ struct content {
 void rows_classify(const struct stanza *m, struct content *out);
 
 enum write_kind {
-    WRITE_ROW,       /* a message into the archive */
-    WRITE_BOUNCE,    /* the row with ref has failed */
-    WRITE_RETRACT,   /* the row with ref was taken back, by the message with the id body */
-    WRITE_MARK,      /* the owner has read up to the row with ref */
-    WRITE_PEER_MARK, /* the peer has read up to the row with ref */
-    WRITE_READ,      /* the owner has read everything, of one peer or of all (peer 0) */
-    WRITE_PREFS,     /* the owner's mode (flags) and lists: always is body, never peer_jid */
-    WRITE_ROSTER,    /* the owner's contacts, hashes of 8 bytes big-endian, in stanza */
+    WRITE_ROW,        /* a message into the archive */
+    WRITE_BOUNCE,     /* the row with ref has failed */
+    WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body */
+    WRITE_MARK,       /* the owner has read up to the row with ref */
+    WRITE_PEER_MARK,  /* the peer has read up to the row with ref */
+    WRITE_READ,       /* the owner has read everything, of one peer or of all (peer 0) */
+    WRITE_PREFS,      /* the owner's mode (flags) and lists: always is body, never peer_jid */
+    WRITE_ROSTER_OLD, /* the owner's contacts are no longer what we know */
+    WRITE_ROSTER,     /* the owner's contacts, hashes of 8 bytes big-endian, in stanza */
     /* These have no owner.  The stream number ref to the server peer_jid ended at stamp_us,
      * because of body; the stream number ref began at stamp_us. */
     WRITE_GAP_BEGIN,

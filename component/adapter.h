@@ -26,7 +26,7 @@ struct adapter {
     uint8_t echo_key[ADAPTER_KEY_BYTES];
 };
 
-/* Called back during adapter_classify; seen and gone may be NULL.  at_us: when it happened, as
+/* Called back during adapter_classify; all but event may be NULL.  at_us: when it happened, as
  * well as the server tells. */
 struct adapter_sink {
     void (*event)(void *ctx, const struct event *e);
@@ -37,6 +37,8 @@ struct adapter_sink {
     void (*seen)(void *ctx, const struct jid *who, int64_t at_us);
     /* That session of a local user has become unavailable. */
     void (*gone)(void *ctx, const struct jid *who, int64_t at_us);
+    /* The roster of this local account is about to change, or has just changed. */
+    void (*roster)(void *ctx, const struct jid *who);
     /* Its presence, where a server shows that as copies; may be NULL. */
     void (*available)(void *ctx, const struct jid *who, const struct stanza *presence,
                       int64_t at_us);

@@ -35,6 +35,8 @@ struct service_events {
     void (*send)(void *ctx, unsigned link, uint64_t epoch, const uint8_t *data, size_t len);
     /* Called from service_stanza, in both passes; e is borrowed for the call. */
     void (*event)(void *ctx, const struct event *e);
+    /* The roster of this account (bare JID) changes.  May be NULL. */
+    void (*roster_changed)(void *ctx, const char *account);
     /* A request is ours and not answered yet; it has been answered; the worker before us left
      * it open (asked in REPLAY only).  The first two may be called many times a second. */
     void (*request_opened)(void *ctx, const struct place *p);

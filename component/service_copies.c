@@ -73,6 +73,14 @@ static void on_copy_copied(void *ctx, int64_t server_us)
     openfire_copied(c->s, &c->s->links[c->link], server_us);
 }
 
+static void on_copy_roster(void *ctx, const struct jid *who)
+{
+    const struct copy_ctx *c = ctx;
+    const struct service_events *events = &c->s->events;
+    if (events->roster_changed)
+        events->roster_changed(events->ctx, who->bare);
+}
+
 enum err_kind service_take_message(struct service *s, struct stanza *st, const struct place *p,
                                    int64_t received_us, struct err *e)
 {
@@ -87,6 +95,7 @@ enum err_kind service_take_message(struct service *s, struct stanza *st, const s
                                       .seen = on_copy_seen,
                                       .gone = on_copy_gone,
                                       .available = on_copy_available,
+                                      .roster = on_copy_roster,
                                       .ctx = &c};
     return adapter_classify(&s->adapter, st, p, received_us, &sink, e);
 }

@@ -417,6 +417,12 @@ struct ingest *relay_ingest(struct relay *r)
     return r->mam ? r->ingest : NULL;
 }
 
+void relay_roster_changed(struct relay *r, const char *account)
+{
+    if (r->ingest)
+        ingest_roster_changed(r->ingest, account);
+}
+
 void relay_gone(struct relay *r, const char *bare)
 {
     uint8_t owner[OWNER_BYTES];

@@ -47,8 +47,12 @@ struct service *relay_service(struct relay *r);
 /* NULL until the schema is right; then see ingest_ready. */
 struct ingest *relay_ingest(struct relay *r);
 
+/* See service_events. */
+void relay_roster_changed(struct relay *r, const char *account);
+
 /* That account is offline now: what waited to see whether it reads is decided. */
 void relay_gone(struct relay *r, const char *bare);
+
 /* While the archive is behind, pushes are only collected. */
 void relay_set_behind(struct relay *r, bool behind);
 /* Before an orderly end: pushes under way are finished, none begins; true when that is done.

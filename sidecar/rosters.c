@@ -10,9 +10,9 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/stanza.h"
+#include "component/ns.h"
 #include "component/service.h"
 
-#define NS_ROSTER "jabber:iq:roster"
 #define ANSWER_WITHIN_MS 30000
 #define ROSTER_BYTES ((size_t)8 << 20)
 

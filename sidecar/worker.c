@@ -98,6 +98,12 @@ static void on_event(void *ctx, const struct event *e)
     feed_event(w->feeds[e->place.spool], e);
 }
 
+static void on_roster_changed(void *ctx, const char *account)
+{
+    struct worker *w = ctx;
+    relay_roster_changed(w->relay, account);
+}
+
 static void on_request_opened(void *ctx, const struct place *p)
 {
     struct worker *w = ctx;
@@ -449,6 +455,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
         .spool_ids = (const uint8_t(*)[16])w->snapshot.spool_ids,
         .events = {.send = on_send,
                    .event = on_event,
+                   .roster_changed = on_roster_changed,
                    .request_opened = on_request_opened,
                    .request_done = on_request_done,
                    .request_is_open = on_request_is_open,

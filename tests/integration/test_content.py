@@ -75,6 +75,17 @@ def test_the_roster_decides(world, pair):
     _, last = world.exchange(friend, receiver)
     assert receiver.mam_page({"with": stranger.bare}).results == []
     assert receiver.mam_page().bodies[-1] == last
+    # A contact from now on.
+    receiver.iq("set", "<query xmlns='jabber:iq:roster'>"
+                       f"<item jid='{stranger.bare}'/></query>")
+    _, body = world.exchange(stranger, receiver)
+    assert receiver.mam_page({"with": stranger.bare}).bodies == [body]
+    wait_until(lambda: world.oracle.has_roster(receiver.bare), 10, "the roster is known again")
+    other = world.login(world.user("dave"))
+    world.exchange(other, receiver)
+    _, body = world.exchange(stranger, receiver)
+    assert receiver.mam_page().bodies[-1] == body
+    assert receiver.mam_page({"with": other.bare}).results == []
 
 
 @pytest.mark.parametrize("ask", [("get", prefs_xml()), ("set", prefs_xml("never"))])

@@ -327,6 +327,26 @@ static void our_echo_is_no_event_and_a_stolen_id_hides_nothing(void **state)
 
 static struct event last;
 
+#define ROSTER_IQ(type, addresses)                                                            \
+    COPY("<iq xmlns='jabber:client' type='" type "' id='1' " addresses                        \
+         "><query xmlns='jabber:iq:roster'><item jid='x@r.test'/></query></iq>")
+
+static void a_change_of_the_own_roster_is_told(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, ROSTER_IQ("set", "from='Alice@e.test/r1'")
+                      ROSTER_IQ("set", "from='bob@e.test/r1' to='bob@e.test'")
+                          ROSTER_IQ("set", "from='eve@e.test' to='eve@e.test/r1'"));
+    assert_string_equal(buf_cstr(&w->rosters), "alice@e.test\nbob@e.test\neve@e.test\n");
+    buf_reset(&w->rosters);
+    /* Somebody else's, one that is only read, and one of another server's user. */
+    world_feed(w, ROSTER_IQ("set", "from='eve@e.test/r1' to='bob@e.test'")
+                      ROSTER_IQ("get", "from='bob@e.test/r1'")
+                          ROSTER_IQ("result", "from='bob@e.test' to='bob@e.test/r1'")
+                              ROSTER_IQ("set", "from='rob@r.test/r1'"));
+    assert_string_equal(buf_cstr(&w->rosters), "");
+}
+
 static void keep_event(void *ctx, const struct event *e)
 {
     (void)ctx;
@@ -401,6 +421,7 @@ int main(void)
         T(an_envelope_counts_only_from_exactly_the_server),
         T(our_echo_is_known_by_an_id_that_fits_only_its_addresses),
         T(our_echo_is_no_event_and_a_stolen_id_hides_nothing),
+        T(a_change_of_the_own_roster_is_told),
         T(an_event_has_its_place_and_the_earliest_delay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -277,12 +277,25 @@ static void a_roster_is_wanted_then_decides_and_is_there_for_the_next_worker(voi
     message(&p.w, "mei@here", "mei@here", "4"); /* a note to oneself */
     settle(&p.w);
     assert_int_equal(kept("mei@here"), 3);
+    /* It changes: asked for again, and everything is kept until it is known. */
+    p.roster_of[0] = '\0';
+    ingest_roster_changed(p.w.ing, "mei@here");
+    ingest_roster_changed(p.w.ing, "li@here"); /* his decides nothing */
+    message(&p.w, "stranger@there", "mei@here", "4a");
+    settle(&p.w);
+    assert_string_equal(p.roster_of, "mei@here");
+    assert_int_equal(kept("mei@here"), 4);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.roster"), 0);
+    ingest_set_roster(p.w.ing, "mei@here", "friend@there\nother@there\n");
+    message(&p.w, "stranger@there", "mei@here", "4b");
+    settle(&p.w);
+    assert_int_equal(kept("mei@here"), 4);
     p.roster_of[0] = '\0';
     restart(&p.w);
     message(&p.w, "stranger@there", "mei@here", "5");
     message(&p.w, "other@there", "mei@here", "6");
     settle(&p.w);
-    assert_int_equal(kept("mei@here"), 4);
+    assert_int_equal(kept("mei@here"), 5);
     assert_string_equal(p.roster_of, "");
     prefs_end(&p);
 }

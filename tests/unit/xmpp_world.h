@@ -41,6 +41,7 @@ struct world {
     struct buf sent;   /* one stanza per line */
     struct buf events; /* one event per line */
     struct buf reconnects;
+    struct buf rosters; /* one account per line */
     unsigned opened;
     unsigned done;
     bool was_open; /* what request_is_open says */
@@ -93,6 +94,12 @@ static void world_on_event(void *ctx, const struct event *e)
     event_line(&w->events, e);
 }
 
+static void world_on_roster(void *ctx, const char *account)
+{
+    struct world *w = ctx;
+    buf_addf(&w->rosters, "%s\n", account);
+}
+
 static void world_on_opened(void *ctx, const struct place *p)
 {
     (void)p;
@@ -136,6 +143,7 @@ static void world_init(struct world *w, size_t links)
     buf_init(&w->sent, 16 << 20);
     buf_init(&w->events, 16 << 20);
     buf_init(&w->reconnects, 1 << 16);
+    buf_init(&w->rosters, 1 << 16);
 }
 
 static struct service *world_service(struct world *w)
@@ -143,6 +151,7 @@ static struct service *world_service(struct world *w)
     const struct service_events events = {
         .send = world_on_send,
         .event = world_on_event,
+        .roster_changed = world_on_roster,
         .request_opened = world_on_opened,
         .request_done = world_on_done,
         .request_is_open = world_is_open,
@@ -170,6 +179,7 @@ __attribute__((unused)) static void world_end(struct world *w)
     buf_deinit(&w->sent);
     buf_deinit(&w->events);
     buf_deinit(&w->reconnects);
+    buf_deinit(&w->rosters);
     clock_fake_off();
 }
 

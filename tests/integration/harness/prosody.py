@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Debian's Prosody, with what the published fragment makes of it."""
+
+import secrets
+import signal
+import subprocess
+
+from .ejabberd import COMPONENT, HOST, REMOTE_HOST
+from .procs import ROOT, HarnessError, Process, free_port, port_answers, wait_until
+
+# What a server has anyway.  The published fragment comes behind it, so that
+# what administrators paste is what is tested.
+BASE = """
+run_as_root = true
+pidfile = "{folder}/prosody.pid"
+data_path = "{folder}/data"
+certificates = "{folder}/data"
+admin_socket = "{folder}/admin.sock"
+plugin_paths = {{ "/usr/lib/prosody/modules" }}
+log = {{ info = "{folder}/prosody.log" }}
+interfaces = {{ "127.0.0.1" }}
+c2s_ports = {{ {c2s_port} }}
+c2s_direct_tls_ports = {{}}
+http_ports = {{}}
+https_ports = {{}}
+authentication = "internal_plain"
+storage = "internal"
+c2s_require_encryption = false
+allow_unencrypted_plain_auth = true
+smacks_hibernation_time = {resume_timeout}
+modules_enabled = {{
+  "roster"; "saslauth"; "disco"; "presence"; "message"; "iq"; "offline"; "ping"; "carbons";
+  "smacks"; "blocklist"; "admin_shell";
+}}
+modules_disabled = {{ "s2s"; "tls" }}
+"""
+
+# A server that knows nothing of the sidecar: the remote side of tests.
+REMOTE = """
+VirtualHost "{remote}"
+"""
+
+
+def _escape(name):
+    """As Prosody names files."""
+    return "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in name)
+
+
+class Prosody:
+    kind = "prosody"
+    archive_address = None  # queries to the users' own addresses are delegated
+    cluster = None
+
+    def __init__(self, workspace, name="prosody", resume_timeout=3, component=COMPONENT):
+        self.host, self.remote_host, self.component = HOST, REMOTE_HOST, component
+        self.secret = secrets.token_hex(16)
+        self.c2s_port, self.component_port = free_port(), free_port()
+        self.folder = workspace.folder(name)
+        self.config = self.folder / "prosody.cfg.lua"
+        self.process = None
+        (self.folder / "data").mkdir()
+        rules = self.folder / "prosody.pfw"
+        rules.write_text(self._published("prosody.pfw", {"sidecar.example.org": component}))
+        fragment = self._published("prosody.cfg.lua", {
+            "sidecar.example.org": component, "example.org": HOST, "SECRET": self.secret,
+            "5347": str(self.component_port), "/etc/prosody/prosody.pfw": str(rules)})
+        self.config.write_text(
+            BASE.format(folder=self.folder, c2s_port=self.c2s_port,
+                        resume_timeout=resume_timeout)
+            + fragment + REMOTE.format(remote=REMOTE_HOST))
+        workspace.on_close(self.stop)
+
+    @staticmethod
+    def _published(name, placeholders):
+        text = (ROOT / "config" / name).read_text()
+        for placeholder, value in placeholders.items():
+            if placeholder not in text:
+                raise HarnessError(f"config/{name} has no placeholder {placeholder}")
+            text = text.replace(placeholder, value)
+        return text
+
+    @staticmethod
+    def settings():
+        return {}
+
+    def settle(self, client):
+        """Copies go out with the stanza itself."""
+
+    def start(self):
+        self.process = Process("prosody", ["prosody", "-F", "--config", self.config],
+                               self.folder / "stdout.log", cwd=self.folder)
+        self.process.wait_ready(
+            lambda: port_answers(self.c2s_port) and port_answers(self.component_port), 30)
+        return self
+
+    def stop(self):
+        if self.process is not None:
+            self.process.stop(signal.SIGTERM)
+            self.process = None
+
+    def kill(self):
+        if self.process is not None:
+            self.process.stop(signal.SIGKILL)
+            self.process = None
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    # Accounts: files that Prosody reads at each login.
+
+    def _account(self, user, host):
+        return self.folder / "data" / _escape(host) / "accounts" / f"{_escape(user)}.dat"
+
+    def register(self, user, password, host=HOST):
+        account = self._account(user, host)
+        account.parent.mkdir(parents=True, exist_ok=True)
+        account.write_text(f'return {{ ["password"] = "{password}"; }}\n')
+
+    def ensure(self, user, password, host=HOST):
+        self.register(user, password, host)
+
+    def unregister(self, user, host=HOST):
+        self._account(user, host).unlink()
+
+    # Sessions, by the administrator's shell.
+
+    def _shell(self, lua):
+        done = subprocess.run(["prosodyctl", "--config", self.config, "shell", f"> {lua}"],
+                              capture_output=True, text=True, timeout=30, check=False)
+        for line in done.stdout.splitlines():
+            if line.startswith("Result: "):
+                return line.removeprefix("Result: ")
+        raise HarnessError(f"prosodyctl shell {lua}: {done.stdout}{done.stderr}")
+
+    def sessions(self, user, host=HOST):
+        """Resources of the user that have a session, hibernating ones included."""
+        found = self._shell(
+            f"(function() local names = {{}};"
+            f" for name in pairs((prosody.hosts['{host}'].sessions['{user}'] or {{}}).sessions or {{}})"
+            " do table.insert(names, name) end; return table.concat(names, ' ') end)()")
+        return sorted(found.strip('"').split())
+
+    def kick(self, user, resource, host=HOST):
+        self._shell(f"prosody.full_sessions['{user}@{host}/{resource}']:close('reset') or true")
+
+    def wait_no_session(self, user, timeout=10):
+        wait_until(lambda: not self.sessions(user), timeout, f"{user} has no session")
+
+    # What the server has seen of components.
+
+    def _log_count(self, text):
+        return (self.folder / "prosody.log").read_text(errors="replace").count(text)
+
+    def component_connections(self):
+        return self._log_count("External component successfully authenticated")
+
+    def component_refusals(self):
+        return self._log_count("Disconnecting component")

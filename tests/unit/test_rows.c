@@ -64,7 +64,9 @@ static struct event event_of(const struct stanza *s)
                           .stanza = s};
 }
 
+/* Rules named M and S: docs/archive.md. */
 struct rule {
+    const char *name;
     const char *attrs;
     const char *inside;
     bool store;
@@ -75,72 +77,85 @@ struct rule {
 #define STORE "<store xmlns='urn:xmpp:hints'/>"
 #define NO_STORE "<no-store xmlns='urn:xmpp:hints'/>"
 #define NOT_LONG "<no-permanent-store xmlns='urn:xmpp:hints'/>"
+#define RETRACT "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>"
+#define MODERATED                                                                             \
+    "<retract xmlns='urn:xmpp:message-retract:1' id='1'>"                                     \
+    "<moderated xmlns='urn:xmpp:message-moderate:1' by='x@y/z'/></retract>"
+#define REACTIONS "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>"
+#define RECEIPT "<received xmlns='urn:xmpp:receipts' id='1'/>"
 #define OMEMO "<encrypted xmlns='eu.siacs.conversations.axolotl'><header sid='1'/>"
 
 static void what_is_archived_and_what_counts(void **state)
 {
     (void)state;
     static const struct rule rules[] = {
-        {" type='chat'", BODY, true, true},
-        {"", BODY, true, true},
-        {" type='normal'", BODY, true, true},
-        {" type='strange'", BODY, true, true},
-        {" type='headline'", BODY, false, false},
-        {" type='headline'", BODY STORE, true, false},
-        {" type='error'", BODY STORE, false, false},
-        {" type='groupchat'", BODY STORE, false, false},
-        {" type='chat'", "<body/>", true, false},
-        {" type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>", false,
-         false},
-        {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>", false, false},
-        {" type='chat'", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", false, false},
-        {" type='chat'", "<received xmlns='urn:xmpp:receipts' id='1'/>" STORE, true, false},
-        {" type='chat'", BODY "<received xmlns='urn:xmpp:receipts' id='1'/>", true, true},
-        {" type='chat'", BODY NO_STORE, false, false},
-        {" type='chat'", BODY NOT_LONG, false, true},
-        {" type='chat'", BODY NOT_LONG STORE, false, true},
-        {" type='chat'", BODY NOT_LONG NO_STORE, false, false},
-        {" type='headline'", BODY NOT_LONG, false, false},
-        {" type='error'", BODY NOT_LONG, false, false},
-        {" type='chat'", BODY NO_STORE STORE, false, false},
-        {" type='chat'", BODY "<no-copy xmlns='urn:xmpp:hints'/>", true, true},
-        {" type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>", true,
-         false},
-        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>" STORE, true,
-         false},
-        {" type='chat'", "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>", false, false},
-        {" type='chat'", "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>", true, false},
-        {" type='chat'", BODY "<retract xmlns='urn:xmpp:message-retract:1' id='1'/>" NO_STORE,
+        {"M50", " type='chat'", BODY, true, true},
+        {"M50", "", BODY, true, true},
+        {"M50", " type='normal'", BODY, true, true},
+        {"M50", " type='strange'", BODY, true, true},
+        {"M50", " type='headline'", BODY, false, false},
+        {"M50", " type='headline'", BODY STORE, true, false},
+        {"M50", " type='error'", BODY, false, false},
+        {"M50", " type='groupchat'", BODY STORE, false, false},
+        {"M50", " type='chat'", "<body/>", true, false},
+        {"M50", " type='chat'", "<subject>only</subject>", false, false},
+        {"S2", " type='error'", BODY STORE, false, false},
+        {"S2", " type='chat'", BODY NO_STORE, false, false},
+        {"S2", " type='chat'", BODY NO_STORE STORE, false, false},
+        {"S2", " type='chat'", BODY NOT_LONG, false, true},
+        {"S2", " type='chat'", BODY NOT_LONG STORE, false, true},
+        {"S2", " type='chat'", BODY NOT_LONG NO_STORE, false, false},
+        {"S2", " type='headline'", BODY NOT_LONG, false, false},
+        {"S2", " type='error'", BODY NOT_LONG, false, false},
+        {"S2", " type='chat'", BODY "<no-copy xmlns='urn:xmpp:hints'/>", true, true},
+        {"S2", " type='chat'", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" STORE,
          true, false},
-        {" type='chat'",
+        {"S3", " type='chat'", RETRACT, true, false},
+        {"S3", " type='chat'", BODY RETRACT NO_STORE, true, false},
+        {"S3", " type='chat'", BODY RETRACT NOT_LONG, true, false},
+        {"S3", " type='chat'",
          "<apply-to xmlns='urn:xmpp:fasten:0' id='1'>"
          "<retract xmlns='urn:xmpp:message-retract:0'/></apply-to>",
          true, false},
-        {" type='chat'", OMEMO "<payload>x</payload></encrypted>" STORE, true, true},
-        {" type='chat'", OMEMO "<payload>x</payload></encrypted>", true, true},
-        {" type='chat'", OMEMO "</encrypted>" STORE, true, false},
-        {" type='chat'", OMEMO "</encrypted>", false, false},
-        {" type='chat'", "<encrypted xmlns='urn:xmpp:omemo:2'><payload/></encrypted>", true,
-         true},
-        {" type='chat'", "<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>", true, true},
-        {" type='chat'", "<x xmlns='jabber:x:encrypted'>x</x>", true, true},
-        {" type='chat'", "<propose xmlns='urn:xmpp:jingle-message:0' id='1'/>" STORE, true,
+        {"S4", " type='groupchat'", MODERATED, false, false},
+        {"S5", " type='chat'", BODY "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>",
+         true, false},
+        {"S6", " type='chat'", REACTIONS STORE, true, false},
+        {"S6", " type='chat'", REACTIONS, false, false},
+        {"S6", " type='chat'", BODY REACTIONS, true, false},
+        {"S7", " type='chat'", "<active xmlns='http://jabber.org/protocol/chatstates'/>",
+         false, false},
+        {"S7", " type='chat'", RECEIPT, false, false},
+        {"S7", " type='chat'", RECEIPT STORE, true, false},
+        {"S7", " type='chat'", BODY RECEIPT, true, true},
+        {"S7", " type='chat'", "<displayed xmlns='urn:xmpp:chat-markers:0' id='1'/>", false,
          false},
-        /* What a sender can write takes nothing away. */
-        {" type='chat'", BODY "<result xmlns='urn:xmpp:mam:2'/>", true, true},
-        {" type='chat'", BODY "<delay xmlns='urn:xmpp:delay' stamp='x'/>", true, true},
-        {" type='chat'", BODY "<received xmlns='urn:xmpp:carbons:2'/>", true, true},
-        {" type='chat'", BODY "<event xmlns='http://jabber.org/protocol/pubsub#event'/>", true,
+        {"S8", " type='chat'", OMEMO "<payload>x</payload></encrypted>" STORE, true, true},
+        {"S8", " type='chat'", OMEMO "<payload>x</payload></encrypted>", true, true},
+        {"S8", " type='chat'", OMEMO "<payload>x</payload></encrypted>" BODY NO_STORE, false,
+         false},
+        {"S8", " type='chat'", OMEMO "</encrypted>" STORE, true, false},
+        {"S8", " type='chat'", OMEMO "</encrypted>", false, false},
+        {"S8", " type='chat'", "<encrypted xmlns='urn:xmpp:omemo:2'><payload/></encrypted>",
+         true, true},
+        {"S8", " type='chat'", "<openpgp xmlns='urn:xmpp:openpgp:0'>x</openpgp>", true, true},
+        {"S8", " type='chat'", "<x xmlns='jabber:x:encrypted'>x</x>", true, true},
+        {"what a sender can write takes nothing away", " type='chat'",
+         BODY "<result xmlns='urn:xmpp:mam:2'/>", true, true},
+        {"nor does a delay", " type='chat'", BODY "<delay xmlns='urn:xmpp:delay' stamp='x'/>",
+         true, true},
+        {"nor a carbon", " type='chat'", BODY "<received xmlns='urn:xmpp:carbons:2'/>", true,
          true},
-        {" type='chat'", "<subject>only</subject>", false, false},
+        {"nor an event", " type='chat'",
+         BODY "<event xmlns='http://jabber.org/protocol/pubsub#event'/>", true, true},
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         struct stanza *s = parse(rules[i].inside, rules[i].attrs);
         struct content c;
         rows_classify(s, &c);
         if (c.store != rules[i].store || c.counts != rules[i].counts)
-            fail_msg("%s %s: store %d counts %d", rules[i].attrs, rules[i].inside, c.store,
-                     c.counts);
+            fail_msg("%s: %s %s: store %d counts %d", rules[i].name, rules[i].attrs,
+                     rules[i].inside, c.store, c.counts);
         stanza_free(&s);
     }
 }

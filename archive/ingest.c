@@ -369,8 +369,11 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
 
 /* --- preferences ------------------------------------------------------------------------ */
 
+/* NULL when there is no room: these come from no spool, which would keep them. */
 static struct lane *add_of_owner(struct ingest *ing, struct write *w)
 {
+    if (!has_room(ing))
+        return NULL;
     ident_owner(ing->ident, w->owner_jid, w->owner);
     struct lane *lane = lane_of(ing, w->owner);
     op_queue_add(lane->queue, w, NULL, clock_real_us(), ++lane->seq);
@@ -381,23 +384,18 @@ static struct lane *add_of_owner(struct ingest *ing, struct write *w)
 void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
 {
-    struct lane *lane = NULL;
-    if (ing->ident) {
-        struct write w = {.kind = WRITE_PREFS,
-                          .owner_jid = owner_jid,
-                          .flags = p->mode,
-                          .body = p->always,
-                          .peer_jid = p->never};
-        lane = add_of_owner(ing, &w);
-    }
-    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+    struct write w = {.kind = WRITE_PREFS,
+                      .owner_jid = owner_jid,
+                      .flags = p->mode,
+                      .body = p->always,
+                      .peer_jid = p->never};
+    wait_for(ing, add_of_owner(ing, &w), deadline_mono_ms, done, ctx);
 }
 
 void ingest_roster_changed(struct ingest *ing, const char *owner_jid)
 {
     struct write w = {.kind = WRITE_ROSTER_OLD, .owner_jid = owner_jid};
-    if (ing->ident)
-        add_of_owner(ing, &w);
+    add_of_owner(ing, &w);
 }
 
 void ingest_set_roster(struct ingest *ing, const char *owner_jid, const char *contacts)

@@ -135,7 +135,8 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
 
 /* What the owner wants archived, from here on: what was taken before goes by the old rules.
- * Replaces mode and lists; see ingest_mark_read for done(false). */
+ * Replaces mode and lists; see ingest_mark_read for done(false).  Nothing happens when the
+ * queue is full. */
 void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
 /* The owner's roster changes: hooks.roster asks for it again when it decides anything. */

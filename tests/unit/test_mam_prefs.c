@@ -250,20 +250,51 @@ static void the_operators_rule_holds_for_who_has_none(void **state)
     prefs_end(&p);
 }
 
+/* The world's ingest with other settings. */
+static void reopen(struct prefs_world *p)
+{
+    prefs_store_free(&p->store);
+    lookups_free(&p->lookups);
+    restart(&p->w);
+    p->lookups = new_lookups(p);
+    p->store = prefs_store_new(&settings, p->lookups, p->w.ing);
+}
+
+static bool prefs_are_written(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT count(*) FROM xs.prefs") == 1;
+}
+
+static void what_finds_the_queue_full_is_refused(void **state)
+{
+    (void)state;
+    struct prefs_world p;
+    prefs_begin(&p, PREFS_ALWAYS);
+    p.w.rows_max = 1;
+    reopen(&p);
+    db_do("ALTER TABLE xs.prefs RENAME TO away");
+    for (int i = 0; i < 2; i++) {
+        ask(&p, true, i ? PREFS(" default='roster'", "") : PREFS(" default='never'", ""));
+        db_loop(p.w.base, is_answered, &p);
+        assert_string_equal(buf_cstr(&p.answer), "wait internal-server-error");
+    }
+    ingest_set_roster(p.w.ing, "mei@here", "a@there");
+    db_do("ALTER TABLE xs.away RENAME TO prefs");
+    db_loop(p.w.base, prefs_are_written, NULL);
+    expect(&p, false, PREFS("", ""), ANSWER("never", "<always/>", "<never/>"));
+    assert_int_equal(db_int("SELECT count(*) FROM xs.roster"), 0);
+    prefs_end(&p);
+}
+
 static void a_roster_is_wanted_then_decides_and_is_there_for_the_next_worker(void **state)
 {
     (void)state;
     struct prefs_world p;
     prefs_begin(&p, PREFS_ALWAYS);
-    ingest_free(&p.w.ing);
     p.w.roster = on_roster;
     p.w.roster_ctx = &p;
-    start(&p.w);
-    db_loop(p.w.base, is_ready, &p.w);
-    prefs_store_free(&p.store);
-    lookups_free(&p.lookups);
-    p.lookups = new_lookups(&p);
-    p.store = prefs_store_new(&settings, p.lookups, p.w.ing);
+    reopen(&p);
     p.w.now_us = p.w.now_us + 20 * DAY; /* a roster is as old as our clock says */
     expect(&p, true, PREFS(" default='roster'", ""),
            ANSWER("roster", "<always/>", "<never/>"));
@@ -309,6 +340,7 @@ int main(void)
             what_came_before_goes_by_the_old_rules_and_what_comes_after_by_the_new),
         cmocka_unit_test(another_worker_that_has_changed_preferences_is_noticed),
         cmocka_unit_test(what_cannot_be_written_now_is_written_later_in_its_place),
+        cmocka_unit_test(what_finds_the_queue_full_is_refused),
         cmocka_unit_test(the_operators_rule_holds_for_who_has_none),
         cmocka_unit_test(a_roster_is_wanted_then_decides_and_is_there_for_the_next_worker),
     };

@@ -140,6 +140,10 @@ static void p1_p2_p8_what_is_in_force_is_told(void **state)
         PREFS(" default='always'",
               "<always><jid>a@there</jid></always><always><jid>b@there</jid></always>"),
         ANSWER("always", "<always><jid>a@there</jid><jid>b@there</jid></always>", "<never/>"));
+    /* In the version of the protocol that was asked. */
+    expect(&p, false, "<prefs xmlns='urn:xmpp:mam:1'/>",
+           "<prefs xmlns=\"urn:xmpp:mam:1\" default=\"always\"><always>"
+           "<jid>a@there</jid><jid>b@there</jid></always><never/></prefs>");
     prefs_end(&p);
 }
 

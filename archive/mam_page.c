@@ -12,8 +12,6 @@
 #include "base/stanza.h"
 #include "base/xml_parse.h"
 
-#define PAGE_BYTES_MAX                                                                        \
-    (2 << 20) /* of stored stanzas in one page, unless one alone is larger */
 #define ROW_BYTES_MAX (16 << 20)
 #define IDS_MAX 1000   /* named in one query */
 #define COUNT_MAX 1000 /* counting stops here: a larger number is not told */
@@ -50,7 +48,7 @@ static bool take_row(struct mam_page *p, int64_t id, const uint8_t *xml, size_t 
     *(p->backward ? &p->to : &p->from) = id;
     if (!resource_matches(p, xml, len))
         return true;
-    bool too_large = p->rows_n > 0 && buf_len(&p->bytes) + len > PAGE_BYTES_MAX;
+    bool too_large = p->rows_n > 0 && buf_len(&p->bytes) >= MAM_PAGE_BYTES;
     if (p->rows_n == p->want || too_large) {
         p->more = true;
         return false;
@@ -112,16 +110,21 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
         return;
     assert(p->magic == MAM_PAGE_MAGIC);
     int n = pg_rows(r);
-    bool room = true;
-    for (int i = 0; i < n && room; i++) {
+    bool room = true, cut = false; /* by its bytes: the rest came without stanzas */
+    for (int i = 0; i < n && room && !cut; i++) {
         size_t len;
         const uint8_t *xml = pg_bytes(r, i, 1, &len);
-        room = take_row(p, pg_i64(r, i, 0), xml, len);
+        cut = pg_is_null(r, i, 1);
+        room = cut || take_row(p, pg_i64(r, i, 0), xml, len);
+    }
+    if (cut && !names_resource(p)) {
+        p->more = true;
+        room = false;
     }
     /* A short chunk means that the index has ended; else filtering left room for more. */
     if (buf_failed(&p->bytes))
         lookup_refuse(&p->lookup, "wait", "internal-server-error", NULL);
-    else if (!room || n < chunk_rows(p))
+    else if (!room || (!cut && n < chunk_rows(p)))
         mam_page_answer(p);
     else if (p->chunks >= CHUNKS_MAX || lookup_should_end(&p->lookup))
         give_up(p);
@@ -332,7 +335,7 @@ void mam_page_ask(struct mam *m, const struct archive_request *r,
         abort();
     p->magic = MAM_PAGE_MAGIC;
     p->mam = m;
-    buf_init(&p->bytes, PAGE_BYTES_MAX + ROW_BYTES_MAX);
+    buf_init(&p->bytes, MAM_PAGE_BYTES + ROW_BYTES_MAX);
     pg_array_init(&p->ids, PG_INT8, IDS_MAX * 16);
     bool good = mam_query_read(&p->query, r->payload, &why);
     if (!good) {

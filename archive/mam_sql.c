@@ -41,6 +41,11 @@ static void add_each_of_ids(struct buf *text, int parameter)
                       " WHERE owner = $1::uuid AND id = wanted LIMIT 1) AS message");
 }
 
+/* A page is cut where its bytes are too many before it is anywhere in memory. */
+#define CUT_BY_BYTES                                                                          \
+    "SELECT id, CASE WHEN sum(octet_length(stanza)) OVER (ROWS UNBOUNDED PRECEDING)"          \
+    " - octet_length(stanza) < %d THEN stanza END FROM (SELECT id, stanza FROM "
+
 static void build(struct buf *text, enum mam_read read, unsigned filters)
 {
     static const char *const order[] = {
@@ -48,8 +53,10 @@ static void build(struct buf *text, enum mam_read read, unsigned filters)
     int parameter = 4;
     int peer = filters & MAM_BY_PEER ? ++parameter : 0;
     int ids = filters & MAM_BY_IDS ? ++parameter : 0;
-    buf_add_str(text, read == MAM_COUNT ? "SELECT count(*) FROM (SELECT 1 FROM "
-                                        : "SELECT id, stanza FROM ");
+    if (read == MAM_COUNT)
+        buf_add_str(text, "SELECT count(*) FROM (SELECT 1 FROM ");
+    else
+        buf_addf(text, CUT_BY_BYTES, MAM_PAGE_BYTES);
     if (ids)
         add_each_of_ids(text, ids);
     else
@@ -60,7 +67,7 @@ static void build(struct buf *text, enum mam_read read, unsigned filters)
         add_parameter(text, peer, "bigint");
     }
     buf_add_str(text, order[read]);
-    buf_add_str(text, read == MAM_COUNT ? " LIMIT $4::int) AS few" : " LIMIT $4::int");
+    buf_add_str(text, " LIMIT $4::int) AS page");
 }
 
 struct mam_sql *mam_sql_new(void)

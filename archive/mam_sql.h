@@ -13,8 +13,11 @@
 
 struct pg_array;
 
+/* Stanzas of so many bytes end a page: what follows them comes without. */
+#define MAM_PAGE_BYTES (2 << 20)
+
 enum mam_read {
-    MAM_UP,    /* rows (id, stanza), oldest first */
+    MAM_UP,    /* rows (id, stanza or NULL), oldest first */
     MAM_DOWN,  /* newest first */
     MAM_COUNT, /* one row: how many there are, up to limit */
     MAM_READS,

@@ -14,7 +14,7 @@ import tempfile
 from common import BUILD, Cluster, median_pair, row, say
 
 ROWS = int(os.environ.get("PAGE_ROWS", 2_000_000))  # 10_000_000 for the numbers we promise
-PAGES = 4000
+PAGES = 1500
 ROUNDS = 5
 PAGE = 50
 
@@ -57,8 +57,8 @@ FROM generate_series(1::bigint, {rows}) n;
 class Owner:
     def __init__(self, url, jid):
         self.jid = jid
-        self.peer, self.rare_jid = f"peer3@{jid}", f"rare@{jid}"
-        names = [f"peer{i}@{jid}" for i in range(PEERS)] + [self.rare_jid]
+        self.peer, self.rare_jid = f"peer3.{jid}", f"rare.{jid}"
+        names = [f"peer{i}.{jid}" for i in range(PEERS)] + [self.rare_jid]
         out = subprocess.run([BUILD / "bench" / "archive_page", url, "hash", jid, *names],
                              check=True, stdout=subprocess.PIPE, text=True).stdout.split()
         self.owner, *numbers = out

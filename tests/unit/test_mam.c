@@ -293,6 +293,7 @@ static void ask_page(const char *form, const char *rsm)
     ask(xml);
 }
 
+#define QUERY "<query xmlns='urn:xmpp:mam:2'/>"
 #define FIELD(name, value) "<field var='" name "'><value>" value "</value></field>"
 #define WITH_WANG FIELD("with", "wang@chat.example")
 #define WITH_LI FIELD("with", "li@chat.example")
@@ -324,6 +325,8 @@ static void check_page(const struct page_case *c, size_t i)
     assert_null(strstr(told.answer, "index="));
     if (!*c->bodies) {
         assert_null(strstr(told.answer, "<first>")); /* R2 */
+        /* Clients go on for ever after a page that is neither complete nor has a last id. */
+        assert_true(c->complete || strstr(c->rsm, "<max>0</max>"));
         return;
     }
     const char *end = strrchr(c->bodies, ' ');
@@ -526,6 +529,51 @@ static void walks_cover_everything_once(void **state)
         }
 }
 
+static void bytes_cut_a_page_too(void **state)
+{
+    (void)state;
+    const char *owner = "large@chat.example";
+    char *stanza = NULL;
+    size_t pad = 900 << 10;
+    char *text = calloc(1, pad + 1);
+    memset(text, 'x', pad);
+    for (unsigned n = 1; n <= 5; n++) {
+        assert_true(asprintf(&stanza,
+                             "<message xmlns=\"jabber:client\" from=\"" WANG "/phone\">"
+                             "<body>%u</body><pad>%s</pad></message>",
+                             n, text) > 0);
+        put_row(owner, WANG, id_of(n), 0, stanza);
+        free(stanza);
+    }
+    free(text);
+    static const struct {
+        const char *xml, *bodies;
+        bool complete;
+    } cases[] = {
+        {"", "1 2 3", false},
+        {"<set xmlns='http://jabber.org/protocol/rsm'><max>2</max></set>", "1 2", false},
+        {"<set xmlns='http://jabber.org/protocol/rsm'><before/></set>", "3 4 5", false},
+        {"<x xmlns='jabber:x:data' type='submit'><field "
+         "var='start'><value>{t4}</value></field>"
+         "</x>",
+         "4 5", true},
+        {"<x xmlns='jabber:x:data' type='submit'><field var='with'>"
+         "<value>wang@chat.example/phone</value></field></x>",
+         "1 2 3", false},
+        {"<x xmlns='jabber:x:data' type='submit'><field var='with'>"
+         "<value>wang@chat.example/none</value></field></x>",
+         "", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char xml[1024];
+        snprintf(xml, sizeof xml, "<query xmlns='urn:xmpp:mam:2'>%s</query>", cases[i].xml);
+        ask_of(owner, true, xml);
+        assert_string_equal(told.error, "");
+        assert_string_equal(told.bodies, cases[i].bodies);
+        assert_int_equal(strstr(told.answer, "complete=\"true\"") != NULL, cases[i].complete);
+    }
+}
+
 /* --- refusals ---------------------------------------------------------------------------- */
 
 static void unknown_ids_are_not_found_wherever_they_stand(void **state)
@@ -667,6 +715,43 @@ static void ids_in_capitals_are_the_same_ids(void **state)
     assert_string_equal(told.bodies, "6");
 }
 
+static bool is_committed(void *ctx)
+{
+    (void)ctx;
+    return ingest_committed(w.ing, 0) == 10;
+}
+
+static void a_page_that_may_lack_what_was_just_sent_says_so(void **state)
+{
+    (void)state;
+    static const char text[] = "<message xmlns='jabber:client' type='chat' id='late'>"
+                               "<body>late</body></message>";
+    struct err e;
+    struct stanza *s = xml_parse_element(text, strlen(text), &e);
+    const struct event ev = {.kind = EVENT_MESSAGE,
+                             .from = "late@chat.example",
+                             .from_resource = "r",
+                             .to = "there@other.example",
+                             .to_resource = "",
+                             .from_local = true,
+                             .id = "late",
+                             .place = {0, 0, 10},
+                             .received_us = FIRST_US,
+                             .stanza = s};
+    db_do("BEGIN; LOCK TABLE xs.lane IN ACCESS EXCLUSIVE MODE");
+    assert_int_equal(ingest_event(w.ing, &ev), INGEST_TAKEN);
+    ingest_passed(w.ing, 0, 10);
+    stanza_free(&s);
+    ask_of("late@chat.example", true, QUERY);
+    assert_non_null(strstr(told.answer, "stable=\"false\"")); /* M28 */
+    assert_int_equal(told.results, 0);
+    db_do("COMMIT");
+    db_loop(w.base, is_committed, NULL);
+    ask_of("late@chat.example", true, QUERY);
+    assert_null(strstr(told.answer, "stable"));
+    assert_string_equal(told.bodies, "late");
+}
+
 static void a_gone_asker_gets_no_more(void **state)
 {
     (void)state;
@@ -697,7 +782,6 @@ static void metadata_tells_both_ends(void **state)
 
 /* --- limits ------------------------------------------------------------------------------ */
 
-#define QUERY "<query xmlns='urn:xmpp:mam:2'/>"
 #define SCAN                                                                                  \
     "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data' type='submit'>" FIELD(            \
         "with", "wang@chat.example/none") "</x></query>"
@@ -900,6 +984,7 @@ int main(void)
         T(max_0_counts_the_whole_set),
         T(flip_page_only_turns_the_order_of_sending),
         T(walks_cover_everything_once),
+        T(bytes_cut_a_page_too),
         T(unknown_ids_are_not_found_wherever_they_stand),
         T(ids_of_what_the_archive_does_not_hold_are_not_found),
         T(a_failed_message_is_held_and_not_shown),
@@ -908,6 +993,7 @@ int main(void)
         T(results_look_as_the_protocol_says),
         T(mam_1_is_answered_in_its_own_namespace),
         T(ids_in_capitals_are_the_same_ids),
+        T(a_page_that_may_lack_what_was_just_sent_says_so),
         T(a_gone_asker_gets_no_more),
         T(metadata_tells_both_ends),
         T(every_page_is_an_index_scan),

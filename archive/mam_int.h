@@ -46,6 +46,7 @@ struct mam_page {
     bool anchored; /* by the client's result set: it has seen other pages */
     size_t want;
     unsigned chunks;
+    bool large;     /* a large stanza was met */
     bool has_count; /* the filter's whole set has this size */
     int64_t count;
     struct mam_row *rows; /* in the order they were read; one more than wanted when there is */

@@ -77,6 +77,13 @@ static int32_t chunk_rows(const struct mam_page *p)
 
 static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
+static enum mam_read read_of(const struct mam_page *p)
+{
+    if (p->large)
+        return p->backward ? MAM_LARGE_DOWN : MAM_LARGE_UP;
+    return p->backward ? MAM_DOWN : MAM_UP;
+}
+
 static void read_chunk(struct mam_page *p)
 {
     struct mam_selection what;
@@ -86,8 +93,7 @@ static void read_chunk(struct mam_page *p)
     what.high = p->to;
     what.limit = chunk_rows(p);
     p->chunks++;
-    const struct pg_statement *st =
-        mam_sql(p->mam->sql, p->backward ? MAM_DOWN : MAM_UP, &what, &params);
+    const struct pg_statement *st = mam_sql(p->mam->sql, read_of(p), &what, &params);
     lookup_send(&p->lookup, st, &params, on_rows, p);
 }
 
@@ -110,23 +116,22 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
         return;
     assert(p->magic == MAM_PAGE_MAGIC);
     int n = pg_rows(r);
-    bool room = true, cut = false; /* by its bytes: the rest came without stanzas */
+    bool room = true, cut = false; /* at a row that came without its stanza */
     for (int i = 0; i < n && room && !cut; i++) {
         size_t len;
         const uint8_t *xml = pg_bytes(r, i, 1, &len);
         cut = pg_is_null(r, i, 1);
         room = cut || take_row(p, pg_i64(r, i, 0), xml, len);
     }
-    if (cut && !names_resource(p)) {
-        p->more = true;
-        room = false;
-    }
+    bool full = cut && !names_resource(p) && (p->large || p->rows_n == p->want);
+    p->more |= full;
+    p->large |= cut;
     /* A short chunk means that the index has ended; else filtering left room for more. */
     if (buf_failed(&p->bytes))
         lookup_refuse(&p->lookup, "wait", "internal-server-error", NULL);
-    else if (!room || (!cut && n < chunk_rows(p)))
+    else if (!room || full || (!cut && n < chunk_rows(p)))
         mam_page_answer(p);
-    else if (p->chunks >= CHUNKS_MAX || lookup_should_end(&p->lookup))
+    else if (names_resource(p) && (p->chunks >= CHUNKS_MAX || lookup_should_end(&p->lookup)))
         give_up(p);
     else
         read_chunk(p);

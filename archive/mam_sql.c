@@ -41,22 +41,30 @@ static void add_each_of_ids(struct buf *text, int parameter)
                       " WHERE owner = $1::uuid AND id = wanted LIMIT 1) AS message");
 }
 
-/* A page is cut where its bytes are too many before it is anywhere in memory. */
-#define CUT_BY_BYTES                                                                          \
+/* What is too much for a page is cut off before it is anywhere in memory. */
+#define NOT_LARGE                                                                             \
+    "SELECT id, CASE WHEN octet_length(stanza) <= %d THEN stanza END FROM (SELECT id, stanza" \
+    " FROM "
+#define ADDED_UP                                                                              \
     "SELECT id, CASE WHEN sum(octet_length(stanza)) OVER (ROWS UNBOUNDED PRECEDING)"          \
     " - octet_length(stanza) < %d THEN stanza END FROM (SELECT id, stanza FROM "
 
 static void build(struct buf *text, enum mam_read read, unsigned filters)
 {
-    static const char *const order[] = {
-        [MAM_UP] = " ORDER BY id", [MAM_DOWN] = " ORDER BY id DESC", [MAM_COUNT] = ""};
+    static const char *const order[] = {[MAM_UP] = " ORDER BY id",
+                                        [MAM_DOWN] = " ORDER BY id DESC",
+                                        [MAM_LARGE_UP] = " ORDER BY id",
+                                        [MAM_LARGE_DOWN] = " ORDER BY id DESC",
+                                        [MAM_COUNT] = ""};
     int parameter = 4;
     int peer = filters & MAM_BY_PEER ? ++parameter : 0;
     int ids = filters & MAM_BY_IDS ? ++parameter : 0;
     if (read == MAM_COUNT)
         buf_add_str(text, "SELECT count(*) FROM (SELECT 1 FROM ");
+    else if (read == MAM_UP || read == MAM_DOWN)
+        buf_addf(text, NOT_LARGE, MAM_LARGE_BYTES);
     else
-        buf_addf(text, CUT_BY_BYTES, MAM_PAGE_BYTES);
+        buf_addf(text, ADDED_UP, MAM_PAGE_BYTES);
     if (ids)
         add_each_of_ids(text, ids);
     else
@@ -72,8 +80,11 @@ static void build(struct buf *text, enum mam_read read, unsigned filters)
 
 struct mam_sql *mam_sql_new(void)
 {
-    static const char *const what[] = {
-        [MAM_UP] = "up", [MAM_DOWN] = "down", [MAM_COUNT] = "count"};
+    static const char *const what[] = {[MAM_UP] = "up",
+                                       [MAM_DOWN] = "down",
+                                       [MAM_LARGE_UP] = "large_up",
+                                       [MAM_LARGE_DOWN] = "large_down",
+                                       [MAM_COUNT] = "count"};
     struct mam_sql *s = calloc(1, sizeof *s);
     if (!s)
         abort();

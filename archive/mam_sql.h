@@ -13,12 +13,17 @@
 
 struct pg_array;
 
-/* Stanzas of so many bytes end a page: what follows them comes without. */
+/* Stanzas of so many bytes end a page. */
 #define MAM_PAGE_BYTES (2 << 20)
+#define MAM_LARGE_BYTES (16 << 10)
 
 enum mam_read {
-    MAM_UP,    /* rows (id, stanza or NULL), oldest first */
-    MAM_DOWN,  /* newest first */
+    MAM_UP,   /* rows (id, stanza), oldest first; a large stanza is NULL */
+    MAM_DOWN, /* newest first */
+    /* The same with large stanzas, but what follows MAM_PAGE_BYTES of any is NULL.  Adding up
+     * takes as long as reading, so it is for where a large one was met. */
+    MAM_LARGE_UP,
+    MAM_LARGE_DOWN,
     MAM_COUNT, /* one row: how many there are, up to limit */
     MAM_READS,
 };

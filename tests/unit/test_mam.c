@@ -529,45 +529,57 @@ static void walks_cover_everything_once(void **state)
         }
 }
 
+static void put_large(const char *owner, unsigned n)
+{
+    size_t pad = 900 << 10;
+    char *stanza = NULL, *text = calloc(1, pad + 1);
+    memset(text, 'x', pad);
+    assert_true(asprintf(&stanza,
+                         "<message xmlns=\"jabber:client\" from=\"" WANG "/phone\">"
+                         "<body>%u</body><pad>%s</pad></message>",
+                         n, text) > 0);
+    put_row(owner, WANG, id_of(n), 0, stanza);
+    free(stanza);
+    free(text);
+}
+
+#define RSM(inside) "<set xmlns='http://jabber.org/protocol/rsm'>" inside "</set>"
+#define IN_FORM(inside) "<x xmlns='jabber:x:data' type='submit'>" inside "</x>"
+
 static void bytes_cut_a_page_too(void **state)
 {
     (void)state;
-    const char *owner = "large@chat.example";
-    char *stanza = NULL;
-    size_t pad = 900 << 10;
-    char *text = calloc(1, pad + 1);
-    memset(text, 'x', pad);
-    for (unsigned n = 1; n <= 5; n++) {
-        assert_true(asprintf(&stanza,
-                             "<message xmlns=\"jabber:client\" from=\"" WANG "/phone\">"
-                             "<body>%u</body><pad>%s</pad></message>",
-                             n, text) > 0);
-        put_row(owner, WANG, id_of(n), 0, stanza);
-        free(stanza);
-    }
-    free(text);
+    for (unsigned n = 1; n <= 5; n++)
+        put_large("large@chat.example", n);
+    for (unsigned n = 1; n <= 6; n++)
+        if (n == 3)
+            put_large("mixed@chat.example", n);
+        else
+            put("mixed@chat.example", WANG, id_of(n), 0, n);
     static const struct {
-        const char *xml, *bodies;
+        const char *owner, *xml, *bodies;
         bool complete;
     } cases[] = {
-        {"", "1 2 3", false},
-        {"<set xmlns='http://jabber.org/protocol/rsm'><max>2</max></set>", "1 2", false},
-        {"<set xmlns='http://jabber.org/protocol/rsm'><before/></set>", "3 4 5", false},
-        {"<x xmlns='jabber:x:data' type='submit'><field "
-         "var='start'><value>{t4}</value></field>"
-         "</x>",
-         "4 5", true},
-        {"<x xmlns='jabber:x:data' type='submit'><field var='with'>"
-         "<value>wang@chat.example/phone</value></field></x>",
-         "1 2 3", false},
-        {"<x xmlns='jabber:x:data' type='submit'><field var='with'>"
-         "<value>wang@chat.example/none</value></field></x>",
-         "", true},
+        {"large@chat.example", "", "1 2 3", false},
+        {"large@chat.example", RSM("<max>2</max>"), "1 2", false},
+        {"large@chat.example", RSM("<max>0</max>"), "", false},
+        {"large@chat.example", RSM("<before/>"), "3 4 5", false},
+        {"large@chat.example", IN_FORM(FIELD("start", "{t4}")), "4 5", true},
+        {"large@chat.example", IN_FORM(FIELD("with", "wang@chat.example/phone")), "1 2 3",
+         false},
+        {"large@chat.example", IN_FORM(FIELD("with", "wang@chat.example/none")), "", true},
+        {"mixed@chat.example", "", "1 2 3 4 5 6", true},
+        {"mixed@chat.example", RSM("<before/>"), "1 2 3 4 5 6", true},
+        {"mixed@chat.example", RSM("<max>2</max>"), "1 2", false},
+        {"mixed@chat.example", RSM("<max>3</max>"), "1 2 3", false},
+        {"mixed@chat.example", RSM("<max>3</max><before/>"), "4 5 6", false},
+        {"mixed@chat.example", RSM("<max>4</max><before/>"), "3 4 5 6", false},
+        {"mixed@chat.example", IN_FORM(FIELD("with", "wang@chat.example/pad")), "2 4 6", true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char xml[1024];
         snprintf(xml, sizeof xml, "<query xmlns='urn:xmpp:mam:2'>%s</query>", cases[i].xml);
-        ask_of(owner, true, xml);
+        ask_of(cases[i].owner, true, xml);
         assert_string_equal(told.error, "");
         assert_string_equal(told.bodies, cases[i].bodies);
         assert_int_equal(strstr(told.answer, "complete=\"true\"") != NULL, cases[i].complete);

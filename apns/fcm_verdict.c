@@ -55,32 +55,37 @@ static bool says(const char *text, const char *word)
     return text && strcasestr(text, word);
 }
 
+/* The first entry of a list; NULL when it is none, or empty. */
+static const cJSON *first_of(const cJSON *object, const char *name)
+{
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, name);
+    return cJSON_IsArray(list) ? list->child : NULL;
+}
+
 static void read_detail(const cJSON *detail, struct error_body *out)
 {
     const char *type = text_of(detail, "@type");
-    const cJSON *entry;
     if (!type)
         return;
     if (strcmp(type, FCM_ERROR) == 0 && text_of(detail, "errorCode"))
         out->code = text_of(detail, "errorCode");
     if (strcmp(type, BAD_REQUEST) == 0)
-        cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(detail, "fieldViolations"))
-        {
-            const char *field = text_of(entry, "field");
+        for (const cJSON *v = first_of(detail, "fieldViolations"); v; v = v->next) {
+            const char *field = text_of(v, "field");
             out->about_token |= field && strcmp(field, "message.token") == 0;
         }
     if (strcmp(type, QUOTA_FAILURE) == 0)
-        cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(detail, "violations"))
-            out->whole_project |= says(text_of(entry, "subject"), "project") ||
-                                  says(text_of(entry, "description"), "project");
+        for (const cJSON *v = first_of(detail, "violations"); v; v = v->next)
+            out->whole_project |= says(text_of(v, "subject"), "project") ||
+                                  says(text_of(v, "description"), "project");
 }
 
 static void read_error(const cJSON *root, struct error_body *out)
 {
-    const cJSON *error = cJSON_GetObjectItemCaseSensitive(root, "error"), *detail;
+    const cJSON *error = cJSON_GetObjectItemCaseSensitive(root, "error");
     *out = (struct error_body){.status = text_of(error, "status")};
     out->about_token = says(text_of(error, "message"), "not a valid FCM registration token");
-    cJSON_ArrayForEach(detail, cJSON_GetObjectItemCaseSensitive(error, "details"))
+    for (const cJSON *detail = first_of(error, "details"); detail; detail = detail->next)
         read_detail(detail, out);
 }
 

@@ -62,7 +62,7 @@ static enum err_kind take_all(const cJSON *root, struct service_account *a, stru
                        "the service account file: type is not \"service_account\"; it is made "
                        "in the console under Service accounts, Keys");
     enum err_kind kind = take_text(root, "project_id", &a->project_id, e);
-    if (!kind && strpbrk(a->project_id, "/?#%"))
+    if (!kind && (!a->project_id || strpbrk(a->project_id, "/?#%")))
         kind = err_set(e, ERR_CONFIG, "the service account file: project_id is not usable");
     if (!kind)
         kind = take_text(root, "client_email", &a->client_email, e);
@@ -70,7 +70,7 @@ static enum err_kind take_all(const cJSON *root, struct service_account *a, stru
         kind = take_text(root, "private_key_id", &a->key_id, e);
     if (!kind)
         kind = take_text(root, "token_uri", &a->token_uri, e);
-    if (!kind && strncmp(a->token_uri, "https://", 8) != 0)
+    if (!kind && (!a->token_uri || strncmp(a->token_uri, "https://", 8) != 0))
         kind = err_set(e, ERR_CONFIG, "the service account file: token_uri is not https");
     return kind ? kind : take_key(root, &a->key, e);
 }

@@ -31,6 +31,7 @@ struct apns_app_opts {
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
     const char *sound;          /* "" = silent */
+    bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
     const struct fcm_opts *fcm; /* NULL: the app is reached through APNs */
     /* apns: */
     const char *topic;

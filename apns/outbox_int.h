@@ -85,6 +85,7 @@ struct outbox {
     bool more;              /* the last page of what is due was full */
     bool released;          /* something to load has just been made */
     bool reconcile;         /* entries may be ours without our knowing */
+    size_t apps_written;    /* so many of them */
     bool walked;            /* the walk that takes over is done */
     struct outbox_key walk; /* where it stands */
     int64_t depth_ms;       /* not counted again before this */

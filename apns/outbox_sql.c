@@ -112,6 +112,10 @@ static const struct pg_statement settle_st = {
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
     " $5::bigint[], $6::bigint[], $7::int[], $8::bigint[], $9::int[], $10::int[], $11::int[],"
     " $12::uuid[], $13::text[])"};
+static const struct pg_statement app_st = {
+    "outbox_app", "INSERT INTO xs.app AS a (app, badge) VALUES ($1::text, $2::int)"
+                  " ON CONFLICT (app) DO UPDATE SET badge = excluded.badge"
+                  " WHERE a.badge <> excluded.badge"};
 static const struct pg_statement drop_st = {
     "outbox_drop",
     "SELECT * FROM xs.device_drop($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint,"
@@ -396,6 +400,16 @@ void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
     pg_add_i64(&p, history_ms);
     pg_add_i32(&p, (int32_t)limit);
     pg_pool_send(q->pool, &purge_st, &p, cb, ctx);
+}
+
+void outbox_sql_app(struct outbox_sql *q, const char *app, bool counts_conversations,
+                    pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_text(&p, app);
+    pg_add_i32(&p, counts_conversations);
+    pg_pool_send(q->pool, &app_st, &p, cb, ctx);
 }
 
 void outbox_sql_depth(struct outbox_sql *q, pg_result_fn cb, void *ctx)

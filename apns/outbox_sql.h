@@ -114,6 +114,9 @@ void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, voi
 /* One row: how many were forgotten, at most limit. */
 void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
                       pg_result_fn cb, void *ctx);
+/* Writes down what the app's icon counts. */
+void outbox_sql_app(struct outbox_sql *q, const char *app, bool counts_conversations,
+                    pg_result_fn cb, void *ctx);
 /* One row: all, waiting, parked, and when the oldest that is not parked was counted. */
 void outbox_sql_depth(struct outbox_sql *q, pg_result_fn cb, void *ctx);
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * What the outbox does by itself: taking over from dead workers, loading what is due,
- * forgetting what is old, counting.  Each statement starts the next; a failure ends the round.
+ * What the outbox does by itself: writing down its apps, taking over from dead workers,
+ * loading what is due, forgetting what is old, counting.  Each statement starts the next; a
+ * failure ends the round.
  */
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
@@ -129,6 +130,30 @@ static void walk(struct outbox *o)
                     outbox_job_result, outbox_job_new(o, 0, walked));
 }
 
+static void write_app(struct outbox *o);
+
+static void app_written(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (!r) {
+        round_ends(o, false);
+        return;
+    }
+    o->apps_written++;
+    write_app(o);
+}
+
+static void write_app(struct outbox *o)
+{
+    if (o->apps_written == o->push->apps_n) {
+        walk(o);
+        return;
+    }
+    const struct apns_app_opts *app = &o->push->apps[o->apps_written];
+    outbox_sql_app(o->sql, app->id, app->counts_conversations, outbox_job_result,
+                   outbox_job_new(o, 0, app_written));
+}
+
 void outbox_upkeep(struct outbox *o, int64_t now_ms)
 {
     if (!o->started || o->upkeep_running || now_ms < o->upkeep_ms || now_ms < o->sql_again_ms)
@@ -142,5 +167,5 @@ void outbox_upkeep(struct outbox *o, int64_t now_ms)
     }
     o->reconcile = false;
     o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};
-    walk(o);
+    write_app(o);
 }

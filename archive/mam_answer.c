@@ -3,30 +3,22 @@
 #include "archive/mam_int.h"
 
 #include "archive/ident.h"
-#include "base/datetime.h"
+#include "archive/result.h"
 #include "base/stanza.h"
 
 #define RESULT_BYTES_MAX (24 << 20)
 
 static void write_result(const struct mam_page *p, const struct mam_row *row, struct buf *out)
 {
-    char id[ARCHIVE_ID_BYTES], stamp[DATETIME_BYTES];
+    char id[ARCHIVE_ID_BYTES];
     ident_archive_id(lookups_ident(p->mam->lookups), p->lookup.owner, row->id, id);
-    datetime_format(ident_us_from_id(row->id), stamp);
-    buf_add_str(out, "<result xmlns=\"");
-    buf_add_str(out, p->query.ns);
-    buf_add_str(out, "\" id=\"");
-    buf_add_str(out, id);
-    if (p->query.queryid) {
-        buf_add_str(out, "\" queryid=\"");
-        xml_escape_str(out, p->query.queryid);
-    }
-    buf_add_str(out, "\"><forwarded xmlns=\"urn:xmpp:forward:0\">"
-                     "<delay xmlns=\"urn:xmpp:delay\" stamp=\"");
-    buf_add_str(out, stamp);
-    buf_add_str(out, "\"/>");
-    buf_add(out, buf_data(&p->bytes) + row->at, row->len);
-    buf_add_str(out, "</forwarded></result>");
+    const struct archive_result result = {.ns = p->query.ns,
+                                          .queryid = p->query.queryid,
+                                          .id = id,
+                                          .at_us = ident_us_from_id(row->id),
+                                          .xml = buf_data(&p->bytes) + row->at,
+                                          .xml_len = row->len};
+    archive_result_write(&result, out);
 }
 
 static void send_results(struct mam_page *p)

@@ -15,11 +15,13 @@ struct archive_request {
     const struct stanza *payload; /* lives until done or error was called */
     bool is_set;
     const char *account; /* prepared bare JID of the owner; lives as long */
+    const char *id;      /* of the question; likewise */
 };
 
 /* Any number of results, then exactly one of done and error. */
 struct archive_answer {
-    /* One <result/> as XML in the namespace jabber:client; false: do not send more. */
+    /* The children of one message, as XML in the namespace jabber:client; false: do not send
+     * more. */
     bool (*result)(void *ctx, const void *xml, size_t len);
     void (*done)(void *ctx, struct stanza *payload);
     void (*error)(void *ctx, const char *type, const char *condition, const char *text);

@@ -105,6 +105,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .domains = v[KEY_APP_DOMAINS].list,
         .domains_n = v[KEY_APP_DOMAINS].list_n,
         .sound = v[KEY_APP_SOUND].text,
+        .counts_conversations = v[KEY_APP_BADGE].number == 1,
     };
     if (!a->id)
         complain_key(r, KEY_APP_ID, i, "push.apps[].id is missing");

@@ -4,6 +4,8 @@
 #include <stdbool.h>
 
 #include "apns/dialect.h"
+#include "archive/inbox.h"
+#include "archive/inbox_esl.h"
 #include "archive/mam.h"
 #include "archive/tombstone.h"
 #include "archive/xep0136.h"
@@ -13,7 +15,7 @@
 
 struct feature {
     const char *ns;  /* in which it is asked for, and which servers delegate; NULL: ours */
-    const char *var; /* as disco#info has it */
+    const char *var; /* as disco#info has it; NULL: goes with another */
     bool (*offered)(const struct config *c); /* NULL: always */
 };
 
@@ -27,6 +29,9 @@ static const struct feature features[] = {
     {NS_ARCHIVE, NS_ARCHIVE ":manage", NULL},
     {NS_ARCHIVE, NS_ARCHIVE ":manual", NULL},
     {NS_ARCHIVE, NS_ARCHIVE ":pref", NULL},
+    {NS_INBOX, NS_INBOX, NULL},
+    {NS_INBOX_ESL, NS_INBOX_ESL, NULL},
+    {NS_INBOX_ESL_CONVERSATION, NULL, NULL},
     {NULL, NS_PUSH, NULL},
 };
 
@@ -38,7 +43,8 @@ void features_offer(struct service *s, const struct config *c)
             continue;
         if (f->ns && c->archive.serve)
             service_delegate(s, f->ns);
-        service_feature(s, f->ns, f->var);
+        if (f->var)
+            service_feature(s, f->ns, f->var);
     }
     const char *provider;
     for (size_t i = 0; (provider = dialect_feature(&c->push, i)) != NULL; i++)

@@ -8,6 +8,8 @@
 #include "apns/devices.h"
 #include "apns/dialect.h"
 #include "archive/ident.h"
+#include "archive/inbox.h"
+#include "archive/inbox_esl.h"
 #include "archive/lookup.h"
 #include "archive/mam.h"
 #include "archive/mam_prefs.h"
@@ -83,6 +85,14 @@ static void refuse_query(void *ctx, const char *type, const char *condition, con
     iq_error(ctx, type, condition, text);
 }
 
+static struct archive_request request_of(const struct iq_request *r)
+{
+    return (struct archive_request){.payload = r->payload,
+                                    .is_set = r->is_set,
+                                    .account = r->account.bare,
+                                    .id = stanza_get(r->iq, "id")};
+}
+
 static struct archive_answer answer_to(struct iq_request *r)
 {
     return (struct archive_answer){.result = send_result,
@@ -106,7 +116,7 @@ static bool may_ask(struct relay *relay, struct iq_request *r)
 static void on_mam(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
-    struct archive_request ask = {r->payload, r->is_set, r->account.bare};
+    const struct archive_request ask = request_of(r);
     const struct archive_answer answer = answer_to(r);
     unsigned link;
     if (!may_ask(relay, r))
@@ -121,7 +131,7 @@ static void on_mam(void *ctx, struct iq_request *r)
 static void on_xep0136(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
-    struct archive_request ask = {r->payload, r->is_set, r->account.bare};
+    const struct archive_request ask = request_of(r);
     const struct archive_answer answer = answer_to(r);
     if (!may_ask(relay, r))
         return;
@@ -129,6 +139,28 @@ static void on_xep0136(void *ctx, struct iq_request *r)
         xep0136_pref_ask(relay->prefs, &ask, &answer);
     else
         xep0136_ask(relay->xep0136, &ask, &answer);
+}
+
+static void on_inbox(void *ctx, struct iq_request *r)
+{
+    struct relay *relay = ctx;
+    const struct archive_request ask = request_of(r);
+    const struct archive_answer answer = answer_to(r);
+    if (may_ask(relay, r))
+        inbox_ask(relay->lookups, &relay->opts.config->archive, &ask, &answer);
+}
+
+static void on_inbox_esl(void *ctx, struct iq_request *r)
+{
+    struct relay *relay = ctx;
+    const struct archive_request ask = request_of(r);
+    const struct archive_answer answer = answer_to(r);
+    if (!may_ask(relay, r))
+        return;
+    if (strcmp(ask.payload->ns, NS_INBOX_ESL) != 0 || strcmp(ask.payload->name, "reset") == 0)
+        inbox_esl_conversation_ask(relay->lookups, relay->ingest, &ask, &answer);
+    else
+        inbox_esl_ask(relay->lookups, &relay->opts.config->archive, &ask, &answer);
 }
 
 static void on_publish(void *ctx, struct iq_request *r)
@@ -308,6 +340,9 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
     service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
     service_handle(r->service, NULL, NS_ARCHIVE, on_xep0136, r);
+    service_handle(r->service, NULL, NS_INBOX, on_inbox, r);
+    service_handle(r->service, NULL, NS_INBOX_ESL, on_inbox_esl, r);
+    service_handle(r->service, NULL, NS_INBOX_ESL_CONVERSATION, on_inbox_esl, r);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);

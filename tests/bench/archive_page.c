@@ -131,7 +131,8 @@ static void ask(struct run *r)
     r->payload = xml_parse_element(xml, strlen(xml), &e);
     const struct archive_answer answer = {
         .result = on_result, .done = on_done, .error = on_error, .ctx = r};
-    const struct archive_request request = {r->payload, true, r->account};
+    const struct archive_request request = {
+        .payload = r->payload, .is_set = true, .account = r->account};
     mam_ask(r->mam, &request, &answer);
 }
 

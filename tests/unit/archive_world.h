@@ -26,6 +26,8 @@ static struct event_base *loop;
 /* What the last question was answered with. */
 static struct told {
     bool open;
+    unsigned results;
+    char result[TOLD_BYTES]; /* all of them, one behind the other */
     char answer[TOLD_BYTES]; /* the payload, "type/condition" of an error */
 } told;
 
@@ -119,6 +121,15 @@ static inline void told_done(void *ctx, struct stanza *payload)
     told.open = false;
 }
 
+static inline bool told_result(void *ctx, const void *xml, size_t len)
+{
+    (void)ctx;
+    size_t at = strlen(told.result);
+    snprintf(told.result + at, sizeof told.result - at, "%.*s", (int)len, (const char *)xml);
+    told.results++;
+    return true;
+}
+
 static inline void told_error(void *ctx, const char *type, const char *condition,
                               const char *text)
 {
@@ -142,9 +153,10 @@ static inline const char *archive_ask(void (*ask)(const struct archive_request *
     struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
     if (!payload)
         fail_msg("%s: %s", xml, e.text);
-    const struct archive_request request = {payload, is_set, account};
-    const struct archive_answer answer = {.done = told_done, .error = told_error};
-    told.open = true;
+    const struct archive_request request = {payload, is_set, account, "q1"};
+    const struct archive_answer answer = {
+        .result = told_result, .done = told_done, .error = told_error};
+    told = (struct told){.open = true};
     ask(&request, &answer);
     db_loop(loop, told_is_over, NULL);
     stanza_free(&payload);

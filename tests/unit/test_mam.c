@@ -261,7 +261,7 @@ static void start_asking(struct told *t, const char *account, bool is_set, const
     *t = (struct told){.open = 1, .results_max = t->results_max, .gone = t->gone};
     t->payload = xml_parse_element(text, strlen(text), &e);
     assert_non_null(t->payload);
-    const struct archive_request request = {t->payload, is_set, account};
+    const struct archive_request request = {t->payload, is_set, account, "q1"};
     const struct archive_answer answer = {.result = on_result,
                                           .done = on_done,
                                           .error = on_error,

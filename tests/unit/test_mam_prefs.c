@@ -103,7 +103,7 @@ static void ask(struct prefs_world *p, bool is_set, const char *xml)
     assert_non_null(p->asked);
     buf_reset(&p->answer);
     p->answered = false;
-    struct archive_request r = {p->asked, is_set, "mei@here"};
+    struct archive_request r = {.payload = p->asked, .is_set = is_set, .account = "mei@here"};
     struct archive_answer answer = {.done = on_done, .error = on_error, .ctx = p};
     mam_prefs_ask(p->store, &r, p->rosters, &answer);
 }

@@ -378,6 +378,13 @@ static void batch(struct world *w, int owner, int peer, int raise, int lower, en
              " ON CONFLICT (owner, peer) DO UPDATE SET unread = conversation.unread + %d",
              owner + 1, 0, peer + 1, peer, raise, raise - lower);
     pg_send_plain(w->lane, sql, NULL, NULL);
+    snprintf(
+        sql, sizeof sql,
+        "UPDATE xs.account a SET unread_conversations ="
+        " (SELECT count(*) FROM xs.conversation c WHERE c.owner = a.owner AND c.unread > 0)"
+        " WHERE owner = '%02x%030d'",
+        owner + 1, 0);
+    pg_send_plain(w->lane, sql, NULL, NULL);
     outbox_batch(w->outbox, w->lane, &c, 1);
     w->committed = false;
     pg_send_plain(w->lane, fate == ROLLBACK ? "ROLLBACK" : "COMMIT", on_commit, w);
@@ -503,6 +510,32 @@ static void muted_conversations_are_neither_pushed_nor_counted(void **state)
     assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "muted");
     message(w, 0, 1);
     pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 1);
+    accept_all(w);
+}
+
+/* What the icon counts is the app's; muted conversations are none of either. */
+static void an_icon_may_count_conversations(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    pass(w, 100);
+    db_do("UPDATE xs.app SET badge = 1");
+    db_do("INSERT INTO xs.mute SELECT owner, 3, NULL, 1 FROM xs.account");
+    message(w, 0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 1);
+    accept_all(w);
+    message(w, 0, 2); /* muted */
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 0);
+    message(w, 0, 1);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 2);
+    accept_all(w);
+    read_all(w, 0, 0);
+    pass(w, 2100);
     assert_int_equal(any_flying(w)->badge, 1);
     accept_all(w);
 }
@@ -1044,6 +1077,18 @@ static void crash(struct world *w)
     open_outbox(w);
 }
 
+static void the_worker_writes_down_what_its_apps_count(void **state)
+{
+    struct world *w = *state;
+    pass(w, 100);
+    assert_int_equal(db_int("SELECT badge FROM xs.app WHERE app = 'chat'"), 0);
+    apps[0].counts_conversations = true;
+    crash(w);
+    pass(w, 100);
+    apps[0].counts_conversations = false;
+    assert_int_equal(db_int("SELECT badge FROM xs.app WHERE app = 'chat'"), 1);
+}
+
 static void random_step(struct world *w, uint64_t *seed)
 {
     int owner = (int)rnd(seed, OWNERS);
@@ -1166,6 +1211,8 @@ int main(void)
         CASE(a_transaction_that_is_rolled_back_pushes_nothing),
         CASE(what_is_read_within_settle_is_not_pushed),
         CASE(muted_conversations_are_neither_pushed_nor_counted),
+        CASE(an_icon_may_count_conversations),
+        CASE(the_worker_writes_down_what_its_apps_count),
         CASE(a_read_sends_one_silent_badge_two_seconds_later),
         CASE(a_message_during_the_flight_is_pushed_after_it),
         CASE(a_read_during_the_flight_corrects_the_badge_after_it),

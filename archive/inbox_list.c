@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/inbox_list.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "archive/lookup.h"
+#include "archive/opts.h"
+#include "archive/rows.h"
+#include "base/buf.h"
+#include "base/stanza.h"
+
+#define MESSAGE_BYTES_MAX (24 << 20)
+#define PAGE_BYTES_MAX (16 << 20) /* of stored stanzas in one page */
+#define NUMBER_BYTES 24
+
+/* --- statements ------------------------------------------------------------------------- */
+
+/* $1 to $4 are owner, box and bounds of last_id, which lies strictly between.  A conversation
+ * with last_id 0 has no message yet. */
+#define WANTED                                                                                \
+    "owner = $1::uuid AND (box = $2::int OR $2::int < 0)"                                     \
+    " AND last_id > $3::bigint AND last_id < $4::bigint"
+
+static const struct pg_statement read_totals = {
+    "inbox_totals", "SELECT count(*), count(*) FILTER (WHERE unread > 0), sum(unread)"
+                    " FROM xs.conversation WHERE " WANTED};
+
+/* The conversations are sorted first, then each one's newest message that may be seen is
+ * looked up until the page is full.  What has none is not in the list. */
+#define PAGE(order)                                                                           \
+    "SELECT c.last_id, c.jid, c.unread, c.box, m.id, m.stanza, mute.owner IS NOT NULL,"       \
+    "   mute.until"                                                                           \
+    " FROM (SELECT peer, jid, last_id, unread, box FROM xs.conversation WHERE " WANTED        \
+    "   AND (unread > 0 OR NOT $5::boolean) ORDER BY last_id " order ") c"                    \
+    " CROSS JOIN LATERAL (SELECT id, CASE WHEN $6::boolean THEN stanza END AS stanza"         \
+    "   FROM xs.message WHERE owner = $1::uuid AND peer = c.peer AND id <= c.last_id"         \
+    "   AND " ROW_SHOWN " ORDER BY id DESC LIMIT 1) m"                                        \
+    " LEFT JOIN LATERAL (SELECT owner, until FROM xs.mute"                                    \
+    "   WHERE owner = $1::uuid AND peer = c.peer"                                             \
+    "   AND (until IS NULL OR until > now())) mute ON true"                                   \
+    " ORDER BY c.last_id " order " LIMIT $7::int"
+
+static const struct pg_statement read_older = {"inbox_older", PAGE("DESC")};
+static const struct pg_statement read_newer = {"inbox_newer", PAGE("ASC")};
+
+enum column { LAST_ID, JID, UNREAD, BOX, NEWEST, STANZA, MUTED, MUTED_UNTIL };
+
+/* --- a page ----------------------------------------------------------------------------- */
+
+struct inbox_page {
+    struct lookup lookup; /* first */
+    struct lookups *lookups;
+    const struct inbox_protocol *protocol;
+    struct inbox_query query;
+    bool backward; /* read from its end */
+    int64_t low;   /* the filter */
+    int64_t high;
+    int64_t from; /* what is left of it by the anchors */
+    int64_t to;
+    int32_t want;
+    struct inbox_totals totals;
+};
+
+void inbox_set_number(struct stanza *el, const char *name, int64_t value)
+{
+    char text[NUMBER_BYTES];
+    (void)snprintf(text, sizeof text, "%" PRId64, value);
+    stanza_set(el, name, text);
+}
+
+static void archive_id(const struct inbox_page *p, int64_t id, char out[ARCHIVE_ID_BYTES])
+{
+    ident_archive_id(lookups_ident(p->lookups), p->lookup.owner, id, out);
+}
+
+/* Rows are in the order in which they were read; first and last as they are shown.  An anchor
+ * is a conversation's place in the order, which its last message made. */
+static void finish(struct inbox_page *p, const struct pg_result *r, int rows)
+{
+    char first[ARCHIVE_ID_BYTES], last[ARCHIVE_ID_BYTES];
+    struct stanza *fin = p->protocol->fin(&p->lookup.request, &p->query, &p->totals);
+    struct rsm_answer set = {.has_count = true, .count = p->totals.conversations};
+    if (p->query.unread_only)
+        set.count = p->totals.with_unread;
+    if (rows > 0) {
+        archive_id(p, pg_i64(r, p->backward ? rows - 1 : 0, LAST_ID), first);
+        archive_id(p, pg_i64(r, p->backward ? 0 : rows - 1, LAST_ID), last);
+        set.first = first;
+        set.last = last;
+    }
+    rsm_write(fin, &set);
+    lookup_done(&p->lookup, fin);
+}
+
+static int64_t muted_until(const struct pg_result *r, int row)
+{
+    if (!pg_bool(r, row, MUTED))
+        return 0;
+    return pg_is_null(r, row, MUTED_UNTIL) ? INT64_MAX : pg_time_us(r, row, MUTED_UNTIL);
+}
+
+static void write_entry(const struct inbox_page *p, const struct pg_result *r, int row,
+                        struct buf *out)
+{
+    char id[ARCHIVE_ID_BYTES];
+    int64_t newest = pg_i64(r, row, NEWEST);
+    archive_id(p, newest, id);
+    struct inbox_entry entry = {.jid = pg_text(r, row, JID),
+                                .unread = pg_i64(r, row, UNREAD),
+                                .box = (enum inbox_box)pg_i64(r, row, BOX),
+                                .muted_until_us = muted_until(r, row),
+                                .id = id,
+                                .at_us = ident_us_from_id(newest)};
+    if (p->query.with_messages)
+        entry.xml = pg_bytes(r, row, STANZA, &entry.xml_len);
+    p->protocol->entry(&p->lookup.request, &entry, out);
+}
+
+/* So many of the rows that were read make the page. */
+static int count_fitting(const struct inbox_page *p, const struct pg_result *r)
+{
+    size_t bytes = 0;
+    int rows = pg_rows(r);
+    for (int i = 0; i < rows && p->query.with_messages; i++) {
+        size_t len;
+        (void)pg_bytes(r, i, STANZA, &len);
+        if (i > 0 && bytes + len > PAGE_BYTES_MAX)
+            return i;
+        bytes += len;
+    }
+    return rows;
+}
+
+static void on_page(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct inbox_page *p = ctx;
+    if (lookup_is_over(&p->lookup, e))
+        return;
+    int rows = count_fitting(p, r);
+    bool sending = true;
+    struct buf xml;
+    buf_init(&xml, MESSAGE_BYTES_MAX);
+    for (int i = 0; i < rows && sending; i++) {
+        buf_reset(&xml);
+        write_entry(p, r, p->backward ? rows - 1 - i : i, &xml);
+        sending = !buf_failed(&xml) &&
+                  p->lookup.answer.result(p->lookup.answer.ctx, buf_data(&xml), buf_len(&xml));
+    }
+    buf_deinit(&xml);
+    finish(p, r, rows);
+}
+
+static void add_wanted(const struct inbox_page *p, int64_t low, int64_t high,
+                       struct pg_params *params)
+{
+    pg_params_init(params);
+    pg_add_uuid(params, p->lookup.owner);
+    pg_add_i32(params, p->query.box);
+    pg_add_i64(params, low);
+    pg_add_i64(params, high);
+}
+
+static void on_totals(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct inbox_page *p = ctx;
+    if (lookup_is_over(&p->lookup, e))
+        return;
+    p->totals.conversations = pg_i64(r, 0, 0);
+    p->totals.with_unread = pg_i64(r, 0, 1);
+    p->totals.unread = pg_is_null(r, 0, 2) ? 0 : pg_i64(r, 0, 2);
+    if (p->want == 0) {
+        finish(p, NULL, 0);
+        return;
+    }
+    struct pg_params params;
+    bool ascending = p->query.oldest_first != p->backward;
+    add_wanted(p, p->from, p->to, &params);
+    pg_add_bool(&params, p->query.unread_only);
+    pg_add_bool(&params, p->query.with_messages);
+    pg_add_i32(&params, p->want);
+    lookup_send(&p->lookup, ascending ? &read_newer : &read_older, &params, on_page, p);
+}
+
+static void read_inbox(struct lookup *l)
+{
+    struct inbox_page *p = (struct inbox_page *)l;
+    struct pg_params params;
+    add_wanted(p, p->low, p->high, &params);
+    lookup_send(l, &read_totals, &params, on_totals, p);
+}
+
+static void page_free(struct lookup *l)
+{
+    free(l);
+}
+
+/* --- which ------------------------------------------------------------------------------- */
+
+static bool find_anchor(const struct inbox_page *p, const char *text, int64_t *id)
+{
+    return ident_archive_id_parse(lookups_ident(p->lookups), p->lookup.owner, text, id);
+}
+
+/* False: an anchor is not of this archive. */
+static bool find_range(struct inbox_page *p)
+{
+    const struct inbox_query *q = &p->query;
+    p->low = ident_id_from_us(q->start_us) - 1;
+    p->low = p->low > 0 ? p->low : 0;
+    p->high = INT64_MAX;
+    if (q->end_us < ident_us_from_id(INT64_MAX))
+        p->high = ident_id_from_us(q->end_us + 1);
+    p->from = p->low;
+    p->to = p->high;
+    const char *above = q->oldest_first ? q->rsm.after : q->rsm.before;
+    const char *below = q->oldest_first ? q->rsm.before : q->rsm.after;
+    int64_t id;
+    if (above) {
+        if (!find_anchor(p, above, &id))
+            return false;
+        p->from = id > p->from ? id : p->from;
+    }
+    if (below) {
+        if (!find_anchor(p, below, &id))
+            return false;
+        p->to = id < p->to ? id : p->to;
+    }
+    return true;
+}
+
+void inbox_list(struct lookups *lookups, const struct archive_opts *opts,
+                const struct inbox_protocol *protocol, const struct inbox_query *q,
+                const struct archive_request *r, const struct archive_answer *answer)
+{
+    static const struct lookup_kind kind = {.read = read_inbox, .free = page_free};
+    if (q->rsm.has_index) {
+        answer->error(answer->ctx, "cancel", "feature-not-implemented", "no pages by index");
+        return;
+    }
+    struct inbox_page *p = calloc(1, sizeof *p);
+    if (!p)
+        abort();
+    if (!lookup_begin(lookups, &p->lookup, &kind, r, answer))
+        return;
+    uint32_t want = q->rsm.has_max ? q->rsm.max : opts->page_default;
+    p->lookups = lookups;
+    p->protocol = protocol;
+    p->query = *q;
+    p->backward = q->rsm.before || q->rsm.last_page;
+    p->want = (int32_t)(want < opts->page_max ? want : opts->page_max);
+    if (find_range(p))
+        lookup_wait(&p->lookup,
+                    TURN_PAGE); /* of its own conversations only, sorted in memory */
+    else
+        lookup_refuse(&p->lookup, "cancel", "item-not-found", NULL);
+}

@@ -202,6 +202,7 @@ install: all ## DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=
 	install -D -m 0644 systemd/xmpp-sidecar.tmpfiles $(DESTDIR)$(TMPFILESDIR)/xmpp-sidecar.conf
 	install -D -m 0640 config/sidecar.yml $(DESTDIR)$(SYSCONFDIR)/xmpp-sidecar/sidecar.yml.example
 	install -D -m 0644 config/ejabberd.yml $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/ejabberd.yml
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/prosody config/prosody.*
 	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/openfire config/openfire/*
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/README.md
 

@@ -103,8 +103,7 @@ static int finish(void **state)
 
 /* --- what is listed ---------------------------------------------------------------------- */
 
-static void
-the_newest_conversation_comes_first_with_its_count_and_its_last_message(void **state)
+static void newest_first_with_unread_and_last_message(void **state)
 {
     (void)state;
     char want[1024];
@@ -248,8 +247,7 @@ static void bad_questions_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(
-            the_newest_conversation_comes_first_with_its_count_and_its_last_message),
+        cmocka_unit_test(newest_first_with_unread_and_last_message),
         cmocka_unit_test(a_failed_message_is_nobodys_last),
         cmocka_unit_test(only_what_is_unread_when_so_asked),
         cmocka_unit_test(without_messages_when_so_asked),

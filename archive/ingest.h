@@ -22,6 +22,7 @@ struct pg;
 struct prefs;
 
 #define INGEST_RAW_BYTES 65536
+#define INGEST_SAMPLE 256
 
 /* A stanza as it came, of which so many bytes are kept. */
 struct ingest_raw {
@@ -43,6 +44,9 @@ struct ingest_hooks {
     /* The outcome of the last batch on conn, called once after each batch call.  When the
      * connection died in COMMIT this comes only after the stored position told the truth. */
     void (*committed)(void *ctx, struct pg *conn, bool ok);
+    /* One row in INGEST_SAMPLE was committed, whichever it is, or one was taken back: somebody
+     * may want to look after its owner. */
+    void (*sample)(void *ctx, const uint8_t owner[OWNER_BYTES]);
     /* Places were committed, or there is room again after INGEST_FULL. */
     void (*progress)(void *ctx);
     /* The bytes of a stanza that is being put aside, borrowed until the next call; false when

@@ -476,6 +476,20 @@ static void roll_back(struct lane_writer *w)
     pg_sync(w->opts.pg);
 }
 
+/* References are keyed hashes: which rows are meant is as good as chance.  And those who took
+ * something back, which has emptied a block. */
+static void tell_sample(const struct lane_writer *w)
+{
+    const struct ingest_hooks *hooks = w->opts.hooks;
+    for (size_t i = 0; hooks->sample && i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        bool stored = op->w.kind == WRITE_ROW && op->fate == FATE_NEW;
+        bool taken_back = op->w.kind == WRITE_RETRACT && op->found;
+        if (taken_back || (stored && op->w.ref % INGEST_SAMPLE == 0))
+            hooks->sample(hooks->ctx, op->w.owner);
+    }
+}
+
 static void finish(struct lane_writer *w)
 {
     struct lane_outcome *o = &w->outcome;
@@ -494,6 +508,7 @@ static void finish(struct lane_writer *w)
             if (a->first_id)
                 known_put(w->opts.known, a->owner, a->own);
         }
+        tell_sample(w);
     }
     w->opts.done(w->opts.ctx, o);
 }

@@ -36,6 +36,11 @@ static const struct pg_statement set_tombstones = {
     " FROM unnest($1::uuid[], $2::bigint[], $3::text[]) AS d (owner, id, retracted)"
     " WHERE m.owner = d.owner AND m.id = d.id AND m.stanza <> ''"};
 
+/* What was taken back is not in the full-text index either. */
+static const struct pg_statement forget_words = {
+    "lane_forget", "SELECT 1 FROM unnest($1::uuid[], $2::bigint[]) AS d (owner, id),"
+                   " LATERAL xs.search_forget(d.owner, d.id, d.id)"};
+
 static const struct pg_statement update_convs = {
     "lane_conv_update",
     "UPDATE xs.conversation c SET last_id = d.last_id, read_id = d.read_id, unread = d.unread,"
@@ -195,8 +200,10 @@ static void send_tombstones(struct lane_writer *w)
         pg_array_add_i64(id, op->target_id);
         pg_array_add_text(retracted, buf_cstr(&w->scratch));
     }
-    if (owner->count > 0)
-        lane_send_arrays(w, &set_tombstones, 3, lane_on_plain);
+    if (owner->count == 0)
+        return;
+    lane_send_arrays(w, &set_tombstones, 3, lane_on_plain);
+    lane_send_arrays(w, &forget_words, 2, lane_on_plain);
 }
 
 static void send_conv_updates(struct lane_writer *w)

@@ -302,10 +302,15 @@ static struct pg_pool *pool_of(const struct lookup *l)
     return l->weight == TURN_SCAN ? l->all->opts.scans : l->all->opts.pages;
 }
 
+void lookup_expect(struct lookup *l)
+{
+    l->waits_for++;
+}
+
 void lookup_send(struct lookup *l, const struct pg_statement *st,
                  const struct pg_params *params, pg_result_fn cb, void *ctx)
 {
-    l->waits_for++;
+    lookup_expect(l);
     pg_pool_send(pool_of(l), st, params, cb, ctx);
 }
 

@@ -79,6 +79,8 @@ void lookup_wait(struct lookup *l, enum turn_weight weight);
 /* Sends to the pool for its weight. */
 void lookup_send(struct lookup *l, const struct pg_statement *st,
                  const struct pg_params *params, pg_result_fn cb, void *ctx);
+/* Something else will call back, once, and then asks lookup_is_over. */
+void lookup_expect(struct lookup *l);
 /* First thing when a result has come: true when it is of no use, because the lookup has ended,
  * or ends now because of e; then l may be gone. */
 bool lookup_is_over(struct lookup *l, const struct pg_error *e);

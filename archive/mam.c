@@ -8,12 +8,14 @@
 #include "archive/mam_sql.h"
 #include "base/stanza.h"
 
-struct mam *mam_new(const struct archive_opts *opts, struct lookups *lookups)
+struct mam *mam_new(const struct archive_opts *opts, struct lookups *lookups,
+                    struct search *search)
 {
     struct mam *m = calloc(1, sizeof *m);
     if (!m)
         abort();
-    *m = (struct mam){.opts = opts, .lookups = lookups, .sql = mam_sql_new()};
+    *m =
+        (struct mam){.opts = opts, .lookups = lookups, .search = search, .sql = mam_sql_new()};
     return m;
 }
 
@@ -26,10 +28,11 @@ void mam_free(struct mam **m)
     *m = NULL;
 }
 
-static void answer_form(const struct archive_request *r, const struct archive_answer *answer)
+static void answer_form(const struct mam *m, const struct archive_request *r,
+                        const struct archive_answer *answer)
 {
     struct stanza *query = stanza_new(r->payload->arena, "query", r->payload->ns);
-    mam_query_form(query);
+    mam_query_form(query, m->search != NULL);
     answer->done(answer->ctx, query);
 }
 
@@ -40,7 +43,7 @@ void mam_ask(struct mam *m, const struct archive_request *r,
     if (strcmp(asked->name, "query") == 0 && r->is_set)
         mam_page_ask(m, r, answer);
     else if (strcmp(asked->name, "query") == 0)
-        answer_form(r, answer);
+        answer_form(m, r, answer);
     else if (stanza_is(asked, "metadata", NS_MAM) && !r->is_set)
         mam_metadata_ask(m, r, answer);
     else

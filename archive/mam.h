@@ -12,14 +12,19 @@
 #define NS_MAM_EXTENDED "urn:xmpp:mam:2#extended"
 #define NS_MAM_1 "urn:xmpp:mam:1" /* the same without what is called extended */
 
+#define NS_FULLTEXT "urn:xmpp:fulltext:0"
+#define NS_FULLTEXT_FIELD "{urn:xmpp:fulltext:0}fulltext"
+
 struct archive_answer;
 struct archive_opts;
 struct archive_request;
 struct lookups;
 struct mam;
+struct search;
 
-/* Borrows both until mam_free. */
-struct mam *mam_new(const struct archive_opts *opts, struct lookups *lookups);
+/* Borrows all until mam_free; search is NULL when it is not offered. */
+struct mam *mam_new(const struct archive_opts *opts, struct lookups *lookups,
+                    struct search *search);
 void mam_free(struct mam **m);
 
 /* answer may be called before this returns. */

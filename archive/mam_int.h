@@ -11,14 +11,15 @@
 #include "archive/lookup.h"
 #include "archive/mam.h"
 #include "archive/mam_query.h"
+#include "archive/mam_sql.h"
+#include "archive/search.h"
 #include "base/buf.h"
 #include "store/pg_array.h"
-
-struct mam_sql;
 
 struct mam {
     const struct archive_opts *opts;
     struct lookups *lookups;
+    struct search *search; /* NULL: not offered */
     struct mam_sql *sql;
 };
 
@@ -28,6 +29,7 @@ struct mam_row {
     size_t len;
 };
 
+#define MAM_COUNT_MAX 1000 /* counting stops here: a larger number is not told */
 #define MAM_PAGE_MAGIC 0x6d616d31u
 
 /* One query under way. */
@@ -36,9 +38,13 @@ struct mam_page {
     unsigned magic;
     struct mam *mam;
     struct mam_query query;
-    uint64_t peer;       /* 0: any */
-    struct pg_array ids; /* sorted, each once; empty: any */
-    int64_t low;         /* the filter: ids wanted lie strictly between */
+    uint64_t peer;            /* 0: any */
+    struct pg_array ids;      /* sorted, each once; empty: any */
+    struct search_text *text; /* NULL: any */
+    enum search_end end;      /* of the last search for it */
+    int64_t found_to;         /* the last id that it found */
+    int64_t *wanted;          /* ids, for the search; NULL: any */
+    int64_t low;              /* the filter: ids wanted lie strictly between */
     int64_t high;
     int64_t from; /* what is still to be read of it: between these */
     int64_t to;
@@ -57,8 +63,26 @@ struct mam_page {
 
 void mam_page_ask(struct mam *m, const struct archive_request *r,
                   const struct archive_answer *answer);
+/* The filters that SQL knows; the rest of the selection is the caller's. */
+void mam_page_select(const struct mam_page *p, struct mam_selection *out);
+/* How many rows to read at once: one more than wanted tells whether there are more. */
+size_t mam_page_chunk(const struct mam_page *p);
+/* Which statement reads the next rows. */
+enum mam_read mam_page_order(const struct mam_page *p);
+/* False when the page is full: this row is beyond it. */
+bool mam_page_take(struct mam_page *p, int64_t id, const uint8_t *xml, size_t len);
+/* Goes on reading, or ends with what it has when that took too long. */
+void mam_page_read(struct mam_page *p);
+/* What was found so far is a page that was cut; none at all would leave the client without an
+ * anchor, so that is refused with this advice. */
+void mam_page_give_up(struct mam_page *p, const char *advice);
 /* Sends what was read, and ends the page. */
 void mam_page_answer(struct mam_page *p);
+
+/* mam_search.c: the same of what is written in messages.  False: it has been refused. */
+bool mam_search_begin(struct mam_page *p);
+void mam_search_count(struct mam_page *p);
+void mam_search_read(struct mam_page *p);
 
 void mam_metadata_ask(struct mam *m, const struct archive_request *r,
                       const struct archive_answer *answer);

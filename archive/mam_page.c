@@ -13,10 +13,9 @@
 #include "base/xml_parse.h"
 
 #define ROW_BYTES_MAX (16 << 20)
-#define IDS_MAX 1000   /* named in one query */
-#define COUNT_MAX 1000 /* counting stops here: a larger number is not told */
-#define CHUNKS_MAX 40  /* scans for one page that filters by resource */
-#define CHUNK_MIN 200  /* rows in each of these */
+#define IDS_MAX 1000  /* named in one query */
+#define CHUNKS_MAX 40 /* scans for one page that filters by resource */
+#define CHUNK_MIN 200 /* rows in each of these */
 
 /* --- reading ----------------------------------------------------------------------------- */
 
@@ -43,7 +42,7 @@ static bool resource_matches(const struct mam_page *p, const uint8_t *xml, size_
 }
 
 /* False when the page is full: this row is beyond it. */
-static bool take_row(struct mam_page *p, int64_t id, const uint8_t *xml, size_t len)
+bool mam_page_take(struct mam_page *p, int64_t id, const uint8_t *xml, size_t len)
 {
     *(p->backward ? &p->to : &p->from) = id;
     if (!resource_matches(p, xml, len))
@@ -58,7 +57,7 @@ static bool take_row(struct mam_page *p, int64_t id, const uint8_t *xml, size_t 
     return true;
 }
 
-static void select_rows(const struct mam_page *p, struct mam_selection *out)
+void mam_page_select(const struct mam_page *p, struct mam_selection *out)
 {
     *out = (struct mam_selection){
         .owner = p->lookup.owner,
@@ -68,16 +67,15 @@ static void select_rows(const struct mam_page *p, struct mam_selection *out)
     };
 }
 
-/* One row more than wanted tells whether there are more. */
-static int32_t chunk_rows(const struct mam_page *p)
+size_t mam_page_chunk(const struct mam_page *p)
 {
     size_t rows = p->want + 1;
-    return (int32_t)(names_resource(p) && rows < CHUNK_MIN ? CHUNK_MIN : rows);
+    return names_resource(p) && rows < CHUNK_MIN ? CHUNK_MIN : rows;
 }
 
 static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
-static enum mam_read read_of(const struct mam_page *p)
+enum mam_read mam_page_order(const struct mam_page *p)
 {
     if (p->large)
         return p->backward ? MAM_LARGE_DOWN : MAM_LARGE_UP;
@@ -88,25 +86,33 @@ static void read_chunk(struct mam_page *p)
 {
     struct mam_selection what;
     struct pg_params params;
-    select_rows(p, &what);
+    mam_page_select(p, &what);
     what.low = p->from;
     what.high = p->to;
-    what.limit = chunk_rows(p);
+    what.limit = (int32_t)mam_page_chunk(p);
     p->chunks++;
-    const struct pg_statement *st = mam_sql(p->mam->sql, read_of(p), &what, &params);
+    const struct pg_statement *st = mam_sql(p->mam->sql, mam_page_order(p), &what, &params);
     lookup_send(&p->lookup, st, &params, on_rows, p);
 }
 
-/* Rarely matching resource: what was found so far is a page that was cut.  An empty cut page
- * would leave the client without an anchor, so that one is refused. */
-static void give_up(struct mam_page *p)
+void mam_page_give_up(struct mam_page *p, const char *advice)
 {
     p->more = true;
     if (p->rows_n > 0)
         mam_page_answer(p);
     else
-        lookup_refuse(&p->lookup, "wait", "resource-constraint",
-                      "too few matches; ask without resource");
+        lookup_refuse(&p->lookup, "wait", "resource-constraint", advice);
+}
+
+void mam_page_read(struct mam_page *p)
+{
+    bool late = p->chunks >= CHUNKS_MAX || (p->chunks > 0 && lookup_should_end(&p->lookup));
+    if (late && (names_resource(p) || p->text))
+        mam_page_give_up(p, "too few matches; ask without resource");
+    else if (p->text)
+        mam_search_read(p);
+    else
+        read_chunk(p);
 }
 
 static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -121,7 +127,7 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
         size_t len;
         const uint8_t *xml = pg_bytes(r, i, 1, &len);
         cut = pg_is_null(r, i, 1);
-        room = cut || take_row(p, pg_i64(r, i, 0), xml, len);
+        room = cut || mam_page_take(p, pg_i64(r, i, 0), xml, len);
     }
     bool full = cut && !names_resource(p) && (p->large || p->rows_n == p->want);
     p->more |= full;
@@ -129,12 +135,10 @@ static void on_rows(void *ctx, const struct pg_result *r, const struct pg_error 
     /* A short chunk means that the index has ended; else filtering left room for more. */
     if (buf_failed(&p->bytes))
         lookup_refuse(&p->lookup, "wait", "internal-server-error", NULL);
-    else if (!room || full || (!cut && n < chunk_rows(p)))
+    else if (!room || full || (!cut && (size_t)n < mam_page_chunk(p)))
         mam_page_answer(p);
-    else if (names_resource(p) && (p->chunks >= CHUNKS_MAX || lookup_should_end(&p->lookup)))
-        give_up(p);
     else
-        read_chunk(p);
+        mam_page_read(p);
 }
 
 /* --- counting and looking up ------------------------------------------------------------- */
@@ -145,7 +149,7 @@ static void on_count(void *ctx, const struct pg_result *r, const struct pg_error
     if (lookup_is_over(&p->lookup, e))
         return;
     p->count = pg_i64(r, 0, 0);
-    p->has_count = p->count <= COUNT_MAX;
+    p->has_count = p->count <= MAM_COUNT_MAX;
     read_chunk(p); /* whether there are any beyond the anchor */
 }
 
@@ -155,20 +159,23 @@ static void count(struct mam_page *p)
 {
     struct mam_selection what;
     struct pg_params params;
-    select_rows(p, &what);
+    mam_page_select(p, &what);
     what.low = p->low;
     what.high = p->high;
-    what.limit = COUNT_MAX + 1;
+    what.limit = MAM_COUNT_MAX + 1;
     const struct pg_statement *st = mam_sql(p->mam->sql, MAM_COUNT, &what, &params);
     lookup_send(&p->lookup, st, &params, on_count, p);
 }
 
 static void read_rows(struct mam_page *p)
 {
-    if (p->want == 0 && !names_resource(p))
+    bool counts = p->want == 0 && !names_resource(p);
+    if (counts && p->text)
+        mam_search_count(p);
+    else if (counts)
         count(p);
     else
-        read_chunk(p);
+        mam_page_read(p);
 }
 
 static const struct pg_statement held = {
@@ -267,6 +274,19 @@ static int compare_ids(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
+/* A copy of sorted ids without repetitions. */
+static int64_t *keep_once(const int64_t *ids, size_t n)
+{
+    int64_t *copy = malloc(n * sizeof *copy);
+    if (!copy)
+        abort();
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (i == 0 || ids[i] != ids[i - 1])
+            copy[kept++] = ids[i];
+    return copy;
+}
+
 /* False: it has been refused. */
 static bool find_ids(struct mam_page *p)
 {
@@ -288,6 +308,8 @@ static bool find_ids(struct mam_page *p)
     for (size_t i = 0; i < n; i++)
         if (i == 0 || ids[i] != ids[i - 1])
             pg_array_add_i64(&p->ids, ids[i]);
+    if (n > 0 && p->query.fulltext)
+        p->wanted = keep_once(ids, n);
     return true;
 }
 
@@ -312,11 +334,12 @@ static void page_begin(struct mam_page *p)
         lookup_refuse(&p->lookup, "cancel", "item-not-found", NULL);
         return;
     }
-    if (!find_ids(p))
+    if (!find_ids(p) || !mam_search_begin(p))
         return;
     set_page_size(p);
     /* What may look at many more rows than it answers with. */
-    bool scans = names_resource(p) || p->want == 0 || p->ids.count > p->want;
+    bool scans =
+        names_resource(p) || p->want == 0 || p->ids.count > p->want || p->text != NULL;
     lookup_wait(&p->lookup, scans ? TURN_SCAN : TURN_PAGE);
 }
 
@@ -327,6 +350,8 @@ static void page_free(struct lookup *l)
     buf_deinit(&p->bytes);
     pg_array_deinit(&p->ids);
     free(p->rows);
+    free(p->text);
+    free(p->wanted);
     free(p);
 }
 

@@ -77,6 +77,14 @@ static bool read_ids(struct mam_query *q, const struct stanza *field, const char
     return true;
 }
 
+static bool read_fulltext(struct mam_query *q, const struct stanza *field, const char *value,
+                          struct mam_refusal *why)
+{
+    (void)field, (void)why;
+    q->fulltext = value;
+    return true;
+}
+
 /* The fields we know, in the order of the form.  One without a type is taken and not shown:
  * another name of a field that is. */
 static const struct field {
@@ -91,6 +99,10 @@ static const struct field {
     {"before-id", "text-single", read_before_id, true},
     {"after-id", "text-single", read_after_id, true},
     {"ids", "list-multi", read_ids, true},
+    {NS_FULLTEXT_FIELD, "text-single", read_fulltext, false},
+    {"withtext", NULL, read_fulltext, false}, /* what other servers call it */
+    {"full-text-search", NULL, read_fulltext, false},
+    {"search", NULL, read_fulltext, false},
 };
 
 #define FIELDS (sizeof fields / sizeof *fields)
@@ -137,6 +149,7 @@ bool mam_query_read(struct mam_query *out, const struct stanza *query, struct ma
     out->end_us = INT64_MAX;
     out->after_id = out->before_id = NULL;
     out->ids = NULL;
+    out->fulltext = NULL;
     out->flip_page = stanza_child(query, "flip-page", query->ns) != NULL;
     rsm_read(&out->rsm, query);
     if (out->rsm.has_index)
@@ -166,13 +179,14 @@ static void let_be_open(struct stanza *field)
     stanza_add(validate, "open", NS_VALIDATE);
 }
 
-void mam_query_form(struct stanza *parent)
+void mam_query_form(struct stanza *parent, bool search)
 {
     bool all = strcmp(parent->ns, NS_MAM) == 0;
     struct stanza *x = form_add(parent, "form", parent->ns);
     for (size_t i = 0; i < FIELDS; i++) {
         const struct field *f = &fields[i];
-        if (!f->type || (f->extended && !all))
+        bool hidden = f->read == read_fulltext && !search;
+        if (!f->type || (f->extended && !all) || hidden)
             continue;
         struct stanza *field = form_add_field(x, f->var, f->type, NULL);
         if (strcmp(f->type, "list-multi") == 0)

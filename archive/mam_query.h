@@ -24,6 +24,7 @@ struct mam_query {
     const char *after_id; /* NULL when not given; both exclusive */
     const char *before_id;
     const struct stanza *ids; /* the field, NULL when it names none: see mam_query_next_id */
+    const char *fulltext;     /* words, NULL when not given (XEP-0431) */
     bool flip_page;
     struct rsm rsm;
 };
@@ -41,7 +42,8 @@ bool mam_query_read(struct mam_query *out, const struct stanza *query,
 /* Walks the field's ids; *at starts as NULL.  NULL at the end. */
 const char *mam_query_next_id(const struct mam_query *q, const struct stanza **at);
 
-/* The form that <query/> of type get is answered with, below parent. */
-void mam_query_form(struct stanza *parent);
+/* The form that <query/> of type get is answered with, below parent; search: with the field
+ * for full text. */
+void mam_query_form(struct stanza *parent, bool search);
 
 #endif

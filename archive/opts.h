@@ -14,6 +14,7 @@ struct archive_opts {
     unsigned page_max;             /* messages in a page at most */
     unsigned page_default;         /* when the client names no max */
     int64_t conversation_gap_ms;   /* a longer silence ends a collection */
+    bool search;                   /* make and use the full-text index */
     bool own_message_reads;        /* read.own_message_reads */
     enum prefs_mode prefs_default; /* of accounts that have not set theirs */
 };

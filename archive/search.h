@@ -19,8 +19,9 @@
 struct pg_pool;
 struct search;
 
-#define SEARCH_LOOKED_MAX 100000 /* messages read for one answer, whether they match or not   \
-                                  */
+#define SEARCH_LOOKED_MAX                                                                     \
+    100000 /* messages read for one answer, whether they match or not                         \
+            */
 
 struct search_request {
     uint8_t owner[OWNER_BYTES];

@@ -225,7 +225,6 @@ static void refuse_unavailable(struct reader *r)
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&
                strcmp(text(r, KEY_ARCHIVE_RETENTION), "forever") != 0);
-    refuse(r, KEY_ARCHIVE_SEARCH, -1, number(r, KEY_ARCHIVE_SEARCH) == 0);
     refuse(r, KEY_PUSH_PROXY, -1, text(r, KEY_PUSH_PROXY) && *text(r, KEY_PUSH_PROXY));
     refuse(r, KEY_PUSH_ACCEPT_FROM, -1, r->p->values[KEY_PUSH_ACCEPT_FROM].list_n > 0);
     for (int i = 0; i < (int)r->p->apps_n; i++) {
@@ -397,6 +396,7 @@ static void build_rest(struct reader *r)
         .page_max = page_max,
         .page_default = page_max < 50 ? page_max : 50,
         .conversation_gap_ms = number(r, KEY_ARCHIVE_GAP),
+        .search = number(r, KEY_ARCHIVE_SEARCH),
         .own_message_reads = number(r, KEY_READ_OWN),
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
     };

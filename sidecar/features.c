@@ -19,6 +19,11 @@ struct feature {
     bool (*offered)(const struct config *c); /* NULL: always */
 };
 
+static bool offers_search(const struct config *c)
+{
+    return c->archive.search;
+}
+
 static const struct feature features[] = {
     {NS_MAM, NS_MAM, NULL},
     {NS_MAM, NS_MAM_EXTENDED, NULL},
@@ -32,6 +37,7 @@ static const struct feature features[] = {
     {NS_INBOX, NS_INBOX, NULL},
     {NS_INBOX_ESL, NS_INBOX_ESL, NULL},
     {NS_INBOX_ESL_CONVERSATION, NULL, NULL},
+    {NS_MAM, NS_FULLTEXT, offers_search},
     {NULL, NS_PUSH, NULL},
 };
 

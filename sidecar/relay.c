@@ -16,6 +16,8 @@
 #include "archive/partition.h"
 #include "archive/prefs_store.h"
 #include "archive/quarantine.h"
+#include "archive/search.h"
+#include "archive/search_index.h"
 #include "archive/xep0136.h"
 #include "archive/xep0136_pref.h"
 #include "base/clock.h"
@@ -34,6 +36,7 @@
 
 #define LANE_CONNECTIONS 2
 #define READ_TIMEOUT_MS 5000
+#define SEARCH_EVERY_MS 1000 /* some dozen accounts each time */
 #define QUEUE_BYTES_MAX (32 << 20)
 #define QUEUE_ROWS_MAX 50000
 
@@ -49,6 +52,7 @@ struct relay {
     /* From here on NULL until the schema is good, from lookups on until the keys are known. */
     struct ingest *ingest;
     struct lookups *lookups;
+    struct search *search; /* this and its index are NULL when archive.search is off */
     struct mam *mam;
     struct prefs_store *prefs;
     struct rosters rosters;
@@ -56,6 +60,7 @@ struct relay {
     struct devices *devices;
     struct outbox *outbox;
     struct partition *partition;
+    struct search_index *search_index;
     struct quarantine *quarantine;
     struct commands *commands;
     struct publish publish;
@@ -201,6 +206,13 @@ static void on_committed(void *ctx, struct pg *conn, bool ok)
     outbox_committed(r->outbox, conn, ok);
 }
 
+static void on_sample(void *ctx, const uint8_t owner[OWNER_BYTES])
+{
+    struct relay *r = ctx;
+    if (r->search_index)
+        search_index_look(r->search_index, owner);
+}
+
 static enum err_kind on_reread(void *ctx, const struct quarantine_stanza *s,
                                quarantine_event_fn event, void *event_ctx, struct err *e)
 {
@@ -225,10 +237,16 @@ static void become_ready(struct relay *r)
                                    .unsent = r->opts.unsent,
                                    .ctx = r->opts.ctx};
     r->lookups = lookups_new(r->base, &lookups);
-    r->mam = mam_new(&c->archive, r->lookups);
+    if (c->archive.search)
+        r->search = search_new(r->scans, SEARCH_LOOKED_MAX);
+    r->mam = mam_new(&c->archive, r->lookups, r->search);
     r->prefs = prefs_store_new(&c->archive, r->lookups, r->ingest);
     r->xep0136 = xep0136_new(&c->archive, r->lookups);
     r->partition = partition_new(r->base, r->pool);
+    if (c->archive.search) {
+        r->search_index = search_index_new(r->base, r->scans, SEARCH_EVERY_MS);
+        search_index_pause(r->search_index, r->behind);
+    }
     struct quarantine_opts aside = {
         .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
     r->quarantine = quarantine_new(r->base, &aside);
@@ -283,6 +301,7 @@ static void on_schema_good(void *ctx)
         .queue_rows_max = QUEUE_ROWS_MAX,
         .hooks = {.batch = on_batch,
                   .committed = on_committed,
+                  .sample = on_sample,
                   .progress = on_progress,
                   .raw = on_raw,
                   .roster = on_roster,
@@ -429,6 +448,8 @@ void relay_free(struct relay **rp)
     pg_pool_free(&r->pages);
     pg_pool_free(&r->scans);
     partition_free(&r->partition);
+    search_index_free(&r->search_index);
+    search_free(&r->search);
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
     mam_free(&r->mam);
@@ -474,6 +495,8 @@ void relay_set_behind(struct relay *r, bool behind)
     r->behind = behind;
     if (r->outbox)
         outbox_pause(r->outbox, behind);
+    if (r->search_index)
+        search_index_pause(r->search_index, behind);
 }
 
 bool relay_drain(struct relay *r)

@@ -172,7 +172,7 @@ static void measure(struct run *r, struct pg_pool *scans, const struct archive_o
                                .within_ms = LOOKUP_WITHIN_MS,
                                .unsent = unsent};
     struct lookups *lookups = lookups_new(r->base, &how);
-    r->mam = mam_new(opts, lookups);
+    r->mam = mam_new(opts, lookups, NULL);
     r->next = evtimer_new(r->base, on_next, r);
     r->took_us = calloc(r->pages, sizeof *r->took_us);
     event_active(r->next, EV_TIMEOUT, 0);

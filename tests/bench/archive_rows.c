@@ -4,10 +4,11 @@
  * rows per message between local users (Zipf, s = 1, offset 5), stanzas of 350 to 550 bytes,
  * half of the owners have a device.  From the parsed stanza on.
  *   archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST] [-q QUEUE] [-w WINDOW]
- *       [-r SEED] [-m MESSAGES] URL
+ *       [-r SEED] [-m MESSAGES] [-i 1] URL
  * URL is an empty database; BURST messages go one after the other into a conversation; no more
  * than QUEUE rows wait, which bounds the batches; MESSAGES are offered a second, without it as
- * many as are taken.  Prints one JSON object for the whole run,
+ * many as are taken; with -i 1 the full-text index is made beside (and ended: it is in the CPU
+ * of the whole run).  Prints one JSON object for the whole run,
  * and before it one for each WINDOW rows.  CPU is counted for this process, and for all
  * processes of PostgreSQL where they run on this machine.
  */
@@ -27,6 +28,7 @@
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/opts.h"
+#include "archive/search_index.h"
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -37,6 +39,7 @@
 
 #define FEED_STANZAS 200 /* between two looks at the sockets */
 #define TEXT_MAX 256
+#define TEXT_BYTES 65536 /* bodies are pieces of it */
 
 /* What was used up to some moment. */
 struct used {
@@ -72,7 +75,9 @@ struct run {
     int postmaster;
     struct used start, last;
     bool offered; /* the last event was not taken yet */
-    char body[TEXT_MAX + 1];
+    char text[TEXT_BYTES + TEXT_MAX];
+    bool indexed; /* the index is made, too */
+    struct search_index *index;
 };
 
 static uint64_t next_random(struct run *r)
@@ -107,6 +112,23 @@ static unsigned pick(struct run *r)
             high = mid;
     }
     return low;
+}
+
+/* Words of two to nine letters, the short ones again and again. */
+static void make_text(struct run *r)
+{
+    static const char letters[] = "etaoinshrdlucmfwypvbgkjqxz";
+    for (size_t at = 0; at < sizeof r->text;) {
+        size_t len = 2 + (size_t)(next_random(r) % 8);
+        uint64_t word = len < 5 ? next_random(r) % 50 : next_random(r);
+        for (size_t i = 0; i < len && at < sizeof r->text; i++) {
+            word = word * UINT64_C(6364136223846793005) + 1442695040888963407u;
+            uint64_t pick = (word >> 33) % 26 * ((word >> 40) % 26) / 25;
+            r->text[at++] = letters[pick];
+        }
+        if (at < sizeof r->text)
+            r->text[at++] = ' ';
+    }
 }
 
 static void name_of(unsigned n, char out[64])
@@ -284,7 +306,8 @@ static bool offer(struct run *r)
     stanza_set(m, "from", from);
     stanza_set(m, "to", to);
     struct stanza *body = stanza_add(m, "body", "jabber:client");
-    stanza_add_text(body, r->body, 30 + (size_t)(r->messages * 2654435761u % 200));
+    stanza_add_text(body, r->text + r->messages * 40503u % TEXT_BYTES,
+                    30 + (size_t)(r->messages * 2654435761u % 200));
     struct stanza *origin = stanza_add(m, "origin-id", "urn:xmpp:sid:0");
     stanza_set(origin, "id", id);
     stanza_add(m, "markable", "urn:xmpp:chat-markers:0");
@@ -382,6 +405,11 @@ static void on_committed(void *ctx, struct pg *conn, bool ok)
     outbox_committed(((struct run *)ctx)->outbox, conn, ok);
 }
 
+static void on_sample(void *ctx, const uint8_t owner[OWNER_BYTES])
+{
+    search_index_look(((struct run *)ctx)->index, owner);
+}
+
 static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candidate *c)
 {
     (void)ctx, (void)c;
@@ -390,7 +418,7 @@ static struct outbox_decision wait_for_ever(void *ctx, const struct outbox_candi
 
 static bool read_options(struct run *r, int argc, char **argv)
 {
-    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:r:m:")) != -1;) {
+    for (int c; (c = getopt(argc, argv, "s:n:o:b:q:w:r:m:i:")) != -1;) {
         double value = c == '?' ? 0 : strtod(optarg, NULL);
         if (c == '?' || value <= 0)
             return false;
@@ -406,6 +434,8 @@ static bool read_options(struct run *r, int argc, char **argv)
             r->rate = value;
         else if (c == 'r')
             r->seed = (uint64_t)value;
+        else if (c == 'i')
+            r->indexed = true;
         else if (c == 'q')
             r->queue = (uint64_t)value;
         else
@@ -415,13 +445,27 @@ static bool read_options(struct run *r, int argc, char **argv)
     return optind == argc - 1 && r->owners >= 2;
 }
 
+/* What is committed and is enough for a block is made one. */
+static void finish_index(struct run *r)
+{
+    struct search_index_stats st = {.idle = true};
+    do {
+        if (!r->index)
+            return;
+        event_base_loop(r->base, EVLOOP_ONCE);
+        search_index_get_stats(r->index, &st);
+    } while (!st.idle);
+    fprintf(stderr, "index: %llu blocks of %llu rows\n", (unsigned long long)st.blocks,
+            (unsigned long long)st.rows);
+}
+
 int main(int argc, char **argv)
 {
     struct run r = {.seconds = 6, .owners = 200000, .burst = 1, .queue = 20000, .seed = 42};
     if (!read_options(&r, argc, argv)) {
         fprintf(stderr, "usage: archive_rows [-s SECONDS | -n ROWS] [-o OWNERS] [-b BURST]"
                         " [-q QUEUE] [-w WINDOW] [-r SEED]"
-                        " [-m MESSAGES] URL\n");
+                        " [-m MESSAGES] [-i 1] URL\n");
         return 64;
     }
     struct err e = {0};
@@ -431,7 +475,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", e.text);
         return 1;
     }
-    memset(r.body, 'x', TEXT_MAX);
+    make_text(&r);
     make_weights(&r);
     r.postmaster = find_postmaster(r.url);
     r.base = event_base_new();
@@ -463,12 +507,18 @@ int main(int argc, char **argv)
         .queue_rows_max = r.queue,
         .hooks = {
             .batch = on_batch, .committed = on_committed, .progress = on_progress, .ctx = &r}};
+    if (r.indexed) {
+        r.index = search_index_new(r.base, pool, 1);
+        opts.hooks.sample = on_sample;
+    }
     r.ing = ingest_new(r.base, &opts);
     event_base_dispatch(r.base);
+    finish_index(&r);
     struct used end = used_now(&r);
     report(&r.start, &end);
     ingest_free(&r.ing);
     pg_pool_free(&pool);
+    search_index_free(&r.index);
     outbox_free(&r.outbox);
     event_free(r.feed);
     event_base_free(r.base);

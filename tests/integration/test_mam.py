@@ -8,11 +8,13 @@ import pytest
 
 from harness.clients import NS, body_of, error_of, form_fields, new_id
 from harness.ejabberd import HOST
+from harness.procs import wait_until
 
 SERVER = {"with_mam_never": True}
 PAGE_MAX, PAGE_DEFAULT = 100, 50
 SETTINGS = {"archive.page_max": PAGE_MAX}
 MESSAGES = 1000
+FULLTEXT = "{urn:xmpp:fulltext:0}fulltext"
 
 
 @pytest.fixture(scope="module")
@@ -156,14 +158,15 @@ def test_the_form(reader):
     fields = form_fields(form)
     assert form.get("type") == "form"
     assert fields["FORM_TYPE"] == "urn:xmpp:mam:2"
-    assert {"with", "start", "end"} <= fields.keys()
+    assert {"with", "start", "end", FULLTEXT} <= fields.keys()
     assert form.find(".//{jabber:x:data}required") is None
 
 
 def test_disco_on_the_own_account(reader):
     """mod_mam of group chat rooms says the same again."""
     _, features = reader.disco_info(reader.bare)
-    assert {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:1"} <= set(features)
+    assert {"urn:xmpp:mam:2", "urn:xmpp:mam:2#extended", "urn:xmpp:mam:1",
+            "urn:xmpp:fulltext:0"} <= set(features)
 
 
 def test_without_mod_mam(make_world):
@@ -465,3 +468,52 @@ def test_text_survives(world, pair):
     assert extra.get("{urn:example:extra}a") == "1"
     assert extra.find("{urn:x}child") is not None
     assert len(world.oracle.with_body(receiver.bare, body)) == 1
+
+
+# Words (XEP-0431).
+
+
+def test_words_are_found_in_any_language(world, pair):
+    sender, receiver = pair
+    meeting, trip, wide, _ = say(world, sender, receiver, "会议改到三点", "明天去北京出差",
+                                 "See you in ＢＥＩＪＩＮＧ", "nothing of it")
+    page = receiver.mam_page({FULLTEXT: "北京"})
+    assert page.bodies == [trip] and page.complete and page.count == "1"
+    assert receiver.mam_page({FULLTEXT: "beijing"}).bodies == [wide]
+    assert sender.mam_page({FULLTEXT: "会议"}).bodies == [meeting]
+    assert receiver.mam_page({FULLTEXT: "京北"}).results == []
+    assert receiver.mam_page({FULLTEXT: "100%"}).results == []
+    assert receiver.mam_page({FULLTEXT: "京", "with": sender.bare}).bodies == [trip]
+
+
+def test_what_was_taken_back_or_is_secret_is_not_found(world, pair):
+    sender, receiver = pair
+    word = new_id("word")
+    body = world.body(word)
+    message_id = sender.send_chat(receiver.bare, body)
+    receiver.wait_message(body)
+    secret_id = sender.send_chat(receiver.bare, f"no {word} for you", extra="<encrypted xmlns="
+                                 "'urn:xmpp:omemo:2'><payload>c2VjcmV0</payload></encrypted>")
+    receiver.wait_id(secret_id)
+    world.drain(sender)
+    assert receiver.mam_page({FULLTEXT: word}).bodies == [body]
+    retract_id = sender.send_chat(receiver.bare, None, extra="<retract xmlns="
+                                  f"'urn:xmpp:message-retract:1' id='{message_id}'/>")
+    receiver.wait_id(retract_id)
+    world.drain(sender)
+    for client in pair:
+        assert client.mam_page({FULLTEXT: word}).results == []
+
+
+def test_old_messages_are_found_by_the_index(world, reader, history):
+    """The next worker finds an archive that is large enough for a block of the index."""
+    later = say(world, world.login(history[0]), reader, *[f"later {n}" for n in range(40)])
+    world.sidecar.kill_worker()
+    owner = world.oracle.value("SELECT owner FROM xs.account WHERE jid = %s", (reader.bare,))
+    wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.search_bucket"
+                                          " WHERE owner = %s", (owner,)) > 0, 60,
+               "the index is made")
+    page = reader.mam_page({FULLTEXT: "NUMBER 77"}, rsm="<max>3</max><before/>")
+    assert page.bodies == [body for body in history[2] if "77" in body][-3:] != []
+    assert reader.mam_page({FULLTEXT: "number later"}).results == []
+    assert reader.mam_page({FULLTEXT: later[39]}).bodies == [later[39]]

@@ -42,6 +42,7 @@ struct world {
     int batches;      /* calls of the hook */
     int ended;
     int committed;
+    unsigned samples;
     int counted; /* sum over committed batches */
     int open_counted;
     bool lowered;
@@ -92,6 +93,12 @@ UNUSED static void on_committed(void *ctx, struct pg *conn, bool ok)
     }
 }
 
+UNUSED static void on_sample(void *ctx, const uint8_t owner[OWNER_BYTES])
+{
+    (void)owner;
+    ((struct world *)ctx)->samples++;
+}
+
 UNUSED static void on_state(void *ctx, bool up, const char *why)
 {
     struct world *w = ctx;
@@ -123,6 +130,7 @@ UNUSED static void start(struct world *w)
                                .queue_rows_max = w->rows_max ? w->rows_max : 100000,
                                .hooks = {.batch = on_batch,
                                          .committed = on_committed,
+                                         .sample = on_sample,
                                          .roster = w->roster ? on_wanted : NULL,
                                          .state = on_state,
                                          .ctx = w}};

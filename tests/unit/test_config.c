@@ -103,6 +103,7 @@ static void a_minimal_file_gives_the_documented_defaults(void **state)
     assert_true(c->archive.serve);
     assert_int_equal(c->archive.page_max, 250);
     assert_true(c->archive.own_message_reads);
+    assert_true(c->archive.search);
     assert_int_equal(c->push.content, PUSH_CONTENT_SENDER);
     assert_int_equal(c->push.settle_ms, 500);
     assert_int_equal(c->push.confirm_after_ms, 20000);
@@ -159,7 +160,6 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "database: {connections: 2}\n", "out of range: 3 to 64"},
         {MINIMAL "archive: {groupchat: room}\n",
          ":5:22: archive.groupchat: this value is not"},
-        {MINIMAL "archive: {search: false}\n", "archive.search: this value is not available"},
         {MINIMAL "  server: generic\n", "not available in this version"},
         {MINIMAL "  server: openfire\n  hosts: [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n",
          ":6:10: xmpp.hosts: a component connects to one Openfire only"},

@@ -9,6 +9,7 @@
 #include "archive/lookup.h"
 #include "archive/mam_sql.h"
 #include "archive/opts.h"
+#include "archive/search.h"
 #include "base/buf.h"
 #include "base/datetime.h"
 #include "base/stanza.h"
@@ -33,6 +34,7 @@ static struct world {
     struct pg_pool *pool;
     struct pg_pool *scans;
     struct lookups *lookups;
+    struct search *search;
     struct mam *mam;
     size_t unsent;
     unsigned ended; /* questions */
@@ -80,11 +82,13 @@ static void put_row(const char *owner, const char *peer, int64_t id, int flags,
     ident_owner(ident, owner, raw);
     uuid_text(raw, uuid);
     char *sql = NULL;
-    if (asprintf(&sql,
-                 "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
-                 " VALUES ('%s', %lld, %lld, '%s', 0, %d, convert_to($$%s$$, 'UTF8'))",
-                 uuid, (long long)id, (long long)ident_peer(ident, raw, peer), uuid, flags,
-                 stanza) < 0)
+    if (asprintf(
+            &sql,
+            "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, body, stanza)"
+            " VALUES ('%s', %lld, %lld, '%s', 0, %d,"
+            " substring($$%s$$ FROM '<body>(.*)</body>'), convert_to($$%s$$, 'UTF8'))",
+            uuid, (long long)id, (long long)ident_peer(ident, raw, peer), uuid, flags, stanza,
+            stanza) < 0)
         abort();
     db_do(sql);
     free(sql);
@@ -129,7 +133,8 @@ static void start(int64_t within_ms)
                                    .within_ms = within_ms,
                                    .unsent = unsent};
     w.lookups = lookups_new(w.base, &lookups);
-    w.mam = mam_new(&settings, w.lookups);
+    w.search = search_new(w.scans, SEARCH_LOOKED_MAX);
+    w.mam = mam_new(&settings, w.lookups, w.search);
 }
 
 static bool is_over(void *ctx)
@@ -145,6 +150,7 @@ static void stop(void)
     pg_pool_free(&w.pool);
     pg_pool_free(&w.scans);
     mam_free(&w.mam);
+    search_free(&w.search);
     lookups_free(&w.lookups);
     event_base_free(w.base);
 }
@@ -235,7 +241,7 @@ static void fill_in(const char *text, char *out, size_t size)
     for (; *text && at + 40 < size; text++) {
         uint8_t owner[OWNER_BYTES];
         char word[64];
-        if (*text != '{') {
+        if (*text != '{' || text[1] == 'u') { /* a field's name */
             out[at++] = *text;
             continue;
         }
@@ -985,6 +991,76 @@ static void every_page_is_an_index_scan(void **state)
     check_plans();
 }
 
+/* --- words (XEP-0431) -------------------------------------------------------------------- */
+
+#define SEARCH(words) FIELD("{urn:xmpp:fulltext:0}fulltext", words)
+#define TEENS "10 11 12 13 14 15 16 17 18 19"
+
+/* F1, F2: one filter more, in the archive's order. */
+static void words_are_one_filter_more(void **state)
+{
+    (void)state;
+    static const struct page_case cases[] = {
+        {SEARCH("11"), "", "11", true, 1},
+        {SEARCH("1"), "", "1 " TEENS, true, 11},
+        {SEARCH("１ ０"), "", "10", true, 1},
+        {SEARCH("1"), "<max>2</max>", "1 10", false, -1},
+        {SEARCH("1"), "<max>10</max>", "1 10 11 12 13 14 15 16 17 18", false, -1},
+        {SEARCH("1"), "<max>11</max>", "1 " TEENS, true, 11},
+        {SEARCH("1"), "<max>3</max><before/>", "17 18 19", false, -1},
+        {SEARCH("1"), "<max>11</max><before/>", "1 " TEENS, true, 11},
+        {SEARCH("1"), "<max>2</max><before>{12}</before>", "10 11", false, -1},
+        {SEARCH("1"), "<max>5</max><after>{15}</after>", "16 17 18 19", true, -1},
+        {SEARCH("1"), "<max>5</max><after>{8}</after>", "10 11 12 13 14", false, -1},
+        {SEARCH("1"), "<max>0</max>", "", false, 11},
+        {SEARCH("1"), "<max>0</max><after>{15}</after>", "", false, 11},
+        {SEARCH("nowhere"), "<max>0</max>", "", true, 0},
+        {SEARCH("nowhere"), "", "", true, 0},
+        {SEARCH("99"), "", "", true, 0}, /* failed */
+        {SEARCH("1") WITH_LI, "", "12 16", true, 2},
+        {SEARCH("1") FIELD("with", "li@chat.example/pad"), "", "12 16", true, 2},
+        {SEARCH("1") FIELD("with", "wang@chat.example/phone"), "<max>3</max>", "1 11 13",
+         false, -1},
+        {SEARCH("2") FIELD("start", "{t3}"), "", "12 20", true, 2},
+        {SEARCH("2") FIELD("end", "{t12}"), "", "2 12", true, 2},
+        {SEARCH("2") FIELD("after-id", "{2}") FIELD("before-id", "{20}"), "", "12", true, 1},
+        {SEARCH("1") "<field var='ids'><value>{3}</value><value>{12}</value>"
+                     "<value>{10}</value></field>",
+         "", "10 12", true, 2},
+        {SEARCH("") WITH_LI, "", "4 8 12 16 20", true, 5}, /* none */
+        {SEARCH(" "), "<max>1</max>", "1", false, -1},
+        /* F3 */
+        {FIELD("withtext", "11"), "", "11", true, 1},
+        {FIELD("full-text-search", "11"), "", "11", true, 1},
+        {FIELD("search", "11"), "", "11", true, 1},
+    };
+    CHECK_PAGES(cases);
+    ask_page(SEARCH("a b c d e f g h i j k l m n o p q"), "");
+    assert_string_equal(told.error, "modify/not-acceptable");
+    ask_of(
+        "other@chat.example", true,
+        "<query xmlns='urn:xmpp:mam:2'><x xmlns='jabber:x:data'>" SEARCH("11") "</x></query>");
+    assert_int_equal(told.results, 0); /* they have none */
+}
+
+static void words_can_be_turned_off(void **state)
+{
+    (void)state;
+    ask_of(OWNER, false, "<query xmlns='urn:xmpp:mam:2'/>");
+    assert_non_null(strstr(told.answer, "{urn:xmpp:fulltext:0}fulltext"));
+    assert_null(strstr(told.answer, "withtext"));
+    struct mam *with = w.mam;
+    w.mam = mam_new(&settings, w.lookups, NULL);
+    ask_of(OWNER, false, "<query xmlns='urn:xmpp:mam:2'/>");
+    assert_null(strstr(told.answer, "fulltext"));
+    ask_page(SEARCH("11"), "");
+    assert_string_equal(told.error, "cancel/feature-not-implemented"); /* M4 */
+    ask_page(FIELD("withtext", "11"), "");
+    assert_string_equal(told.error, "cancel/feature-not-implemented");
+    mam_free(&w.mam);
+    w.mam = with;
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup(name, reset)
@@ -1014,6 +1090,8 @@ int main(void)
         T(a_scan_never_delays_a_page),
         T(one_accounts_many_questions_never_delay_anothers),
         T(what_takes_too_long_is_refused),
+        T(words_are_one_filter_more),
+        T(words_can_be_turned_off),
     };
     return cmocka_run_group_tests(tests, begin, finish);
 }

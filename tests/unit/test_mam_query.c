@@ -127,7 +127,7 @@ static void the_form_names_the_supported_fields(void **state)
     struct err e;
     stanza_free(&query_tree);
     query_tree = xml_parse_element("<query xmlns='urn:xmpp:mam:2'/>", 31, &e);
-    mam_query_form(query_tree);
+    mam_query_form(query_tree, true);
     struct buf b;
     buf_init(&b, 4096);
     stanza_write(&b, query_tree, "urn:xmpp:mam:2");

@@ -85,6 +85,33 @@ static void s3_a_message_that_was_taken_back_keeps_its_id_and_place(void **state
     end(&w);
 }
 
+/* Everybody's messages so far as one block of the full-text index. */
+static void make_blocks(void)
+{
+    db_do("INSERT INTO xs.search_block (owner, above, last_id, ids)"
+          " SELECT owner, 0, max(id), array_agg(id) FROM xs.message GROUP BY owner");
+    db_do("INSERT INTO xs.search_bucket (owner, above, bucket, grams)"
+          " SELECT owner, 0, 1, 'x' FROM xs.search_block");
+}
+
+static void s3_nothing_of_it_stays_in_the_index(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    message(&w, "li@here", "mei@here", "1");
+    message(&w, "wang@here", "wang@here", "2");
+    settle(&w);
+    make_blocks();
+    unsigned samples = w.samples;
+    retraction(&w, "li@here", "mei@here", "r1", "1");
+    settle(&w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.search_block WHERE ids IS NULL"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.search_bucket"), 1);
+    assert_true(w.samples >= samples + 2); /* so that somebody makes it again */
+    end(&w);
+}
+
 static void s3_so_does_one_that_was_taken_back_at_once(void **state)
 {
     (void)state;
@@ -176,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_start_tag_stays_and_nothing_else),
         cmocka_unit_test(s3_a_message_that_was_taken_back_keeps_its_id_and_place),
+        cmocka_unit_test(s3_nothing_of_it_stays_in_the_index),
         cmocka_unit_test(s3_so_does_one_that_was_taken_back_at_once),
         cmocka_unit_test(s3_nobody_else_can_take_it_back),
         cmocka_unit_test(what_was_not_kept_becomes_no_tombstone),

@@ -23,6 +23,7 @@
 #include "base/log.h"
 #include "store/migrate.h"
 #include "store/pg.h"
+#include "tests/bench/postgres_cpu.h"
 
 #define PAGE 51 /* one more than shown tells whether there are more */
 #define OTHERS_ROWS 3000
@@ -39,6 +40,7 @@ struct run {
     PGconn *db;
     unsigned rows;
     unsigned times;
+    int postmaster;
     uint64_t seed;
     bool found;
     struct search_found last;
@@ -153,30 +155,48 @@ static void fill(struct run *r)
     sql(r, "CHECKPOINT");
 }
 
+struct used {
+    double wall;
+    double worker;
+    double postgres;
+};
+
+static struct used used_now(const struct run *r)
+{
+    struct rusage cpu;
+    getrusage(RUSAGE_SELF, &cpu);
+    return (struct used){(double)clock_real_us() / 1e6,
+                         (double)(cpu.ru_utime.tv_sec + cpu.ru_stime.tv_sec) +
+                             (double)(cpu.ru_utime.tv_usec + cpu.ru_stime.tv_usec) / 1e6,
+                         postgres_seconds(r->postmaster)};
+}
+
 /* --- the index -------------------------------------------------------------------------- */
 
 static void make_index(struct run *r)
 {
     struct search_index_stats st = {0};
-    struct rusage cpu;
-    int64_t begin = clock_mono_ms();
+    struct used begin = used_now(r);
     r->index = search_index_new(r->base, r->pool, 1);
     while (!st.idle) {
         event_base_loop(r->base, EVLOOP_ONCE);
         search_index_get_stats(r->index, &st);
     }
-    getrusage(RUSAGE_SELF, &cpu);
-    double seconds = (double)(clock_mono_ms() - begin) / 1000;
-    printf("{\"rows\": %llu, \"blocks\": %llu, \"seconds\": %.2f, \"rows_per_second\": %.0f,"
+    struct used end = used_now(r);
+    double rows = (double)st.rows;
+    printf("{\"rows\": %.0f, \"blocks\": %llu, \"rows_per_second\": %.0f,"
+           " \"worker_us_per_row\": %.2f, \"postgres_us_per_row\": %.2f,"
            " \"bytes_per_row\": %.1f, \"message_bytes_per_row\": %.1f}\n",
-           (unsigned long long)st.rows, (unsigned long long)st.blocks, seconds,
-           (double)st.rows / seconds,
+           rows, (unsigned long long)st.blocks, rows / (end.wall - begin.wall),
+           1e6 * (end.worker - begin.worker) / rows,
+           1e6 * (end.postgres - begin.postgres) / rows,
            number(r, "SELECT pg_total_relation_size('xs.search_block')"
                      " + pg_total_relation_size('xs.search_bucket')") /
-               (double)st.rows,
+               rows,
            number(r, "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits"
                      " WHERE inhparent = 'xs.message'::regclass") /
                r->rows);
+    fflush(stdout);
     sql(r, "VACUUM ANALYZE xs.search_block, xs.search_bucket");
 }
 
@@ -204,6 +224,7 @@ static void time_word(struct run *r, const char *what, const char *word, uint64_
     uuid_parse(owner_text, q.owner);
     if (search_read(r->search, word, &text) != SEARCH_TEXT_GOOD)
         abort();
+    struct used from = used_now(r);
     for (unsigned i = 0; i < r->times; i++) {
         int64_t begin = clock_real_us();
         r->found = false;
@@ -212,11 +233,14 @@ static void time_word(struct run *r, const char *what, const char *word, uint64_
             event_base_loop(r->base, EVLOOP_ONCE);
         took[i] = clock_real_us() - begin;
     }
+    struct used to = used_now(r);
     qsort(took, r->times, sizeof *took, by_value);
     printf("{\"word\": \"%s\", \"found\": %zu, \"all\": %s, \"median_us\": %lld, \"p99_us\":"
-           " %lld}\n",
+           " %lld, \"worker_us\": %.0f, \"postgres_us\": %.0f}\n",
            what, r->last.n, r->last.end == SEARCH_ENOUGH ? "false" : "true",
-           (long long)took[r->times / 2], (long long)took[r->times * 99 / 100]);
+           (long long)took[r->times / 2], (long long)took[r->times * 99 / 100],
+           1e6 * (to.worker - from.worker) / r->times,
+           1e6 * (to.postgres - from.postgres) / r->times);
     fflush(stdout);
 }
 
@@ -247,10 +271,14 @@ int main(int argc, char **argv)
         return 1;
     }
     r.db = PQconnectdb(url);
+    r.postmaster = find_postmaster(url);
     sql(&r, "SELECT xs.ensure_partitions(4)");
     fill(&r);
     r.base = event_base_new();
-    struct pg_opts opts = {.url = url, .name = "read", .statement_timeout_ms = 30000};
+    struct pg_opts opts = {.url = url,
+                           .name = "read",
+                           .statement_timeout_ms = 30000,
+                           .plans = PG_PLANS_IN_INDEX_ORDER};
     r.pool = pg_pool_new(r.base, &opts, 1);
     while (!pg_pool_is_up(r.pool))
         event_base_loop(r.base, EVLOOP_ONCE);

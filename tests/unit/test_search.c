@@ -41,7 +41,10 @@ static struct world *open_world(void)
     db_do("INSERT INTO xs.account (owner, jid) VALUES ('" OWNER "', 'me'), ('" OTHER
           "', 'u')");
     w->base = event_base_new();
-    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(),
+                           .name = "test",
+                           .statement_timeout_ms = 5000,
+                           .plans = PG_PLANS_IN_INDEX_ORDER};
     w->pool = pg_pool_new(w->base, &opts, 2);
     w->search = search_new(w->pool, LOOKED_MAX);
     db_loop(w->base, pool_is_up, w);

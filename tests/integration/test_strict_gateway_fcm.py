@@ -119,13 +119,19 @@ def test_an_assertion_is_exchanged_for_a_token(fcm):
 @pytest.mark.parametrize("changes", [
     {"iss": "other@example.org"}, {"iss": None}, {"scope": SCOPE + " x"}, {"scope": None},
     {"aud": "https://oauth2.googleapis.com/token"}, {"sub": "x"}, {"iat": 1.5},
-    {"iat": int(time.time()) + 3600, "exp": int(time.time()) + 7200},
-    {"iat": int(time.time()) - 7200, "exp": int(time.time()) - 3600},
-    {"exp": int(time.time()) + 4000}, {"exp": "soon"}, {"header": {"alg": "none"}},
-    {"header": {"kid": "x"}}, {"header": {"typ": "at+jwt"}},
+    {"exp": "soon"}, {"header": {"alg": "none"}}, {"header": {"kid": "x"}},
+    {"header": {"typ": "at+jwt"}},
 ], ids=str)
 def test_an_assertion_that_is_no_good(fcm, changes):
     status, answer = fcm.exchange(**changes)
+    assert (status, answer["error"]) == (400, "invalid_grant")
+
+
+@pytest.mark.parametrize("from_now", [
+    {"iat": 3600, "exp": 7200}, {"iat": -7200, "exp": -3600}, {"exp": 4000}], ids=str)
+def test_an_assertion_of_another_time(fcm, from_now):
+    now = int(time.time())
+    status, answer = fcm.exchange(**{name: now + seconds for name, seconds in from_now.items()})
     assert (status, answer["error"]) == (400, "invalid_grant")
 
 

@@ -303,6 +303,33 @@ static void nothing_of_what_is_forgotten_stays_in_the_index(void **state)
     close_world(w);
 }
 
+/* As an account removes what it said with one peer (XEP-0136). */
+static void what_is_removed_leaves_nothing_in_the_index(void **state)
+{
+    (void)state;
+    struct world *w = open_world();
+    add(OWNER, 2048, BODY);
+    make_index(w);
+    assert_int_equal(db_int("SELECT count(DISTINCT above) FROM xs.search_bucket"), 2);
+    db_do("INSERT INTO xs.account (owner, jid) VALUES ('" OWNER "', 'mei@here')"
+          " ON CONFLICT DO NOTHING;"
+          "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id)"
+          " VALUES ('" OWNER "', 1, 'li@here', 1, 1) ON CONFLICT DO NOTHING;"
+          "INSERT INTO xs.collected VALUES ('" OWNER "', 0, 1);"
+          "INSERT INTO xs.collection (owner, peer, start_us, jid, first_id, last_id, version,"
+          "   changed) SELECT '" OWNER "', 1, 1, 'li@here', min(id), max(id), 0, 1"
+          " FROM (SELECT id FROM xs.message WHERE owner = '" OWNER "' AND peer = 1"
+          "   ORDER BY id LIMIT 50) m");
+    assert_int_equal(db_int("SELECT gone FROM xs.collections_remove('" OWNER
+                            "', 0, 1, NULL, 0,"
+                            " 9223372036854775807, 0, 0, 2, 1000)"),
+                     1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body IS NULL"), 50);
+    assert_int_equal(db_int("SELECT count(DISTINCT above) FROM xs.search_bucket"), 1);
+    check_words(w, 5);
+    close_world(w);
+}
+
 /* Page by page, while messages come and blocks are made: what was there when it began comes
  * exactly once, in order. */
 static void paging_while_messages_arrive(void **state)
@@ -408,6 +435,7 @@ int main(void)
         cmocka_unit_test(a_rare_word_is_found_by_the_index),
         cmocka_unit_test(what_is_gone_is_not_found),
         cmocka_unit_test(nothing_of_what_is_forgotten_stays_in_the_index),
+        cmocka_unit_test(what_is_removed_leaves_nothing_in_the_index),
         cmocka_unit_test(paging_while_messages_arrive),
         cmocka_unit_test(large_bodies_end_a_block_sooner),
         cmocka_unit_test(two_that_make_an_index_make_one),

@@ -15,6 +15,10 @@ static const struct pg_statement read_prefs = {
     " LEFT JOIN xs.prefs p ON p.owner = d.owner LEFT JOIN xs.roster r ON r.owner = d.owner"
     " WHERE p.owner IS NOT NULL OR r.owner IS NOT NULL"};
 
+static const struct pg_statement read_any = {
+    "lane_prefs_any",
+    "SELECT EXISTS (SELECT FROM xs.prefs) OR EXISTS (SELECT FROM xs.roster)"};
+
 static const struct pg_statement write_prefs = {
     "lane_prefs_set",
     "INSERT INTO xs.prefs (owner, mode, always, never) VALUES ($1::uuid, $2::int,"
@@ -65,6 +69,14 @@ static void on_prefs(void *ctx, const struct pg_result *r, const struct pg_error
     lane_on_plain(w, r, e);
 }
 
+static void on_any(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    if (r)
+        prefs_cache_put_any(w->opts.prefs, w->job.lane, pg_bool(r, 0, 0));
+    lane_on_plain(w, r, e);
+}
+
 /* Owners come sorted, so that each is asked for once; one that is asked for is known to have
  * nothing unless the answer says otherwise. */
 void lane_ask_prefs(struct lane_writer *w)
@@ -80,8 +92,14 @@ void lane_ask_prefs(struct lane_writer *w)
         w->prefs_asked[owners->count] = b->sorted[i];
         pg_array_add_uuid(owners, op->w.owner);
     }
-    if (owners->count > 0)
-        lane_send_arrays(w, &read_prefs, 1, on_prefs);
+    if (owners->count == 0)
+        return;
+    lane_send_arrays(w, &read_prefs, 1, on_prefs);
+    if (!prefs_cache_knows_any(w->opts.prefs, w->job.lane)) {
+        struct pg_params none;
+        pg_params_init(&none);
+        lane_send(w, &read_any, &none, on_any);
+    }
 }
 
 /* --- deciding --------------------------------------------------------------------------- */

@@ -23,7 +23,9 @@ struct entry {
 struct lane_part {
     struct map *entries; /* by owner; made when there is one */
     size_t bytes;
-    uint64_t salt; /* changes with each forgetting, so that its slots mean nothing */
+    bool any;       /* somebody may have something of his own, */
+    bool knows_any; /* and that is not just for want of an answer */
+    uint64_t salt;  /* changes with each forgetting, so that its slots mean nothing */
 };
 
 struct prefs_cache {
@@ -48,7 +50,8 @@ struct prefs_cache *prefs_cache_new(enum prefs_mode standard, unsigned lanes)
     c->lanes = lanes;
     c->parts = zeroed(lanes, sizeof *c->parts);
     for (unsigned l = 0; l < lanes; l++)
-        c->parts[l].salt = (uint64_t)l * UINT64_C(0xbf58476d1ce4e5b9) + 1;
+        c->parts[l] = (struct lane_part){
+            .any = true, .salt = (uint64_t)l * UINT64_C(0xbf58476d1ce4e5b9) + 1};
     return c;
 }
 
@@ -85,6 +88,8 @@ void prefs_cache_forget(struct prefs_cache *c, unsigned lane)
 {
     struct lane_part *p = &c->parts[lane];
     drop_entries(p);
+    p->any = true;
+    p->knows_any = false;
     p->salt = p->salt * UINT64_C(6364136223846793005) + 1;
 }
 
@@ -117,7 +122,18 @@ bool prefs_cache_knows(const struct prefs_cache *c, unsigned lane,
 {
     const struct lane_part *p = &c->parts[lane];
     uint64_t mark = mark_of(p, owner);
-    return *slot_of(c, mark) == mark || entry_of(p, owner);
+    return !p->any || *slot_of(c, mark) == mark || entry_of(p, owner);
+}
+
+void prefs_cache_put_any(struct prefs_cache *c, unsigned lane, bool any)
+{
+    c->parts[lane].any = any;
+    c->parts[lane].knows_any = true;
+}
+
+bool prefs_cache_knows_any(const struct prefs_cache *c, unsigned lane)
+{
+    return c->parts[lane].knows_any;
 }
 
 void prefs_cache_put_nothing(struct prefs_cache *c, unsigned lane,
@@ -157,6 +173,7 @@ void prefs_cache_put(struct prefs_cache *c, unsigned lane, const uint8_t owner[O
     free(e->text);
     e->text = text;
     e->prefs = (struct prefs){true, prefs->mode, text, text + always};
+    prefs_cache_put_any(c, lane, true);
     c->parts[lane].bytes += always + never;
 }
 
@@ -190,6 +207,7 @@ void prefs_cache_put_roster(struct prefs_cache *c, unsigned lane,
     e->contacts_n = n;
     e->has_roster = true;
     e->read_us = read_us;
+    prefs_cache_put_any(c, lane, true);
     c->parts[lane].bytes += n * sizeof *copy;
 }
 

@@ -27,6 +27,9 @@ void prefs_cache_free(struct prefs_cache **c);
 void prefs_cache_begin(struct prefs_cache *c, unsigned lane);
 bool prefs_cache_knows(const struct prefs_cache *c, unsigned lane,
                        const uint8_t owner[OWNER_BYTES]);
+/* Whether any account at all has something of its own; where none has, all are known. */
+void prefs_cache_put_any(struct prefs_cache *c, unsigned lane, bool any);
+bool prefs_cache_knows_any(const struct prefs_cache *c, unsigned lane);
 /* What the database has of this owner, or what a batch is about to give it. */
 void prefs_cache_put_nothing(struct prefs_cache *c, unsigned lane,
                              const uint8_t owner[OWNER_BYTES]);

@@ -135,6 +135,16 @@ static void a_lane_knows_what_it_was_told_until_it_forgets(void **state)
     assert_false(due);
     prefs_cache_forget(c, 3);
     assert_false(prefs_cache_knows(c, 3, mei));
+    prefs_cache_put_any(c, 3, false);
+    assert_true(prefs_cache_knows(c, 3, mei) && prefs_cache_knows(c, 3, wang));
+    assert_false(prefs_cache_knows(c, 4, mei));
+    prefs_cache_put(c, 3, mei,
+                    &(struct prefs){.mode = PREFS_NEVER, .always = "", .never = ""});
+    assert_true(prefs_cache_knows(c, 3, mei));
+    assert_false(prefs_cache_knows(c, 3, wang));
+    prefs_cache_put_any(c, 3, false);
+    prefs_cache_forget(c, 3);
+    assert_false(prefs_cache_knows_any(c, 3) || prefs_cache_knows(c, 3, wang));
     prefs_cache_free(&c);
 }
 

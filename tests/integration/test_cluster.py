@@ -20,7 +20,7 @@ def cluster(module_workspace):
 
 
 @pytest.fixture(scope="module")
-def ejabberd(cluster):
+def server(cluster):
     return cluster.nodes[0]
 
 

@@ -136,6 +136,11 @@ static bool is_named(const struct resource *r, const void *name)
     return strcmp(r->name, name) == 0;
 }
 
+static bool is_it(const struct resource *r, const void *which)
+{
+    return r == which;
+}
+
 static bool is_of_link(const struct resource *r, const void *link)
 {
     return r->is.link == *(const unsigned *)link;
@@ -163,7 +168,7 @@ static void make_room(struct account *a, int64_t now_us)
     for (const struct resource *r = a->first; r; r = r->next)
         if (sign_us(r) < sign_us(oldest))
             oldest = r;
-    drop_where(a, is_named, oldest->name);
+    drop_where(a, is_it, oldest); /* by its name we would read what has been freed */
 }
 
 static struct resource *find_resource(const struct account *a, const char *name)

@@ -217,6 +217,13 @@ static void one_account_holds_so_many_sessions_and_no_more(void **state)
     assert_int_equal(n, SESSIONS_PER_ACCOUNT_MAX);
     assert_int_equal(sessions_seen_at(s, "a@e.test", "999"), START_US + 999);
     assert_int_equal(sessions_seen_at(s, "a@e.test", "0"), 0);
+    /* The one that goes is not always the one that came first. */
+    struct jid first = jid_of("a@e.test/968"), another = jid_of("a@e.test/another");
+    sessions_seen(s, &first, 0, START_US + 2000);
+    sessions_seen(s, &another, 0, START_US + 2001);
+    assert_int_equal(sessions_seen_at(s, "a@e.test", "968"), START_US + 2000);
+    assert_int_equal(sessions_seen_at(s, "a@e.test", "969"), 0);
+    assert_int_equal(sessions_seen_at(s, "a@e.test", "970"), START_US + 970);
     sessions_free(&s);
 }
 

@@ -15,7 +15,8 @@ SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
 TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
-JOBS ?= $(shell nproc) # for what people ask for; one by one with JOBS=1
+JOBS ?= $(shell nproc)# for what people ask for; one by one with JOBS=1
+FILES ?= $(shell expr 2 \* $(JOBS))# of integration tests at once: they mostly wait
 
 B := build/$(MODE)
 LAYERS := base store archive apns component config sidecar
@@ -144,7 +145,7 @@ headers: ## every header compiles on its own
 integration: deps-test ## tests against the real PostgreSQL and ejabberd
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan integration-built
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
-	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(JOBS) --dist loadfile \
+	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(FILES) --dist loadfile \
 	  tests/integration $(PYTEST)
 
 SECONDS ?= 600

@@ -205,6 +205,13 @@ void lookups_stop(struct lookups *all)
     refuse_older(all, INT64_MAX);
 }
 
+/* Its own connection is there for it, unless that was lost: a server that says nothing lets
+ * nobody in either, and what cannot be sent says nothing about those who are. */
+static struct pg_pool *probe_of(const struct lookups *all)
+{
+    return pg_pool_is_up(all->opts.probe) ? all->opts.probe : all->opts.pages;
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *ctx)
 {
     struct lookups *all = ctx;
@@ -217,7 +224,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     refuse_older(all, clock_mono_ms());
     if (all->first && !all->stopped) {
         all->asked = true;
-        pg_pool_send(all->opts.probe, &are_you_there, NULL, on_alive, all);
+        pg_pool_send(probe_of(all), &are_you_there, NULL, on_alive, all);
         arm(all, ALIVE_WITHIN_MS);
     }
 }

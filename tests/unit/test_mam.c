@@ -2,6 +2,8 @@
 /* Pages out of the real database.  Rules named M and R: docs/archive.md. */
 #include "archive/mam.h"
 
+#include <signal.h>
+
 #include "database.h"
 
 #include "archive/ident.h"
@@ -33,6 +35,7 @@ static struct world {
     struct ingest *ing;
     struct pg_pool *pool;
     struct pg_pool *scans;
+    struct pg_pool *probe;
     struct lookups *lookups;
     struct search *search;
     struct mam *mam;
@@ -110,6 +113,9 @@ static size_t unsent(void *ctx)
     return w.unsent;
 }
 
+/* What is asked whether PostgreSQL is there; NULL: where pages are read. */
+static const char *probe_url;
+
 static void start(int64_t within_ms)
 {
     struct ingest_opts opts = {.url = db_url(),
@@ -125,10 +131,13 @@ static void start(int64_t within_ms)
     w.pool = pg_pool_new(w.base, &reader, 2);
     reader.name = "scanner";
     w.scans = pg_pool_new(w.base, &reader, 1);
+    reader.url = probe_url;
+    reader.name = "probe";
+    w.probe = probe_url ? pg_pool_new(w.base, &reader, 1) : NULL;
     db_loop(w.base, is_ready, NULL);
     struct lookups_opts lookups = {.pages = w.pool,
                                    .scans = w.scans,
-                                   .probe = w.pool,
+                                   .probe = w.probe ? w.probe : w.pool,
                                    .ingest = w.ing,
                                    .within_ms = within_ms,
                                    .unsent = unsent};
@@ -149,6 +158,7 @@ static void stop(void)
     ingest_free(&w.ing);
     pg_pool_free(&w.pool);
     pg_pool_free(&w.scans);
+    pg_pool_free(&w.probe);
     mam_free(&w.mam);
     search_free(&w.search);
     lookups_free(&w.lookups);
@@ -919,6 +929,35 @@ static void what_takes_too_long_is_refused(void **state)
     start(LOOKUP_WITHIN_MS);
 }
 
+/* The server's processes for pages stand still, as when the whole of it does. */
+static void signal_readers(int number)
+{
+    char pids[4096], *rest = pids;
+    snprintf(pids, sizeof pids, "%s",
+             db_ask("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity"
+                    " WHERE application_name LIKE '%reader%'"));
+    for (const char *pid; (pid = strtok_r(rest, " ", &rest));)
+        assert_int_equal(kill((pid_t)strtol(pid, NULL, 10), number), 0);
+}
+
+/* The probe's connection was lost, and a server that stands still lets it in no more. */
+static void a_silent_server_is_noticed_without_a_connection_for_the_probe(void **state)
+{
+    (void)state;
+    stop();
+    probe_url = "postgresql:///x?host=/nonexistent";
+    start(60000);
+    ask(QUERY);
+    assert_int_equal(told.results, MESSAGES);
+    signal_readers(SIGSTOP);
+    ask(QUERY);
+    signal_readers(SIGCONT);
+    assert_string_equal(told.error, "wait/internal-server-error");
+    probe_url = NULL;
+    stop();
+    start(LOOKUP_WITHIN_MS);
+}
+
 /* --- plans ------------------------------------------------------------------------------- */
 
 /* All lines of the first column. */
@@ -1089,6 +1128,7 @@ int main(void)
         T(nobody_begins_while_the_server_does_not_read),
         T(a_scan_never_delays_a_page),
         T(one_accounts_many_questions_never_delay_anothers),
+        T(a_silent_server_is_noticed_without_a_connection_for_the_probe),
         T(what_takes_too_long_is_refused),
         T(words_are_one_filter_more),
         T(words_can_be_turned_off),

@@ -93,7 +93,7 @@ class Load:
         """due ⊆ answered ∪ outbox ∪ parked."""
         assert self.world.oracle.query(FORGOTTEN) == [], f"seed {SEED}"
 
-    def assert_pushed(self, crashes=(), timeout=60):
+    def assert_pushed(self, crashes=(), timeout=120):
         """Every due push was answered or is queued, and the queue then empties, with the final
         count; a push came twice only by a crash, and by each crash only one to a device. A
         connection that the gateway cuts is such a crash: answers on their way go with it."""

@@ -160,7 +160,21 @@ static void on_channel_closed(void *ctx, const char *why)
         arm(s->stop_grace, STOP_GRACE_MS);
 }
 
-/* Only async-signal-safe calls between fork and exec. */
+/* Until exec a handler of ours would tell the parent's loop, through the pipe that both have,
+ * of a signal that was meant for the child alone: it would be the parent that stops. */
+static void forget_handlers(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction now;
+        if (sigaction(number, NULL, &now) != 0 || now.sa_handler == SIG_IGN ||
+            now.sa_handler == SIG_DFL)
+            continue;
+        now = (struct sigaction){.sa_handler = SIG_DFL};
+        sigaction(number, &now, NULL);
+    }
+}
+
+/* Only async-signal-safe calls between fork and exec; all signals are blocked. */
 static void become_worker(const struct supervisor *s, int fd, pid_t parent)
 {
     char number[16];
@@ -172,6 +186,7 @@ static void become_worker(const struct supervisor *s, int fd, pid_t parent)
     char *argv[] = {program, dash_c, config, worker, channel, number, NULL};
     sigset_t none;
     sigemptyset(&none);
+    forget_handlers();
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* A worker without its link could only do harm. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
@@ -195,9 +210,13 @@ static void start_worker(struct supervisor *s)
     pid_t parent = getpid();
     page_place_set(&s->page->in_hand, NULL);
     atomic_store(&s->page->worker_heartbeat_ms, clock_mono_ms());
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
     pid_t pid = fork();
     if (pid == 0)
         become_worker(s, fds[1], parent);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     close(fds[1]);
     if (pid < 0) {
         log_error(PREFIX, "fork: %s", strerror(errno));

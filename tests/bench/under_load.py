@@ -83,7 +83,8 @@ class Server:
         self.cluster = cluster
         self.port = free_port()
         self.secret = secrets.token_hex(8)
-        like_ejabberd = types.SimpleNamespace(component_port=self.port, secret=self.secret,
+        like_ejabberd = types.SimpleNamespace(kind="ejabberd", settings=dict,
+                                              component_port=self.port, secret=self.secret,
                                               component="sidecar.e.test", host="e.test",
                                               cluster=None)
         self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), [],

@@ -2,7 +2,6 @@
 #include "archive/inbox.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "archive/inbox_list.h"
@@ -14,15 +13,9 @@
 static void write_entry(const struct archive_request *r, const struct inbox_entry *e,
                         struct buf *out)
 {
-    char unread[24];
-    (void)snprintf(unread, sizeof unread, "%" PRId64, e->unread);
     buf_add_str(out, "<entry xmlns=\"" NS_INBOX "\" jid=\"");
     xml_escape_str(out, e->jid);
-    buf_add_str(out, "\" unread=\"");
-    buf_add_str(out, unread);
-    buf_add_str(out, "\" id=\"");
-    buf_add_str(out, e->id);
-    buf_add_str(out, "\"/>");
+    buf_addf(out, "\" unread=\"%" PRId64 "\" id=\"%s\"/>", e->unread, e->id);
     if (!e->xml)
         return;
     const struct archive_result result = {.ns = NS_MAM,
@@ -45,14 +38,11 @@ static struct stanza *new_fin(const struct archive_request *r, const struct inbo
     return fin;
 }
 
-/* xs:boolean; false when it is neither. */
+/* False when the attribute is there and is none. */
 static bool read_boolean(const struct stanza *el, const char *name, bool *value)
 {
     const char *text = stanza_get(el, name);
-    if (!text)
-        return true;
-    *value = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
-    return *value || strcmp(text, "false") == 0 || strcmp(text, "0") == 0;
+    return !text || xml_boolean(text, value);
 }
 
 void inbox_ask(struct lookups *lookups, const struct archive_opts *opts,

@@ -40,38 +40,25 @@ bool inbox_esl_box_read(const char *text, enum inbox_box *out)
     return true;
 }
 
-bool inbox_esl_boolean_read(const char *text, bool *out)
-{
-    *out = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
-    return *out || strcmp(text, "false") == 0 || strcmp(text, "0") == 0;
-}
-
 /* --- the list ---------------------------------------------------------------------------- */
 
 static void write_entry(const struct archive_request *r, const struct inbox_entry *e,
                         struct buf *out)
 {
-    char unread[24], stamp[DATETIME_BYTES], mute[DATETIME_BYTES];
+    char stamp[DATETIME_BYTES], mute[DATETIME_BYTES];
     const char *queryid = stanza_get(r->payload, "queryid");
-    (void)snprintf(unread, sizeof unread, "%" PRId64, e->unread);
     datetime_format(e->at_us, stamp);
     inbox_esl_mute_text(e->muted_until_us, mute);
-    buf_add_str(out, "<result xmlns=\"" NS_INBOX_ESL "\" unread=\"");
-    buf_add_str(out, unread);
-    buf_add_str(out, "\" queryid=\"");
+    buf_addf(out, "<result xmlns=\"" NS_INBOX_ESL "\" unread=\"%" PRId64 "\" queryid=\"",
+             e->unread);
     xml_escape_str(out, queryid ? queryid : r->id ? r->id : "");
-    buf_add_str(out, "\"><forwarded xmlns=\"urn:xmpp:forward:0\">"
-                     "<delay xmlns=\"urn:xmpp:delay\" stamp=\"");
-    buf_add_str(out, stamp);
-    buf_add_str(out, "\"/>");
+    buf_addf(out,
+             "\"><forwarded xmlns=\"urn:xmpp:forward:0\">"
+             "<delay xmlns=\"urn:xmpp:delay\" stamp=\"%s\"/>",
+             stamp);
     buf_add(out, e->xml, e->xml_len);
-    buf_add_str(out, "</forwarded><box>");
-    buf_add_str(out, inbox_esl_box_name(e->box));
-    buf_add_str(out, "</box><archive>");
-    buf_add_str(out, e->box == INBOX_ARCHIVED ? "true" : "false");
-    buf_add_str(out, "</archive><mute>");
-    buf_add_str(out, mute);
-    buf_add_str(out, "</mute></result>");
+    buf_addf(out, "</forwarded><box>%s</box><archive>%s</archive><mute>%s</mute></result>",
+             inbox_esl_box_name(e->box), e->box == INBOX_ARCHIVED ? "true" : "false", mute);
 }
 
 static void add_number(struct stanza *parent, const char *name, int64_t value)
@@ -106,10 +93,10 @@ static const char *read_form(const struct stanza *x, struct inbox_query *q)
             return "order is asc or desc";
     }
     if ((value = form_value(x, "hidden_read")) && *value &&
-        !inbox_esl_boolean_read(value, &q->unread_only))
+        !xml_boolean(value, &q->unread_only))
         return "hidden_read is true or false";
     if ((value = form_value(x, "archive")) && *value) {
-        if (!inbox_esl_boolean_read(value, &archived))
+        if (!xml_boolean(value, &archived))
             return "archive is true or false";
         q->box = archived ? INBOX_ARCHIVED : INBOX_ACTIVE;
     }

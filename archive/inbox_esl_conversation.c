@@ -83,11 +83,8 @@ static void on_one(void *ctx, const struct pg_result *r, const struct pg_error *
     }
     const struct stanza *asked = c->lookup.request.payload;
     enum inbox_box box = (enum inbox_box)pg_i64(r, 0, BOX);
-    int64_t until_us = 0;
     char mute[DATETIME_BYTES];
-    if (pg_bool(r, 0, MUTED))
-        until_us = pg_is_null(r, 0, MUTED_UNTIL) ? INT64_MAX : pg_time_us(r, 0, MUTED_UNTIL);
-    inbox_esl_mute_text(until_us, mute);
+    inbox_esl_mute_text(inbox_muted_until(r, 0, MUTED), mute);
     struct stanza *query = stanza_new(asked->arena, "query", NS_INBOX_ESL_CONVERSATION);
     stanza_set(query, "jid", stanza_get(asked, "jid"));
     add_message(query, r);
@@ -167,7 +164,7 @@ static const char *read_property(const struct stanza *el, struct conversation *c
     if (strcmp(el->name, "box") == 0)
         return inbox_esl_box_read(text, &c->box) ? NULL : "box is inbox or archive";
     if (strcmp(el->name, "archive") == 0) {
-        if (!inbox_esl_boolean_read(text, &yes))
+        if (!xml_boolean(text, &yes))
             return "archive is true or false";
         c->box = yes ? INBOX_ARCHIVED : INBOX_ACTIVE;
         return NULL;
@@ -179,7 +176,7 @@ static const char *read_property(const struct stanza *el, struct conversation *c
         return c->mute_s <= MUTE_MAX_S ? NULL : "muted for too long";
     }
     if (strcmp(el->name, "read") == 0) {
-        if (!inbox_esl_boolean_read(text, &c->read))
+        if (!xml_boolean(text, &c->read))
             return "read is true or false";
         return c->read ? NULL : "what was read stays read";
     }
@@ -204,9 +201,8 @@ static const char *read_question(const struct archive_request *r, struct convers
         return NULL;
     }
     if (!r->is_set)
-        return !complete || inbox_esl_boolean_read(complete, &c->complete)
-                   ? NULL
-                   : "complete is true or false";
+        return !complete || xml_boolean(complete, &c->complete) ? NULL
+                                                                : "complete is true or false";
     return read_properties_of(asked, c);
 }
 

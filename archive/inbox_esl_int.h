@@ -13,6 +13,5 @@
 void inbox_esl_mute_text(int64_t until_us, char out[DATETIME_BYTES]);
 const char *inbox_esl_box_name(enum inbox_box box);
 bool inbox_esl_box_read(const char *text, enum inbox_box *out);
-bool inbox_esl_boolean_read(const char *text, bool *out);
 
 #endif

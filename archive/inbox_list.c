@@ -94,11 +94,11 @@ static void finish(struct inbox_page *p, const struct pg_result *r, int rows)
     lookup_done(&p->lookup, fin);
 }
 
-static int64_t muted_until(const struct pg_result *r, int row)
+int64_t inbox_muted_until(const struct pg_result *r, int row, int muted)
 {
-    if (!pg_bool(r, row, MUTED))
+    if (!pg_bool(r, row, muted))
         return 0;
-    return pg_is_null(r, row, MUTED_UNTIL) ? INT64_MAX : pg_time_us(r, row, MUTED_UNTIL);
+    return pg_is_null(r, row, muted + 1) ? INT64_MAX : pg_time_us(r, row, muted + 1);
 }
 
 static void write_entry(const struct inbox_page *p, const struct pg_result *r, int row,
@@ -110,7 +110,7 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
     struct inbox_entry entry = {.jid = pg_text(r, row, JID),
                                 .unread = pg_i64(r, row, UNREAD),
                                 .box = (enum inbox_box)pg_i64(r, row, BOX),
-                                .muted_until_us = muted_until(r, row),
+                                .muted_until_us = inbox_muted_until(r, row, MUTED),
                                 .id = id,
                                 .at_us = ident_us_from_id(newest)};
     if (p->query.with_messages)

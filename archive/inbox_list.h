@@ -18,6 +18,7 @@
 struct archive_opts;
 struct buf;
 struct lookups;
+struct pg_result;
 
 /* xs.conversation.box */
 enum inbox_box { INBOX_ANY_BOX = -1, INBOX_ACTIVE = 0, INBOX_ARCHIVED = 1 };
@@ -64,6 +65,9 @@ struct inbox_protocol {
 void inbox_list(struct lookups *lookups, const struct archive_opts *opts,
                 const struct inbox_protocol *protocol, const struct inbox_query *q,
                 const struct archive_request *r, const struct archive_answer *answer);
+
+/* inbox_entry.muted_until_us out of two columns: whether it is muted, and until when. */
+int64_t inbox_muted_until(const struct pg_result *r, int row, int muted);
 
 /* An attribute of el. */
 void inbox_set_number(struct stanza *el, const char *name, int64_t value);

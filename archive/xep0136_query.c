@@ -15,7 +15,8 @@ static bool refuse(struct xep0136_refusal *why, const char *condition, const cha
 
 bool xep0136_is_true(const char *value)
 {
-    return value && (strcmp(value, "true") == 0 || strcmp(value, "1") == 0);
+    bool is = false;
+    return value && xml_boolean(value, &is) && is;
 }
 
 static bool read_with(struct xep0136_query *q, const struct stanza *el,

@@ -366,6 +366,12 @@ void xml_escape_str(struct buf *out, const char *text)
     escape(out, text, strlen(text), true);
 }
 
+bool xml_boolean(const char *text, bool *out)
+{
+    *out = strcmp(text, "true") == 0 || strcmp(text, "1") == 0;
+    return *out || strcmp(text, "false") == 0 || strcmp(text, "0") == 0;
+}
+
 static void write_attr(struct buf *out, const char *name, const char *value)
 {
     buf_add_char(out, ' ');

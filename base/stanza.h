@@ -70,4 +70,7 @@ void stanza_write(struct buf *out, const struct stanza *el, const char *outer_ns
 void xml_escape(struct buf *out, const char *text, size_t len);
 void xml_escape_str(struct buf *out, const char *text);
 
+/* xs:boolean (XML Schema, part 2, section 3.2.2); false when text is none. */
+bool xml_boolean(const char *text, bool *out);
+
 #endif

@@ -76,6 +76,18 @@ bool adapter_is_host(const struct adapter *a, const char *text)
     return text && is_domain(a, text);
 }
 
+bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const char *local)
+{
+    const char *to = stanza_get(st, "to"), *type = stanza_get(st, "type");
+    if (strcmp(st->name, "message") != 0 || !adapter_is_host(a, stanza_get(st, "from")) ||
+        !to || (type && strcmp(type, "error") == 0))
+        return false;
+    size_t len = local ? strlen(local) : 0;
+    if (local && (strncmp(to, local, len) != 0 || to[len] != '@'))
+        return false;
+    return strcmp(local ? to + len + 1 : to, a->opts->component) == 0;
+}
+
 bool adapter_serves(const struct adapter *a, const struct jid *j)
 {
     return is_domain(a, jid_domain(j));

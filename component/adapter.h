@@ -79,6 +79,9 @@ bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *
 
 /* What follows is between adapter.c and adapter_*.c. */
 
+/* st is a message of exactly a server host to exactly us, or to local at us when local is not
+ * NULL.  Anybody can send us the same in his own name, and errors quote what we sent. */
+bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const char *local);
 /* A copy of a message that the server made, out of its envelope. */
 MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
                                          const struct place *p, int64_t received_us,

@@ -10,15 +10,6 @@
 #include "component/adapter.h"
 #include "component/ns.h"
 
-/* Users can send us the same from their own address, and errors quote what we sent. */
-static bool is_envelope(const struct adapter *a, const struct stanza *st)
-{
-    const char *to = stanza_get(st, "to");
-    const char *type = stanza_get(st, "type");
-    return strcmp(st->name, "message") == 0 && adapter_is_host(a, stanza_get(st, "from")) &&
-           to && strcmp(to, a->opts->component) == 0 && (!type || strcmp(type, "error") != 0);
-}
-
 /* What the forwarded stanza itself forwards is its sender's business: one level only. */
 static struct stanza *inner_of(const struct stanza *st)
 {
@@ -27,7 +18,7 @@ static struct stanza *inner_of(const struct stanza *st)
 
 bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head)
 {
-    const struct stanza *inner = is_envelope(a, head) ? inner_of(head) : NULL;
+    const struct stanza *inner = adapter_is_envelope(a, head, NULL) ? inner_of(head) : NULL;
     return inner && strcmp(inner->name, "message") == 0;
 }
 
@@ -49,7 +40,7 @@ enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
 {
-    if (!is_envelope(a, st))
+    if (!adapter_is_envelope(a, st, NULL))
         return ERR_NONE;
     struct stanza *inner = inner_of(st);
     if (!inner)

@@ -19,15 +19,6 @@
 
 #define LATE_MAX_US INT64_C(15000000) /* two batches, and a delivery that took its time */
 
-/* Anybody can send us the same, but only the host in its own name. */
-static bool is_envelope(const struct adapter *a, const struct stanza *st)
-{
-    const char *to = stanza_get(st, "to");
-    const char *type = stanza_get(st, "type");
-    return strcmp(st->name, "message") == 0 && adapter_is_host(a, stanza_get(st, "from")) &&
-           to && strcmp(to, a->opts->component) == 0 && (!type || strcmp(type, "error") != 0);
-}
-
 static struct stanza *inner_of(const struct stanza *st)
 {
     struct stanza *copy = stanza_child(st, "copy", NS_PACKET_EVENT);
@@ -37,7 +28,7 @@ static struct stanza *inner_of(const struct stanza *st)
 
 bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head)
 {
-    const struct stanza *inner = is_envelope(a, head) ? inner_of(head) : NULL;
+    const struct stanza *inner = adapter_is_envelope(a, head, NULL) ? inner_of(head) : NULL;
     return inner && strcmp(inner->name, "message") == 0;
 }
 
@@ -129,7 +120,7 @@ enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
 {
-    struct stanza *inner = is_envelope(a, st) ? inner_of(st) : NULL;
+    struct stanza *inner = adapter_is_envelope(a, st, NULL) ? inner_of(st) : NULL;
     if (!inner)
         return ERR_NONE;
     int64_t at_us = happened_us(st, received_us, sink);

@@ -17,17 +17,11 @@ enum side {
     SIDE_IN,  /* of the recipient */
 };
 
-/* Users can send us the same from their own address, and errors quote what we sent. */
 static enum side side_of(const struct adapter *a, const struct stanza *st)
 {
-    const char *to = stanza_get(st, "to"), *type = stanza_get(st, "type");
-    const char *at = to ? strchr(to, '@') : NULL;
-    if (strcmp(st->name, "message") != 0 || !adapter_is_host(a, stanza_get(st, "from")) ||
-        !at || strcmp(at + 1, a->opts->component) != 0 || (type && strcmp(type, "error") == 0))
-        return SIDE_NONE;
-    if (strncmp(to, "out@", 4) == 0)
+    if (adapter_is_envelope(a, st, "out"))
         return SIDE_OUT;
-    return strncmp(to, "in@", 3) == 0 ? SIDE_IN : SIDE_NONE;
+    return adapter_is_envelope(a, st, "in") ? SIDE_IN : SIDE_NONE;
 }
 
 /* What the forwarded stanza itself forwards is its sender's business: one level only. */

@@ -274,10 +274,22 @@ static void test_a_full_arena_makes_null_and_null_is_taken_everywhere(void **sta
     arena_free(&small);
 }
 
+static void test_booleans_are_the_four_of_xml_schema(void **state)
+{
+    (void)state;
+    bool is = false;
+    assert_true(xml_boolean("true", &is) && is);
+    assert_true(xml_boolean("0", &is) && !is);
+    assert_true(xml_boolean("1", &is) && is);
+    assert_true(xml_boolean("false", &is) && !is);
+    assert_false(xml_boolean("", &is) || xml_boolean("TRUE", &is) || xml_boolean("yes", &is));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+        T(test_booleans_are_the_four_of_xml_schema),
         T(test_a_built_stanza_is_written_with_namespaces_where_they_change),
         T(test_no_namespace_is_declared_only_inside_another),
         T(test_elements_of_the_xml_namespace_keep_their_prefix),

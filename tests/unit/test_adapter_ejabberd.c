@@ -275,6 +275,43 @@ static void an_envelope_counts_only_from_exactly_the_server(void **state)
 
 /* ---- our own echo ---- */
 
+/* The same for who asks the adapter alone: of a stanza that is put aside, nothing else is
+ * asked. */
+static void whom_an_envelope_must_be_from_and_to(void **state)
+{
+    static const struct {
+        const char *attributes, *local;
+        bool is;
+    } rows[] = {
+        {"from='e.test' to='sidecar.e.test'", NULL, true},
+        {"from='e.test' to='sidecar.e.test' type='headline'", NULL, true},
+        {"from='e.test' to='sidecar.e.test' type='error'", NULL, false},
+        {"from='alice@e.test' to='sidecar.e.test'", NULL, false},
+        {"from='e.test/r' to='sidecar.e.test'", NULL, false},
+        {"from='other.test' to='sidecar.e.test'", NULL, false},
+        {"to='sidecar.e.test'", NULL, false},
+        {"from='e.test'", NULL, false},
+        {"from='e.test' to='out@sidecar.e.test'", NULL, false},
+        {"from='e.test' to='out@sidecar.e.test'", "out", true},
+        {"from='alice@e.test' to='out@sidecar.e.test'", "out", false},
+        {"from='e.test' to='in@sidecar.e.test'", "out", false},
+        {"from='e.test' to='out@sidecar.e.test/r'", "out", false},
+        {"from='e.test' to='outer@sidecar.e.test'", "out", false},
+        {"from='e.test' to='out.sidecar.e.test'", "out", false},
+        {"from='e.test' to='sidecar.e.test'", "out", false},
+    };
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char xml[256];
+        struct err e;
+        snprintf(xml, sizeof xml, "<message xmlns='jabber:client' %s/>", rows[i].attributes);
+        struct stanza *st = xml_parse_element(xml, strlen(xml), &e);
+        if (adapter_is_envelope(service_adapter(w->service), st, rows[i].local) != rows[i].is)
+            fail_msg("%s, %s", xml, rows[i].local ? rows[i].local : "-");
+        stanza_free(&st);
+    }
+}
+
 static void our_echo_is_known_by_an_id_that_fits_only_its_addresses(void **state)
 {
     struct world *w = *state;
@@ -419,6 +456,7 @@ int main(void)
         T(a_forged_stanza_id_keeps_the_message),
         T(an_envelope_inside_an_envelope_is_the_senders_message),
         T(an_envelope_counts_only_from_exactly_the_server),
+        T(whom_an_envelope_must_be_from_and_to),
         T(our_echo_is_known_by_an_id_that_fits_only_its_addresses),
         T(our_echo_is_no_event_and_a_stolen_id_hides_nothing),
         T(a_change_of_the_own_roster_is_told),

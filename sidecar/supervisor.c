@@ -24,6 +24,7 @@
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/err.h"
+#include "base/failpoint.h"
 #include "base/log.h"
 #include "component/frame.h"
 #include "component/link.h"
@@ -192,6 +193,7 @@ static void become_worker(const struct supervisor *s, int fd, pid_t parent)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
         _exit(EX_OSERR);
     fcntl(fd, F_SETFD, 0);
+    FAILPOINT("worker-starting");
     execv(program, argv);
     execv("/proc/self/exe", argv); /* in the middle of an upgrade */
     _exit(EX_OSFILE);

@@ -195,6 +195,22 @@ def test_kills_by_another_hand_never_put_anything_aside(world, alice, carol):
     assert rows(world) == []
 
 
+def test_a_signal_for_a_worker_that_is_being_started_is_not_the_services(world, alice, carol):
+    """Between fork and exec the child is still a copy of the service."""
+    world.sidecar.arm("worker-starting", "stop")
+    old = world.sidecar.kill_worker()
+    wait_until(lambda: not world.sidecar.is_armed("worker-starting"), 10, "a worker is forked")
+    child = wait_until(world.sidecar.worker_pid, 10, "there it is")
+    assert child != old
+    os.kill(child, signal.SIGTERM)
+    os.kill(child, signal.SIGCONT)
+    world.sidecar.wait_new_worker(child)
+    assert world.sidecar.process.alive(), "the service has stopped"
+    body = world.body()
+    alice.send_chat(carol.bare, body)
+    assert len(world.oracle.wait_body(alice.bare, body, 20)) == 1
+
+
 def test_a_worker_that_dies_for_no_stanza_s_sake_puts_nothing_aside(world, alice, carol):
     world.sidecar.allow_error(ABORTED)
     world.sidecar.allow_error(r"in a row and no stanza is to blame$")

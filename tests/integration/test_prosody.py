@@ -16,12 +16,6 @@ def server(module_workspace):
     return Prosody(module_workspace).start()
 
 
-@pytest.fixture(scope="module")
-def ejabberd(server):
-    """In the place of the usual one."""
-    return server
-
-
 @pytest.fixture
 def pair(world):
     """Two fresh accounts, both online."""

@@ -11,14 +11,6 @@ static int world_setup(void **state)
     return 0;
 }
 
-static int world_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
-    return 0;
-}
-
 static void expect_events(struct world *w, const char *expected)
 {
     assert_string_equal(buf_cstr(&w->events), expected);

@@ -16,21 +16,8 @@
 static int openfire_setup(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    world_init(w, 1);
-    w->opts.server = SERVER_OPENFIRE;
-    w->opts.presence_every_ms = 60000;
-    w->service = world_service(w);
-    service_opened(w->service, 0, 1, w->real_us);
-    service_live(w->service, 0);
+    world_begin_on(w, SERVER_OPENFIRE);
     *state = w;
-    return 0;
-}
-
-static int openfire_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
     return 0;
 }
 
@@ -298,7 +285,7 @@ static void presence_is_taken_when_it_is_meant_for_all_contacts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define TEST(f) cmocka_unit_test_setup_teardown(f, openfire_setup, openfire_teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, openfire_setup, world_teardown)
         TEST(each_copy_is_what_it_means),
         TEST(an_impossible_address_is_for_quarantine),
         TEST(a_message_over_the_limit_is_for_quarantine),

@@ -13,20 +13,8 @@
 static int prosody_setup(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    world_init(w, 1);
-    w->opts.server = SERVER_PROSODY;
-    w->service = world_service(w);
-    service_opened(w->service, 0, 1, w->real_us);
-    service_live(w->service, 0);
+    world_begin_on(w, SERVER_PROSODY);
     *state = w;
-    return 0;
-}
-
-static int prosody_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
     return 0;
 }
 
@@ -158,7 +146,7 @@ static void who_is_online_is_known_from_the_announcement_on(void **state)
         SESSION_ONLINE);
 }
 
-#define T(test) cmocka_unit_test_setup_teardown(test, prosody_setup, prosody_teardown)
+#define T(test) cmocka_unit_test_setup_teardown(test, prosody_setup, world_teardown)
 
 int main(void)
 {

@@ -51,14 +51,6 @@ static int world_setup(void **state)
     return 0;
 }
 
-static int world_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
-    return 0;
-}
-
 static const char *run_from(struct world *w, const char *from, const char *attrs,
                             const char *inside)
 {

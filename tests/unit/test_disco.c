@@ -20,14 +20,6 @@ static int world_setup(void **state)
     return 0;
 }
 
-static int world_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
-    return 0;
-}
-
 #define ASK(payload)                                                                          \
     "<iq type='get' id='d1' from='bob@e.test/r1' to='sidecar.e.test'>" payload "</iq>"
 #define RESULT(payload)                                                                       \

@@ -29,14 +29,6 @@ static int world_setup(void **state)
     return 0;
 }
 
-static int world_teardown(void **state)
-{
-    struct world *w = *state;
-    world_end(w);
-    free(w);
-    return 0;
-}
-
 static void expect_sent(struct world *w, const char *expected)
 {
     assert_string_equal(buf_cstr(&w->sent), expected);

@@ -12,6 +12,8 @@
 #include <openssl/pem.h>
 #include <openssl/rsa.h>
 
+#include "tests/unit/base64url.h"
+
 #define NOW_S INT64_C(1760000000)
 
 static EVP_PKEY *key;
@@ -50,30 +52,10 @@ static struct jwt *new_jwt(void)
     return j;
 }
 
-static size_t decode(const char *text, size_t len, uint8_t *out)
-{
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint32_t bits = 0;
-    unsigned have = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        const char *d = memchr(digits, text[i], 64);
-        assert_non_null(d);
-        bits = bits << 6 | (uint32_t)(d - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (uint8_t)(bits >> have);
-        }
-    }
-    return n;
-}
-
 static cJSON *part(const char *text, size_t len)
 {
     uint8_t raw[256];
-    size_t n = decode(text, len, raw);
+    size_t n = base64url_decode(text, len, raw);
     cJSON *json = cJSON_ParseWithLength((char *)raw, n);
     assert_non_null(json);
     return json;
@@ -91,7 +73,7 @@ static int64_t iat_of(const char *authorization)
 static bool signature_fits(const char *jwt, const char *sig_text)
 {
     uint8_t raw[256], der[128], *at = der;
-    if (decode(sig_text, strlen(sig_text), raw) != 64)
+    if (base64url_decode(sig_text, strlen(sig_text), raw) != 64)
         return false;
     ECDSA_SIG *sig = ECDSA_SIG_new();
     ECDSA_SIG_set0(sig, BN_bin2bn(raw, 32, NULL), BN_bin2bn(raw + 32, 32, NULL));

@@ -16,12 +16,7 @@ static const char *const form =
 
 static void begin(struct world *w)
 {
-    world_init(w, 1);
-    w->opts.server = SERVER_OPENFIRE;
-    w->opts.presence_every_ms = 60000;
-    w->service = world_service(w);
-    service_opened(w->service, 0, 1, w->real_us);
-    service_live(w->service, 0);
+    world_begin_on(w, SERVER_OPENFIRE);
 }
 
 static void tick(struct world *w, int64_t ms)

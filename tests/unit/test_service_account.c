@@ -15,6 +15,7 @@
 #include <openssl/rsa.h>
 
 #include "base/buf.h"
+#include "tests/unit/base64url.h"
 
 #define AUDIENCE "https://oauth2.googleapis.com/token"
 
@@ -137,30 +138,10 @@ static void what_is_wrong_with_a_file_is_said(void **state)
     }
 }
 
-static size_t decode(const char *text, size_t len, uint8_t *out)
-{
-    static const char digits[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    uint32_t bits = 0;
-    unsigned have = 0;
-    size_t n = 0;
-    for (size_t i = 0; i < len; i++) {
-        const char *d = memchr(digits, text[i], 64);
-        assert_non_null(d);
-        bits = bits << 6 | (uint32_t)(d - digits);
-        have += 6;
-        if (have >= 8) {
-            have -= 8;
-            out[n++] = (uint8_t)(bits >> have);
-        }
-    }
-    return n;
-}
-
 static void expect_json(const char *part, size_t len, const char *expected)
 {
     uint8_t raw[1024];
-    size_t n = decode(part, len, raw);
+    size_t n = base64url_decode(part, len, raw);
     assert_int_equal(n, strlen(expected));
     assert_memory_equal(raw, expected, n);
 }
@@ -182,7 +163,7 @@ static void an_assertion_says_what_google_asks_for_and_is_signed(void **state)
                 "\"https://www.googleapis.com/auth/firebase.messaging\",\"aud\":\"" AUDIENCE
                 "\",\"iat\":1760000000,\"exp\":1760003600}");
     uint8_t raw[512];
-    size_t raw_len = decode(sig, strlen(sig), raw);
+    size_t raw_len = base64url_decode(sig, strlen(sig), raw);
     assert_int_equal(raw_len, 256);
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     EVP_DigestVerifyInit(ctx, NULL, EVP_sha256(), NULL, key);

@@ -164,13 +164,20 @@ static struct service *world_service(struct world *w)
     return s;
 }
 
-/* A service whose one link is up and live. */
-__attribute__((unused)) static void world_begin(struct world *w)
+/* A service whose one link, to that kind of server, is up and live. */
+__attribute__((unused)) static void world_begin_on(struct world *w, enum server_kind server)
 {
     world_init(w, 1);
+    w->opts.server = server;
+    w->opts.presence_every_ms = 60000;
     w->service = world_service(w);
     service_opened(w->service, 0, 1, w->real_us);
     service_live(w->service, 0);
+}
+
+__attribute__((unused)) static void world_begin(struct world *w)
+{
+    world_begin_on(w, SERVER_EJABBERD);
 }
 
 __attribute__((unused)) static void world_end(struct world *w)
@@ -181,6 +188,15 @@ __attribute__((unused)) static void world_end(struct world *w)
     buf_deinit(&w->reconnects);
     buf_deinit(&w->rosters);
     clock_fake_off();
+}
+
+/* Of a test whose state is a world. */
+__attribute__((unused)) static int world_teardown(void **state)
+{
+    struct world *w = *state;
+    world_end(w);
+    free(w);
+    return 0;
 }
 
 /* What was sent since the last time; so with the events. */

@@ -5,7 +5,6 @@ import base64
 import json
 import os
 import secrets
-import signal
 import subprocess
 import urllib.error
 import urllib.request
@@ -13,7 +12,8 @@ from pathlib import Path
 
 import yaml
 
-from .procs import ROOT, HarnessError, Process, free_port, port_answers, wait_until
+from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
+                    wait_until)
 
 FRAGMENT = ROOT / "config" / "ejabberd.yml"
 HOST = "e.test"
@@ -105,7 +105,7 @@ def _library_folder():
     raise HarnessError("ejabberd is not installed")
 
 
-class Ejabberd:
+class Ejabberd(OneProcess):
     """One node with the hosts e.test (tapped) and r.test (not)."""
 
     kind = "ejabberd"
@@ -122,7 +122,6 @@ class Ejabberd:
         self.folder = workspace.folder(name)
         self.spool = workspace.folder(f"{name}/spool")
         self.config = self.folder / "ejabberd.yml"
-        self.process = None
         settings = yaml.safe_load(BASE.format(
             host=HOST, remote=REMOTE_HOST, c2s_port=self.c2s_port, api_port=self.api_port,
             resume_timeout=resume_timeout))
@@ -173,21 +172,6 @@ class Ejabberd:
     def websocket(self):
         """Where clients of the web connect (RFC 7395)."""
         return f"ws://127.0.0.1:{self.api_port}/ws"
-
-    def stop(self):
-        if self.process is not None:
-            self.process.stop(signal.SIGTERM)
-            self.process = None
-
-    def kill(self):
-        """As after a power cut: nothing is said to anybody."""
-        if self.process is not None:
-            self.process.stop(signal.SIGKILL)
-            self.process = None
-
-    def restart(self):
-        self.stop()
-        self.start()
 
     # Administration by mod_http_api on loopback.
 

@@ -154,6 +154,27 @@ class Process:
         return "\n".join(text.splitlines()[-lines:])
 
 
+class OneProcess:
+    """What is one process, in self.process while it runs; start() is the subclass's."""
+
+    process = None
+
+    def stop(self):
+        if self.process is not None:
+            self.process.stop(signal.SIGTERM)
+            self.process = None
+
+    def kill(self):
+        """As after a power cut: nothing is said to anybody."""
+        if self.process is not None:
+            self.process.stop(signal.SIGKILL)
+            self.process = None
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+
 def children_or_self_in(pid, session):
     """True while pid still runs in the session that we started (pids are reused)."""
     try:

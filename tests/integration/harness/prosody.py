@@ -2,11 +2,11 @@
 """Debian's Prosody, with what the published fragment makes of it."""
 
 import secrets
-import signal
 import subprocess
 
 from .ejabberd import COMPONENT, HOST, REMOTE_HOST
-from .procs import ROOT, HarnessError, Process, free_port, port_answers, wait_until
+from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
+                    wait_until)
 
 # What a server has anyway.  The published fragment comes behind it, so that
 # what administrators paste is what is tested.
@@ -46,7 +46,7 @@ def _escape(name):
     return "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in name)
 
 
-class Prosody:
+class Prosody(OneProcess):
     kind = "prosody"
     archive_address = None  # queries to the users' own addresses are delegated
     cluster = None
@@ -57,7 +57,6 @@ class Prosody:
         self.c2s_port, self.component_port = free_port(), free_port()
         self.folder = workspace.folder(name)
         self.config = self.folder / "prosody.cfg.lua"
-        self.process = None
         (self.folder / "data").mkdir()
         rules = self.folder / "prosody.pfw"
         rules.write_text(self._published("prosody.pfw", {"sidecar.example.org": component}))
@@ -92,20 +91,6 @@ class Prosody:
         self.process.wait_ready(
             lambda: port_answers(self.c2s_port) and port_answers(self.component_port), 30)
         return self
-
-    def stop(self):
-        if self.process is not None:
-            self.process.stop(signal.SIGTERM)
-            self.process = None
-
-    def kill(self):
-        if self.process is not None:
-            self.process.stop(signal.SIGKILL)
-            self.process = None
-
-    def restart(self):
-        self.stop()
-        self.start()
 
     # Accounts: files that Prosody reads at each login.
 

@@ -193,7 +193,7 @@ static void become_worker(const struct supervisor *s, int fd, pid_t parent)
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
         _exit(EX_OSERR);
     fcntl(fd, F_SETFD, 0);
-    FAILPOINT("worker-starting");
+    FAILPOINT("supervisor-forked");
     execv(program, argv);
     execv("/proc/self/exe", argv); /* in the middle of an upgrade */
     _exit(EX_OSFILE);

@@ -197,9 +197,9 @@ def test_kills_by_another_hand_never_put_anything_aside(world, alice, carol):
 
 def test_a_signal_for_a_worker_that_is_being_started_is_not_the_services(world, alice, carol):
     """Between fork and exec the child is still a copy of the service."""
-    world.sidecar.arm("worker-starting", "stop")
+    world.sidecar.arm("supervisor-forked", "stop")
     old = world.sidecar.kill_worker()
-    wait_until(lambda: not world.sidecar.is_armed("worker-starting"), 10, "a worker is forked")
+    wait_until(lambda: not world.sidecar.is_armed("supervisor-forked"), 10, "a worker is forked")
     child = wait_until(world.sidecar.worker_pid, 10, "there it is")
     assert child != old
     os.kill(child, signal.SIGTERM)

@@ -32,7 +32,8 @@ def failpoints(*folders):
 # Places that only the link process passes.
 OF_THE_LINK = {name for name in failpoints() if name.startswith("link-")}
 SELDOM = ("worker-release", "worker-snapshot")  # every five seconds
-OF_THE_WORKER = [name for name in failpoints() if name not in OF_THE_LINK]
+OF_THE_WORKER = [name for name in failpoints()
+                 if not name.startswith(("link-", "supervisor-"))]
 
 
 class Sending:

@@ -17,8 +17,8 @@
 
 #define PREFIX "ingest"
 #define BATCH_ROWS 2000
-#define SECOND_ROWS 64
-#define SECOND_MS 5
+#define NEXT_ROWS 32
+#define NEXT_MS 5
 #define STATEMENT_TIMEOUT_MS 30000
 #define UNKNOWN_FAILURES_MAX 5
 #define QUARANTINED_MAX 20 /* in a row; then something else is wrong, and we slow down */
@@ -524,22 +524,22 @@ static struct lane *next_lane(struct ingest *ing, int64_t *wait_ms)
     return NULL;
 }
 
-/* Two slots write the same rows in twice as many batches, each of which costs a start and a
- * commit: with few rows that is half of all.  So another batch is begun beside one that is
- * under way only when rows pile up behind it, or when it takes long. */
+/* Each batch costs a start and a commit, with few rows half of all.  So right behind the last
+ * one another is begun only when rows pile up; whoever comes first after a pause waits for
+ * nothing. */
 static bool may_start(const struct ingest *ing, int64_t now_ms, int64_t *wait_ms)
 {
     size_t in_hand = 0;
     int64_t left_ms = 0;
     for (unsigned i = 0; i < INGEST_SLOTS; i++) {
         const struct slot *s = &ing->slots[i];
-        if (s->state != SLOT_WRITING)
-            continue;
-        in_hand += s->n;
-        left_ms = s->since_ms + SECOND_MS - now_ms;
+        if (s->state == SLOT_WRITING)
+            in_hand += s->n;
+        if (s->since_ms + NEXT_MS - now_ms > left_ms)
+            left_ms = s->since_ms + NEXT_MS - now_ms;
     }
     size_t waiting = ingest_queue_rows(ing) - in_hand;
-    if (left_ms <= 0 || waiting == 0 || waiting >= SECOND_ROWS)
+    if (left_ms <= 0 || waiting == 0 || waiting >= NEXT_ROWS)
         return true;
     if (left_ms < *wait_ms)
         *wait_ms = left_ms;

@@ -18,7 +18,7 @@ struct pg_error;
 struct pg_pool;
 
 #define DEVICES_KEY_BYTES 32
-#define DEVICE_TOKEN_MAX 512 /* characters */
+#define DEVICE_TOKEN_MAX 1200 /* characters; a Web Push subscription is the longest */
 #define DEVICE_CLIENT_MAX 256
 #define DEVICE_NODE_BYTES 33
 #define DEVICE_SECRET_BYTES 25

@@ -2,15 +2,19 @@
 #include "apns/dialect.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "apns/opts.h"
+#include "apns/subscription.h"
+#include "apns/vapid.h"
 #include "base/crypt.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 #define APNS_TOKEN_MIN 64
 #define APNS_TOKEN_MAX 200
 #define FCM_TOKEN_MIN 20
+#define FCM_TOKEN_MAX 512
 #define NAMED_MAX (2 * 1024 + DEVICE_CLIENT_MAX) /* a bare JID, NUL, the client's id */
 
 static const struct dialect_command commands[] = {
@@ -20,6 +24,10 @@ static const struct dialect_command commands[] = {
     {"unregister-push-apns", "Unregister this device (APNs)", DEVICE_P2, PUSH_APNS, false},
     {"register-push-fcm", "Register this device for push (FCM)", DEVICE_P2, PUSH_FCM, true},
     {"unregister-push-fcm", "Unregister this device (FCM)", DEVICE_P2, PUSH_FCM, false},
+    {"register-push-webpush", "Register this device for push (Web Push)", DEVICE_P2,
+     PUSH_WEBPUSH, true},
+    {"unregister-push-webpush", "Unregister this device (Web Push)", DEVICE_P2, PUSH_WEBPUSH,
+     false},
 };
 
 /* What clients of the first dialect look for among our features, and send as provider.  An
@@ -64,6 +72,8 @@ const struct dialect_command *dialect_commands(size_t *n_out)
 
 static enum push_service service_of(const struct apns_app_opts *app)
 {
+    if (app->webpush)
+        return PUSH_WEBPUSH;
     return app->fcm ? PUSH_FCM : PUSH_APNS;
 }
 
@@ -96,10 +106,13 @@ static bool app_serves(const struct apns_app_opts *app, const char *domain)
     return app->domains_n == 0 || is_one_of(domain, app->domains, app->domains_n);
 }
 
+/* A subscription is no device-token, which is all that the command for any service takes. */
 static bool app_fits(const struct apns_app_opts *app, const char *domain,
                      enum push_service service)
 {
-    return app_serves(app, domain) && (service == PUSH_ANY || service_of(app) == service);
+    enum push_service its = service_of(app);
+    return app_serves(app, domain) &&
+           (service == PUSH_ANY ? its != PUSH_WEBPUSH : its == service);
 }
 
 static bool named_app(const struct push_opts *opts, const char *domain,
@@ -164,15 +177,40 @@ static bool read_fcm_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
     static const char characters[] =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_:.%";
     size_t len = text ? strlen(text) : 0;
-    if (len < FCM_TOKEN_MIN || len > DEVICE_TOKEN_MAX || strspn(text, characters) != len)
+    if (len < FCM_TOKEN_MIN || len > FCM_TOKEN_MAX || strspn(text, characters) != len)
         return false;
     memcpy(out, text, len + 1);
     return true;
 }
 
-static const struct dialect_error *read_token(const struct apns_app_opts *app,
-                                              const char *text, char out[DEVICE_TOKEN_MAX + 1])
+static const struct dialect_error *read_subscription(const struct webpush_opts *opts,
+                                                     dialect_field_fn field, void *ctx,
+                                                     char out[DEVICE_TOKEN_MAX + 1],
+                                                     struct dialect_error *why)
 {
+    struct subscription s;
+    _Static_assert(SUBSCRIPTION_TOKEN_MAX <= DEVICE_TOKEN_MAX, "it is a token");
+    *why =
+        (struct dialect_error){"modify", "bad-request",
+                               subscription_read(field(ctx, "endpoint"), field(ctx, "p256dh"),
+                                                 field(ctx, "auth"), &s)};
+    if (why->text)
+        return why;
+    *why = (struct dialect_error){"cancel", "not-acceptable", subscription_refused(&s, opts)};
+    if (why->text)
+        return why;
+    subscription_write(&s, out);
+    return NULL;
+}
+
+static const struct dialect_error *read_token(const struct apns_app_opts *app,
+                                              dialect_field_fn field, void *ctx,
+                                              const char *name, char out[DEVICE_TOKEN_MAX + 1],
+                                              struct dialect_error *why)
+{
+    if (app->webpush)
+        return read_subscription(app->webpush, field, ctx, out, why);
+    const char *text = field(ctx, name);
     if (app->fcm)
         return read_fcm_token(text, out) ? NULL : &bad_fcm_token;
     return read_apns_token(text, out) ? NULL : &bad_token;
@@ -218,8 +256,9 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
     }
     if (!err)
         err = find_app(opts, domain, command->service, field(ctx, "app"), provider, &out->app);
+    struct dialect_error why;
     if (!err && token)
-        err = read_token(&opts->apps[out->app], field(ctx, token), out->token);
+        err = read_token(&opts->apps[out->app], field, ctx, token, out->token, &why);
     if (err)
         *err_out = *err;
     return !err;
@@ -243,14 +282,37 @@ const char *const *dialect_asks(const struct dialect_command *command)
 {
     static const char *const tigase[] = {"provider", "device-token", NULL};
     static const char *const p2[] = {"token", "device-id", NULL};
+    static const char *const webpush[] = {"endpoint", "p256dh", "auth", "device-id", NULL};
     static const char *const p2_unregister[] = {"device-id", NULL};
     switch (command->dialect) {
     case DEVICE_TIGASE:
         return tigase;
     case DEVICE_P2:
+        if (command->service == PUSH_WEBPUSH && command->registers)
+            return webpush;
         return command->registers ? p2 : p2_unregister;
     }
     return NULL;
+}
+
+bool dialect_offer(const struct push_opts *opts, const struct dialect_command *command,
+                   const char *domain, size_t i, char out[DIALECT_OFFER_BYTES])
+{
+    for (size_t k = 0; command->service == PUSH_WEBPUSH && command->registers; k++) {
+        if (k == opts->apps_n)
+            return false;
+        const struct apns_app_opts *app = &opts->apps[k];
+        struct vapid *vapid;
+        struct err e;
+        if (!app_fits(app, domain, PUSH_WEBPUSH) || i-- > 0)
+            continue;
+        if (vapid_new(app->webpush->private_key, app->webpush->subject, &vapid, &e))
+            return false; /* such an app does not start */
+        snprintf(out, DIALECT_OFFER_BYTES, "%s %s", vapid_public(vapid), app->id);
+        vapid_free(&vapid);
+        return true;
+    }
+    return false;
 }
 
 void dialect_result(const struct dialect_command *command, const struct device_registered *r,

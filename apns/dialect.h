@@ -5,6 +5,7 @@
  *
  * register-device, unregister-device: Siskin, Snikket, Stork.
  * register-push-apns, register-push-fcm, and their unregister-: p2's.
+ * register-push-webpush: the same with a Web Push subscription for the token.
  */
 #ifndef APNS_DIALECT_H
 #define APNS_DIALECT_H
@@ -16,7 +17,7 @@
 
 struct push_opts;
 
-enum push_service { PUSH_ANY, PUSH_APNS, PUSH_FCM };
+enum push_service { PUSH_ANY, PUSH_APNS, PUSH_FCM, PUSH_WEBPUSH };
 
 struct dialect_command {
     const char *node;
@@ -63,6 +64,12 @@ bool dialect_account_name(const struct push_opts *opts, const struct dialect_req
 
 /* The empty form for a call without one: names of the fields, NULL-terminated. */
 const char *const *dialect_asks(const struct dialect_command *command);
+
+/* What a client must know before it can fill in that form: the i-th value of its field
+ * "vapid", "KEY APP", the key being what to subscribe with; false after the last. */
+#define DIALECT_OFFER_BYTES 400
+bool dialect_offer(const struct push_opts *opts, const struct dialect_command *command,
+                   const char *domain, size_t i, char out[DIALECT_OFFER_BYTES]);
 
 struct dialect_field {
     const char *var;

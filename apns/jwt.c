@@ -1,20 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/jwt.h"
 
-#include <openssl/ec.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "apns/pem.h"
-#include "base/crypt.h"
+#include "apns/es256.h"
 
 #define ID_MAX 32
 #define EXPIRED_S (60 * 60)   /* the service refuses a token of this age */
 #define FUTURE_MAX_S (5 * 60) /* a clock that was set back further than this */
-#define RAW_HALF 32
 #define AUTHORIZATION_MAX 512
 
 struct token {
@@ -25,7 +20,7 @@ struct token {
 };
 
 struct jwt {
-    EVP_PKEY *key;
+    struct es256 *key;
     char key_id[ID_MAX + 1];
     char team_id[ID_MAX + 1];
     struct token tokens[3]; /* so that two older texts stay readable */
@@ -45,24 +40,6 @@ static bool id_is_good(const char *id)
     return n > 0 && n <= ID_MAX && id[n] == '\0';
 }
 
-static enum err_kind read_key(const char *pem, EVP_PKEY **out, struct err *e)
-{
-    char group[64] = "";
-    EVP_PKEY *key = pem_private_key(pem);
-    if (!key)
-        return err_set(e, ERR_CONFIG, "the key file holds no readable PEM private key");
-    if (EVP_PKEY_get_base_id(key) != EVP_PKEY_EC ||
-        EVP_PKEY_get_group_name(key, group, sizeof group, NULL) != 1 ||
-        strcmp(group, "prime256v1") != 0) {
-        EVP_PKEY_free(key);
-        ERR_clear_error();
-        return err_set(e, ERR_CONFIG,
-                       "the key file must hold a P-256 private key (Apple's .p8 file)");
-    }
-    *out = key;
-    return ERR_NONE;
-}
-
 enum err_kind jwt_new(const char *key_pem, const char *key_id, const char *team_id,
                       struct jwt **out, struct err *e)
 {
@@ -72,8 +49,8 @@ enum err_kind jwt_new(const char *key_pem, const char *key_id, const char *team_
         return err_set(e, ERR_CONFIG, "team_id must be letters and digits only");
     if (!key_pem)
         return err_set(e, ERR_CONFIG, "key_file is missing");
-    EVP_PKEY *key = NULL;
-    enum err_kind kind = read_key(key_pem, &key, e);
+    struct es256 *key = NULL;
+    enum err_kind kind = es256_new(key_pem, &key, e);
     if (kind)
         return kind;
     struct jwt *j = calloc(1, sizeof *j);
@@ -90,27 +67,9 @@ void jwt_free(struct jwt **j)
 {
     if (!*j)
         return;
-    EVP_PKEY_free((*j)->key);
+    es256_free(&(*j)->key);
     free(*j);
     *j = NULL;
-}
-
-/* ES256 wants r and s side by side (RFC 7518 section 3.4); OpenSSL gives DER. */
-static void sign_raw(EVP_PKEY *key, const char *text, size_t len, uint8_t raw[2 * RAW_HALF])
-{
-    uint8_t der[128];
-    size_t der_len = sizeof der;
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    if (!ctx || EVP_DigestSignInit(ctx, NULL, EVP_sha256(), NULL, key) != 1 ||
-        EVP_DigestSign(ctx, der, &der_len, (const unsigned char *)text, len) != 1)
-        abort();
-    EVP_MD_CTX_free(ctx);
-    const unsigned char *at = der;
-    ECDSA_SIG *sig = d2i_ECDSA_SIG(NULL, &at, (long)der_len);
-    if (!sig || BN_bn2binpad(ECDSA_SIG_get0_r(sig), raw, RAW_HALF) != RAW_HALF ||
-        BN_bn2binpad(ECDSA_SIG_get0_s(sig), raw + RAW_HALF, RAW_HALF) != RAW_HALF)
-        abort();
-    ECDSA_SIG_free(sig);
 }
 
 static void make_token(struct jwt *j, int64_t real_s, int64_t mono_ms)
@@ -121,22 +80,11 @@ static void make_token(struct jwt *j, int64_t real_s, int64_t mono_ms)
         next = other;
     struct token *t = &j->tokens[next];
     char header[128], claims[128];
-    int header_len =
-        snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", j->key_id);
-    int claims_len = snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"iat\":%lld}",
-                              j->team_id, (long long)real_s);
+    snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", j->key_id);
+    snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"iat\":%lld}", j->team_id,
+             (long long)real_s);
     char *at = stpcpy(t->text, "bearer ");
-    const char *signed_part = at;
-    crypt_base64url(header, (size_t)header_len, at);
-    at += strlen(at);
-    *at++ = '.';
-    crypt_base64url(claims, (size_t)claims_len, at);
-    at += strlen(at);
-    uint8_t raw[2 * RAW_HALF];
-    sign_raw(j->key, signed_part, (size_t)(at - signed_part), raw);
-    *at++ = '.';
-    crypt_base64url(raw, sizeof raw, at);
-    t->len = strlen(t->text);
+    t->len = (size_t)(at - t->text) + es256_jwt(j->key, header, claims, at);
     t->serial = ++j->serials;
     t->iat_s = real_s;
     j->before = j->now;

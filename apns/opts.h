@@ -26,13 +26,24 @@ struct fcm_opts {
     enum fcm_form form;
 };
 
+struct webpush_opts {
+    const char *private_key; /* the contents of private_key_file */
+    const char *subject;
+    const char *const *allow_hosts; /* "host" or "*.below"; none: every host */
+    size_t allow_hosts_n;
+    const uint16_t *ports;
+    size_t ports_n;
+    bool allow_private; /* also addresses that are not public */
+};
+
 struct apns_app_opts {
     const char *id;             /* the name clients register with */
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
     const char *sound;          /* "" = silent */
     bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
-    const struct fcm_opts *fcm; /* NULL: the app is reached through APNs */
+    const struct fcm_opts *fcm; /* NULL: not through FCM */
+    const struct webpush_opts *webpush; /* NULL: not through Web Push; neither: through APNs */
     /* apns: */
     const char *topic;
     const char *key_pem; /* the contents of key_file */

@@ -313,3 +313,37 @@ void crypt_base64url(const void *data, size_t len, char *out)
                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", out);
     *at = '\0';
 }
+
+static int base64url_value(char c)
+{
+    if (c >= 'A' && c <= 'Z')
+        return c - 'A';
+    if (c >= 'a' && c <= 'z')
+        return c - 'a' + 26;
+    if (c >= '0' && c <= '9')
+        return c - '0' + 52;
+    if (c == '-')
+        return 62;
+    return c == '_' ? 63 : -1;
+}
+
+bool crypt_base64url_decode(const char *text, uint8_t *out, size_t size)
+{
+    uint32_t bits = 0;
+    unsigned have = 0;
+    size_t n = 0;
+    for (; *text; text++) {
+        int value = base64url_value(*text);
+        if (value < 0)
+            return false;
+        bits = (bits << 6 | (uint32_t)value) & 0xffffff;
+        have += 6;
+        if (have < 8)
+            continue;
+        have -= 8;
+        if (n == size)
+            return false;
+        out[n++] = (uint8_t)(bits >> have);
+    }
+    return n == size && have < 6;
+}

@@ -48,5 +48,7 @@ void uuid_random(uint8_t out[UUID_BYTES]);
 void crypt_base64(const void *data, size_t len, char *out);
 /* base64url without padding (RFC 7515); the same room. */
 void crypt_base64url(const void *data, size_t len, char *out);
+/* The other way, for exactly size bytes; false for anything else. */
+bool crypt_base64url_decode(const char *text, uint8_t *out, size_t size);
 
 #endif

@@ -84,11 +84,20 @@ static void on_unregistered(void *ctx, unsigned removed, const struct pg_error *
     }
 }
 
-static void ask_for_form(struct adhoc_call *call, const struct dialect_command *command)
+static void ask_for_form(const struct commands *c, struct adhoc_call *call,
+                         const struct dialect_command *command)
 {
-    struct stanza *form = form_add(call->answer, "form", NULL);
+    char offer[DIALECT_OFFER_BYTES];
+    struct stanza *field = NULL, *form = form_add(call->answer, "form", NULL);
     for (const char *const *var = dialect_asks(command); *var; var++)
         form_add_field(form, *var, "text-single", NULL);
+    for (size_t i = 0;
+         c->ready && dialect_offer(c->opts.push, command, jid_domain(call->from), i, offer);
+         i++) {
+        if (!field)
+            field = form_add_field(form, "vapid", "hidden", NULL);
+        form_add_value(field, offer);
+    }
     adhoc_executing(call);
 }
 
@@ -103,7 +112,7 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
     struct commands *c = ctx;
     const struct dialect_command *command = dialect_find(call->node);
     if (!call->form) {
-        ask_for_form(call, command);
+        ask_for_form(c, call, command);
         return;
     }
     if (!c->ready) {

@@ -195,7 +195,28 @@ static void test_base64_is_that_of_rfc_4648(void **state)
         assert_string_equal(out, cases[i].plain);
         crypt_base64url(cases[i].in, strlen(cases[i].in), out);
         assert_string_equal(out, cases[i].url);
+        uint8_t raw[16];
+        size_t len = strlen(cases[i].in);
+        assert_true(crypt_base64url_decode(cases[i].url, raw, len));
+        assert_memory_equal(raw, cases[i].in, len);
+        assert_false(crypt_base64url_decode(cases[i].url, raw, len + 1));
+        assert_false(len > 0 && crypt_base64url_decode(cases[i].url, raw, len - 1));
     }
+    static const char *const wrong[] = {"Z",
+                                        "Zg==",
+                                        "Zg=",
+                                        "Zm9v ",
+                                        " Zm9v",
+                                        "+//+",
+                                        "Zm9vY",
+                                        "Zm9\n",
+                                        "Zm\xff"
+                                        "v"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++)
+        for (size_t size = 0; size < 5; size++) {
+            uint8_t raw[8];
+            assert_false(crypt_base64url_decode(wrong[i], raw, size));
+        }
 }
 
 int main(void)

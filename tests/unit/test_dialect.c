@@ -33,6 +33,20 @@ static const struct apns_app_opts both[] = {{.id = "org.example.chat"},
 static const struct push_opts with_both = {.apps = both, .apps_n = 2};
 static const struct push_opts with_fcm = {.apps = both + 1, .apps_n = 1};
 
+static const uint16_t ports[] = {443};
+static const struct webpush_opts webpush = {.ports = ports, .ports_n = 1};
+static const struct apns_app_opts all_three[] = {
+    {.id = "org.example.chat"},
+    {.id = "org.example.chat.android", .fcm = &fcm},
+    {.id = "org.example.chat.web", .webpush = &webpush},
+};
+static const struct push_opts with_webpush = {.apps = all_three, .apps_n = 3};
+
+/* RFC 8291, appendix A. */
+#define P256DH                                                                                \
+    "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
+#define AUTH "BTBZMqHH6r4Tts7J_aSIgg"
+#define ENDPOINT "https://push.example.net/x"
 #define FCM_TOKEN "cA1_fid-0123456789ABC:APA91bHun4MxP5egoKMwt2KZFBaFUH-1RYqx"
 
 struct field {
@@ -373,6 +387,119 @@ static void a_token_has_the_form_its_service_gives(void **state)
     assert_string_equal(r.token, FCM_TOKEN); /* upper and lower case are two things here */
 }
 
+static void a_subscription_is_registered_whole(void **state)
+{
+    (void)state;
+    static const struct attempt cases[] = {
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", ENDPOINT}, {"p256dh", P256DH}, {"auth", AUTH}, {"device-id", "x"}},
+         NULL,
+         2},
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"p256dh", P256DH}, {"auth", AUTH}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", ENDPOINT}, {"auth", AUTH}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", ENDPOINT}, {"p256dh", P256DH}, {"device-id", "x"}},
+         "bad-request",
+         0},
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", ENDPOINT}, {"p256dh", P256DH}, {"auth", AUTH}},
+         "bad-request",
+         0},
+        {&with_webpush,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", "https://127.0.0.1/"},
+          {"p256dh", P256DH},
+          {"auth", AUTH},
+          {"device-id", "x"}},
+         "not-acceptable",
+         0},
+        {&with_webpush, "unregister-push-webpush", "a.example", {{"device-id", "x"}}, NULL, 2},
+        {&with_both,
+         "register-push-webpush",
+         "a.example",
+         {{"endpoint", ENDPOINT}, {"p256dh", P256DH}, {"auth", AUTH}, {"device-id", "x"}},
+         "item-not-found",
+         0},
+        /* It is no device-token, and the others stay as they were. */
+        {&with_webpush,
+         "register-device",
+         "a.example",
+         {{"provider", "org.example.chat.web"}, {"device-token", HEX64}},
+         "item-not-found",
+         0},
+        {&with_webpush,
+         "register-push-apns",
+         "a.example",
+         {{"token", HEX64}, {"device-id", "x"}},
+         NULL,
+         0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+    struct field fields[] = {{"endpoint", "https://PUSH.example.net:443/x"},
+                             {"p256dh", P256DH},
+                             {"auth", AUTH},
+                             {"device-id", "x"},
+                             {NULL, NULL}};
+    struct dialect_request r;
+    struct dialect_error e;
+    assert_true(dialect_read(&with_webpush, dialect_find("register-push-webpush"), "a.example",
+                             get, fields, &r, &e));
+    assert_string_equal(r.token, ENDPOINT " " P256DH " " AUTH);
+    assert_string_equal(r.client_id, "x");
+}
+
+/* Its public half was written by: openssl ec -pubout -outform DER | tail -c 65 */
+static const char private_key[] =
+    "-----BEGIN EC PRIVATE KEY-----\n"
+    "MHcCAQEEINog1Pe+NvcBEkhjWxdWm6G1BX9y5oYz67a6mgi4ohNQoAoGCCqGSM49\n"
+    "AwEHoUQDQgAEJgH/TUxeuEnpb0ilPmkQSRzOojMqDoaLCKfE8H/MAcc+mJaaXHEp\n"
+    "SGRt0FFcYG/gu427DDE+UnJxtH0+xLqc1g==\n"
+    "-----END EC PRIVATE KEY-----\n";
+
+static void a_client_learns_what_to_subscribe_with(void **state)
+{
+    (void)state;
+    static const char *const only[] = {"a.example"};
+    const struct webpush_opts with_key = {.private_key = private_key,
+                                          .subject = "mailto:a@example.org"};
+    const struct apns_app_opts apps[] = {
+        {.id = "chat"},
+        {.id = "one", .webpush = &with_key},
+        {.id = "two", .webpush = &with_key, .domains = only, .domains_n = 1}};
+    const struct push_opts opts = {.apps = apps, .apps_n = 3};
+    const struct dialect_command *c = dialect_find("register-push-webpush");
+    char offer[DIALECT_OFFER_BYTES];
+    assert_true(dialect_offer(&opts, c, "a.example", 0, offer));
+    assert_string_equal(offer, "BCYB_01MXrhJ6W9IpT5pEEkczqIzKg6GiwinxPB_"
+                               "zAHHPpiWmlxxKUhkbdBRXGBv4LuNuwwxPlJycbR9PsS6nNY"
+                               " one");
+    assert_true(dialect_offer(&opts, c, "a.example", 1, offer));
+    assert_string_equal(offer + 87, " two");
+    assert_false(dialect_offer(&opts, c, "a.example", 2, offer));
+    assert_true(dialect_offer(&opts, c, "b.example", 0, offer));
+    assert_false(dialect_offer(&opts, c, "b.example", 1, offer));
+    assert_false(dialect_offer(&opts, dialect_find("register-device"), "a.example", 0, offer));
+    assert_false(
+        dialect_offer(&opts, dialect_find("unregister-push-webpush"), "a.example", 0, offer));
+}
+
 static void an_app_of_p2_knows_the_account_by_a_hash(void **state)
 {
     (void)state;
@@ -424,7 +551,7 @@ static void every_command_can_be_found_and_asks_for_something(void **state)
     (void)state;
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
-    assert_int_equal(n, 6);
+    assert_int_equal(n, 8);
     for (size_t i = 0; i < n; i++) {
         assert_ptr_equal(dialect_find(all[i].node), &all[i]);
         assert_non_null(dialect_asks(&all[i])[0]);
@@ -453,6 +580,8 @@ int main(void)
         cmocka_unit_test(a_token_in_capitals_is_the_same_token),
         cmocka_unit_test(a_registration_finds_the_apps_of_its_service),
         cmocka_unit_test(a_token_has_the_form_its_service_gives),
+        cmocka_unit_test(a_subscription_is_registered_whole),
+        cmocka_unit_test(a_client_learns_what_to_subscribe_with),
         cmocka_unit_test(an_app_of_p2_knows_the_account_by_a_hash),
         cmocka_unit_test(each_dialect_is_answered_in_its_own_shape),
         cmocka_unit_test(every_command_can_be_found_and_asks_for_something),

@@ -54,7 +54,7 @@ def test_the_commands_are_listed(world, bob):
              answer.iter("{http://jabber.org/protocol/disco#items}item")}
     assert {"register-device", "unregister-device", "register-push-apns",
             "unregister-push-apns", "register-push-fcm", "unregister-push-fcm",
-            "mark-all-read"} <= nodes
+            "register-push-webpush", "unregister-push-webpush", "mark-all-read"} <= nodes
 
 
 # register-device: Siskin, Stork, Snikket.

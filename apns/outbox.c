@@ -386,6 +386,7 @@ static void decide(struct outbox *o, struct entry *e)
     struct outbox_decision d = o->hooks.decide(o->hooks.ctx, &c);
     if (e->asked < UINT16_MAX)
         e->asked++;
+    e->decision = d.reason;
     switch (d.answer) {
     case OUTBOX_NOW:
         outbox_set_state(e, ENTRY_READY);

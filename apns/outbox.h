@@ -49,7 +49,7 @@ enum outbox_answer {
 struct outbox_decision {
     enum outbox_answer answer;
     int64_t again_ms;   /* of WAIT; at least 10 */
-    const char *reason; /* one or two words for `explain`; NULL: none */
+    const char *reason; /* one or two words for `explain`, a constant; NULL: none */
 };
 
 struct outbox_hooks {

@@ -69,6 +69,7 @@ static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
     out->gen = e->gen;
     out->newest_id = e->newest_id;
     out->attempts = e->attempts;
+    out->decision = e->decision;
     if (e->flight) {
         out->gen = e->flight->gen;
         out->newest_id = e->flight->newest_id;

@@ -82,7 +82,8 @@ struct entry {
     int64_t newest_id;
     uint64_t peer;
     uint8_t device[16];
-    uint32_t heap_at; /* index + 1; 0: not in the heap */
+    uint32_t heap_at;     /* index + 1; 0: not in the heap */
+    const char *decision; /* why it is tried now, a constant; NULL: not decided yet */
     uint16_t asked;
     uint16_t attempts;
     bool keep_turn; /* no other push to this device before this one's next try */

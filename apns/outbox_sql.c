@@ -9,7 +9,7 @@
 #include "base/event.h"
 #include "store/pg_array.h"
 
-#define ARRAYS 12
+#define ARRAYS 13
 #define ARRAY_BYTES_MAX (4 * 1024 * 1024)
 #define EPOCH_2020_US INT64_C(1577836800000000)
 
@@ -111,7 +111,7 @@ static const struct pg_statement settle_st = {
     "outbox_settle",
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
     " $5::bigint[], $6::bigint[], $7::int[], $8::bigint[], $9::int[], $10::int[], $11::int[],"
-    " $12::uuid[], $13::text[])"};
+    " $12::uuid[], $13::text[], $14::text[])"};
 static const struct pg_statement app_st = {
     "outbox_app", "INSERT INTO xs.app AS a (app, badge) VALUES ($1::text, $2::int)"
                   " ON CONFLICT (app) DO UPDATE SET badge = excluded.badge"
@@ -157,9 +157,9 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
 {
     static const enum pg_array_type add[] = {PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_INT8};
     static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8};
-    static const enum pg_array_type settle[ARRAYS] = {PG_UUID, PG_UUID, PG_INT8, PG_INT8,
-                                                      PG_INT8, PG_INT4, PG_INT8, PG_INT4,
-                                                      PG_INT4, PG_INT4, PG_UUID, PG_TEXT};
+    static const enum pg_array_type settle[ARRAYS] = {
+        PG_UUID, PG_UUID, PG_INT8, PG_INT8, PG_INT8, PG_INT4, PG_INT8,
+        PG_INT4, PG_INT4, PG_INT4, PG_UUID, PG_TEXT, PG_TEXT};
     struct outbox_sql *q = calloc(1, sizeof *q);
     if (!q)
         abort();
@@ -327,6 +327,7 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
         pg_array_add_i32(&a[9], o->badge);
         pg_array_add_uuid(&a[10], o->apns_id);
         pg_array_add_text(&a[11], o->reason[0] ? o->reason : NULL);
+        pg_array_add_text(&a[12], o->decision);
     }
     struct pg_params p;
     pg_params_init(&p);

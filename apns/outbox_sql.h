@@ -91,7 +91,8 @@ struct outbox_outcome {
     int attempts;
     int status;
     int badge;
-    uint8_t apns_id[16]; /* zero: nothing was sent */
+    uint8_t apns_id[16];  /* zero: nothing was sent */
+    const char *decision; /* why it was tried then, a constant; NULL: it was not */
     char reason[OUTBOX_REASON_BYTES];
 };
 /* The result's rows name those that did not end, because something happened meanwhile. */

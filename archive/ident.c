@@ -224,6 +224,13 @@ uint64_t ident_ref_of_body(const struct ident *i, uint64_t peer, bool outgoing, 
     return hash(i, head, sizeof head, raw, sizeof raw);
 }
 
+void ident_ref_key(const uint8_t owner[OWNER_BYTES], uint64_t ref, uint8_t out[16])
+{
+    memcpy(out, owner, 8);
+    for (int i = 0; i < 8; i++)
+        out[8 + i] = (uint8_t)(ref >> (56 - 8 * i));
+}
+
 uint64_t ident_content(const struct ident *i, const void *content, size_t len)
 {
     /* Long, so it is not copied behind a head: a key of its own sets it apart. */

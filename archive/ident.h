@@ -57,6 +57,8 @@ uint64_t ident_peer(const struct ident *i, const uint8_t owner[OWNER_BYTES], con
 uint64_t ident_ref(const struct ident *i, uint64_t peer, bool outgoing, const char *id);
 /* Of a message without an id: its content stands for it. */
 uint64_t ident_ref_of_body(const struct ident *i, uint64_t peer, bool outgoing, uint64_t body);
+/* As xs.message.ref_id has it: the owner's first half, then the reference. */
+void ident_ref_key(const uint8_t owner[OWNER_BYTES], uint64_t ref, uint8_t out[16]);
 uint64_t ident_content(const struct ident *i, const void *content, size_t len);
 
 /* The id of a row as clients see it: opaque, and worth nothing to another owner. */

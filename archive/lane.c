@@ -249,9 +249,7 @@ struct pg_array *lane_array(struct lane_writer *w, int i, enum pg_array_type typ
 void lane_add_ref(struct pg_array *a, const struct write *w)
 {
     uint8_t ref[16];
-    memcpy(ref, w->owner, 8);
-    for (int i = 0; i < 8; i++)
-        ref[8 + i] = (uint8_t)(w->ref >> (56 - 8 * i));
+    ident_ref_key(w->owner, w->ref, ref);
     pg_array_add_uuid(a, ref);
 }
 

@@ -44,6 +44,7 @@ static const struct pg_statement forget_words = {
 static const struct pg_statement update_convs = {
     "lane_conv_update",
     "UPDATE xs.conversation c SET last_id = d.last_id, read_id = d.read_id, unread = d.unread,"
+    "   read_at = CASE WHEN d.read_id > c.read_id THEN now() ELSE c.read_at END,"
     "   box = CASE WHEN d.last_id > c.last_id THEN 0 ELSE c.box END," /* back in the inbox */
     "   first_id = CASE WHEN c.first_id = 0 THEN d.first_id ELSE c.first_id END"
     " FROM unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[],"

@@ -65,6 +65,22 @@ static const char *retracted_id(const struct stanza *m)
     return NULL;
 }
 
+static const char *why_uncounted(const struct stanza *m, const struct content *c,
+                                 bool readable, bool nowhere, bool headline)
+{
+    if (c->retracts)
+        return "a retraction";
+    if (has(m, "replace", "urn:xmpp:message-correct:0"))
+        return "a correction";
+    if (has(m, "reactions", "urn:xmpp:reactions:0"))
+        return "a reaction";
+    if (!readable)
+        return "nothing in it to read";
+    if (nowhere)
+        return "not to be stored";
+    return headline ? "a headline" : NULL;
+}
+
 /* Order of precedence: type error, no-store, store, then whether there is something to read
  * (XEP-0334, XEP-0313 section 5.1).  A retraction is always kept (XEP-0424).  What may only
  * not be kept for long still waits to be read, and is pushed. */
@@ -73,6 +89,7 @@ void rows_classify(const struct stanza *m, struct content *out)
     *out = (struct content){0};
     const char *type = stanza_get(m, "type");
     bool headline = type && strcmp(type, "headline") == 0;
+    out->uncounted = "an error, or of a room";
     if (type && (strcmp(type, "error") == 0 || strcmp(type, "groupchat") == 0))
         return;
     enum encryption encryption = encryption_of(m);
@@ -87,9 +104,8 @@ void rows_classify(const struct stanza *m, struct content *out)
         out->store = true;
     else
         out->store = !headline && (out->body || encryption == ENCRYPTION_CONTENT);
-    out->counts = readable && !nowhere && !headline && !out->retracts &&
-                  !has(m, "replace", "urn:xmpp:message-correct:0") &&
-                  !has(m, "reactions", "urn:xmpp:reactions:0");
+    out->uncounted = why_uncounted(m, out, readable, nowhere, headline);
+    out->counts = !out->uncounted;
 }
 
 /* --- bytes ----------------------------------------------------------------------------- */

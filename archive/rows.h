@@ -39,6 +39,7 @@ enum row_flag {
 struct content {
     bool store;  /* belongs into archives */
     bool counts; /* something to read: raises the count where it comes in, stored or not */
+    const char *uncounted; /* else why not, in a word or two */
     bool encrypted;
     const char *body;     /* NULL when there is none */
     const char *retracts; /* id of the message that this one takes back, NULL */

@@ -19,6 +19,11 @@ int cli_check(const struct cli *c);
 int cli_migrate(const struct cli *c);
 int cli_status(const struct cli *c);
 int cli_quarantine(const struct cli *c);
+int cli_unread(const struct cli *c);
+int cli_devices(const struct cli *c);
+int cli_history(const struct cli *c);
+int cli_explain(const struct cli *c);
+int cli_recount(const struct cli *c);
 int cli_version(void);
 
 /* The settings, or NULL after telling every complaint on standard error. */

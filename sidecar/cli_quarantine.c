@@ -12,8 +12,8 @@
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/datetime.h"
-#include "base/utf8.h"
 #include "sidecar/cli_db.h"
+#include "sidecar/cli_print.h"
 
 #define LOOK_MS 200
 #define RETRY_WITHIN_MS 8000
@@ -85,29 +85,6 @@ static void read_row(const struct pg_result *r, int row, struct shown *out)
     datetime_format(pg_time_us(r, row, 3), out->received);
 }
 
-/* No terminal may act on what a stranger wrote. */
-static void print_harmless(const uint8_t *bytes, size_t len)
-{
-    for (size_t at = 0; at < len;) {
-        size_t n = utf8_char((const char *)bytes + at, len - at);
-        uint8_t c = bytes[at];
-        bool c1 = n == 2 && c == 0xC2 && bytes[at + 1] < 0xA0;
-        bool control = n == 1 && ((c < ' ' && c != '\n' && c != '\t') || c == 0x7F);
-        if (n == 0 || c1 || control) {
-            printf("\\x%02X", c);
-            at++;
-        } else {
-            (void)fwrite(bytes + at, 1, n, stdout);
-            at += n;
-        }
-    }
-}
-
-static void print_text(const char *text)
-{
-    print_harmless((const uint8_t *)text, strlen(text));
-}
-
 static void print_list(void *ctx, const struct pg_result *r)
 {
     (void)ctx;
@@ -115,12 +92,12 @@ static void print_list(void *ctx, const struct pg_result *r)
         struct shown s;
         read_row(r, i, &s);
         printf("%-20s  %.19sZ  %10" PRId64 " bytes  ", s.id, s.received, pg_i64(r, i, 4));
-        print_text(pg_text(r, i, 6));
+        cli_print_text(pg_text(r, i, 6));
         if (!pg_is_null(r, i, 7)) {
             printf("  (to be tried again)");
         } else if (!pg_is_null(r, i, 9)) {
             printf("  (tried again: ");
-            print_text(pg_text(r, i, 9));
+            cli_print_text(pg_text(r, i, 9));
             printf(")");
         }
         printf("\n");
@@ -148,12 +125,7 @@ static void print_json(void *ctx, const struct pg_result *r)
         (void)cJSON_AddStringToObject(o, "retry_error", pg_text(r, i, 9));
         (void)cJSON_AddItemToArray(list, o);
     }
-    char *text = cJSON_PrintUnformatted(list);
-    if (!text)
-        abort();
-    printf("%s\n", text);
-    cJSON_free(text);
-    cJSON_Delete(list);
+    cli_print_json(list);
 }
 
 struct found {
@@ -176,13 +148,13 @@ static void print_row(void *ctx, const struct pg_result *r)
     printf("id        %s\nspool     %s\nposition  %" PRId64 "\nreceived  %s\naside     %s\n"
            "length    %" PRId64 ", %zu kept\nreason    ",
            s.id, s.spool, pg_i64(r, 0, 1), s.received, s.at, pg_i64(r, 0, 4), len);
-    print_text(pg_text(r, 0, 6));
+    cli_print_text(pg_text(r, 0, 6));
     if (!pg_is_null(r, 0, 9)) {
         printf("\nretry     failed: ");
-        print_text(pg_text(r, 0, 9));
+        cli_print_text(pg_text(r, 0, 9));
     }
     printf(pg_is_null(r, 0, 7) ? "\n\n" : "\nretry     is waited for\n\n");
-    print_harmless(bytes, len);
+    cli_print_bytes(bytes, len);
     printf("\n");
 }
 

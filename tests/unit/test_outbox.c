@@ -463,6 +463,8 @@ static void a_message_becomes_one_push_with_the_badge_of_that_moment(void **stat
     assert_int_equal(entries(), 0);
     assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), 3);
     assert_int_equal(db_int("SELECT status FROM xs.push_log"), 200);
+    assert_string_equal(db_ask("SELECT decision FROM xs.push_log"), "as told");
+    assert_int_equal(db_int("SELECT badge FROM xs.push_log"), 3);
     assert_int_equal(outbox_set_count(w->outbox->set), 0);
 }
 

@@ -156,6 +156,7 @@ static void what_is_archived_and_what_counts(void **state)
         if (c.store != rules[i].store || c.counts != rules[i].counts)
             fail_msg("%s: %s %s: store %d counts %d", rules[i].name, rules[i].attrs,
                      rules[i].inside, c.store, c.counts);
+        assert_true(c.counts == !c.uncounted); /* it always says why not */
         stanza_free(&s);
     }
 }

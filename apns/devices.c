@@ -26,6 +26,12 @@ struct call {
     void (*lost)(struct call *c, const struct pg_error *e);
 };
 
+/* A look-up by node, with the secret that was given. */
+struct finding {
+    struct call *call;
+    char secret[];
+};
+
 struct devices {
     struct pg_pool *pool;
     uint8_t key[DEVICES_KEY_BYTES];
@@ -46,10 +52,11 @@ static const struct pg_statement list_st = {
     " d.badge_sent FROM xs.registration r JOIN xs.device d USING (device)"
     " WHERE r.owner = $1::uuid ORDER BY r.registered_at, d.device"};
 
+/* A node that a client chose may be that of several accounts. */
 static const struct pg_statement find_st = {
-    "device_find", "SELECT r.owner, a.jid, r.resource FROM xs.registration r"
-                   " JOIN xs.account a USING (owner)"
-                   " WHERE r.node = $1::text AND (r.secret IS NULL OR r.secret = $2::text)"};
+    "device_find", "SELECT r.owner, a.jid, r.resource, r.device, r.app, r.secret"
+                   " FROM xs.registration r JOIN xs.account a USING (owner)"
+                   " WHERE r.node = $1::text ORDER BY r.registered_at DESC LIMIT 100"};
 
 struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account)
 {
@@ -152,18 +159,26 @@ static void on_registered(void *ctx, const struct pg_result *r, const struct pg_
     free(c);
 }
 
-/* p2: 9 and 18 random bytes.  Where there is no secret the node must be one: 18 bytes. */
-static void make_names(enum device_dialect dialect, char *node, char *secret)
+/* p2: 9 and 18 random bytes.  Where there is no secret the node must be one: 18 bytes.
+ * False: there is no secret. */
+static bool make_names(const struct device_registration *r, char *node, char *secret)
 {
     uint8_t raw[18];
     crypt_random(raw, sizeof raw);
-    if (dialect == DEVICE_P2) {
-        crypt_base64(raw, 9, node);
-        crypt_random(raw, sizeof raw);
-        crypt_base64(raw, 18, secret);
-    } else {
+    crypt_base64(raw, 18, secret);
+    crypt_random(raw, sizeof raw);
+    switch (r->dialect) {
+    case DEVICE_TIGASE:
         crypt_base64url(raw, 18, node);
+        return false;
+    case DEVICE_P2:
+        crypt_base64(raw, 9, node);
+        return true;
+    case DEVICE_APPSERVER:
+        copy_text(node, DEVICE_NODE_BYTES, r->key.client_id);
+        return true;
     }
+    return false;
 }
 
 void devices_register(struct devices *d, const struct device_registration *r,
@@ -174,7 +189,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     char node[DEVICE_NODE_BYTES];
     char secret[DEVICE_SECRET_BYTES];
     devices_id(d, r->key.app, r->key.token, id);
-    make_names(r->dialect, node, secret);
+    bool has_secret = make_names(r, node, secret);
     struct pg_params p;
     pg_params_init(&p);
     pg_add_uuid(&p, r->key.owner);
@@ -185,7 +200,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     add_client(d, &p, &r->key, client);
     pg_add_i32(&p, (int32_t)r->dialect);
     pg_add_text(&p, node);
-    pg_add_text(&p, r->dialect == DEVICE_P2 ? secret : NULL);
+    pg_add_text(&p, has_secret ? secret : NULL);
     pg_add_text(&p, r->resource);
     pg_add_text(&p, r->account_name);
     pg_add_i32(&p, (int32_t)d->per_account);
@@ -235,7 +250,7 @@ static void read_row(const struct pg_result *r, int row, struct device_row *out)
     out->app = pg_text(r, row, 0);
     out->resource = pg_text(r, row, 1);
     pg_uuid(r, row, 2, out->device);
-    out->dialect = pg_i64(r, row, 3) == DEVICE_P2 ? DEVICE_P2 : DEVICE_TIGASE;
+    out->dialect = (enum device_dialect)pg_i64(r, row, 3);
     out->registered_us = pg_time_us(r, row, 4);
     out->answered_us = pg_time_us(r, row, 5);
     out->badge_sent = (int)pg_i64(r, row, 6);
@@ -279,33 +294,57 @@ static void lost_find(struct call *c, const struct pg_error *e)
     c->fn.owner(c->ctx, NULL, e);
 }
 
+/* How long it takes tells nothing of the secret; how many registrations have that node is
+ * none. Where there is no secret, the node itself is one. */
+static bool secret_fits(const struct pg_result *r, int row, const char *given)
+{
+    if (pg_is_null(r, row, 5))
+        return true;
+    const char *secret = pg_text(r, row, 5);
+    return crypt_same(secret, strlen(secret), given, strlen(given));
+}
+
 static void on_found(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
-    struct call *c = ctx;
+    struct finding *f = ctx;
+    struct call *c = f->call;
     if (end_call(c)) {
         struct device_owner found;
-        bool one = r && pg_rows(r) == 1;
-        if (one) {
-            pg_uuid(r, 0, 0, found.owner);
-            found.account = pg_text(r, 0, 1);
-            found.resource = pg_text(r, 0, 2);
+        bool any = false;
+        for (int i = 0; r && i < pg_rows(r); i++) {
+            if (!secret_fits(r, i, f->secret) || any)
+                continue;
+            any = true;
+            pg_uuid(r, i, 0, found.owner);
+            found.account = pg_text(r, i, 1);
+            found.resource = pg_text(r, i, 2);
+            pg_uuid(r, i, 3, found.device);
+            found.app = pg_text(r, i, 4);
+            found.has_secret = !pg_is_null(r, i, 5);
         }
-        c->fn.owner(c->ctx, one ? &found : NULL, e);
+        c->fn.owner(c->ctx, any ? &found : NULL, e);
     }
     free(c);
+    explicit_bzero(f->secret, strlen(f->secret));
+    free(f);
 }
 
 void devices_find(struct devices *d, const char *node, const char *secret, devices_owner_fn fn,
                   void *ctx)
 {
+    size_t len = strlen(secret);
+    struct finding *f = malloc(sizeof *f + len + 1);
+    if (!f)
+        abort();
     struct pg_params p;
     pg_params_init(&p);
     pg_add_text(&p, node);
-    pg_add_text(&p, secret);
     struct call *c = new_call(d, ctx);
     c->fn.owner = fn;
     c->lost = lost_find;
-    pg_pool_send(d->pool, &find_st, &p, on_found, c);
+    f->call = c;
+    memcpy(f->secret, secret, len + 1);
+    pg_pool_send(d->pool, &find_st, &p, on_found, f);
 }
 
 void devices_free(struct devices **d)

@@ -20,12 +20,13 @@ struct pg_pool;
 #define DEVICES_KEY_BYTES 32
 #define DEVICE_TOKEN_MAX 1200 /* characters; a Web Push subscription is the longest */
 #define DEVICE_CLIENT_MAX 256
-#define DEVICE_NODE_BYTES 33
+#define DEVICE_NODE_BYTES (DEVICE_CLIENT_MAX + 1) /* a client may choose its own */
 #define DEVICE_SECRET_BYTES 25
 
 enum device_dialect {
     DEVICE_TIGASE = 1, /* register-device: the node is the secret */
     DEVICE_P2 = 2, /* register-push-apns, -fcm: node and secret, bound to the client's id */
+    DEVICE_APPSERVER = 3, /* v1-register-push: the node is the client's id; and a secret */
 };
 
 struct device_key {
@@ -83,11 +84,14 @@ void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_l
                   void *ctx);
 
 /* Whose registration a server's publish names (XEP-0357): NULL when it is none, or the secret
- * that belongs to it was not given. */
+ * that belongs to it was not given, or, with another failure than PG_OK, nobody knows. */
 struct device_owner {
     uint8_t owner[OWNER_BYTES];
+    uint8_t device[16];
     const char *account; /* bare JID */
     const char *resource;
+    const char *app;
+    bool has_secret; /* which was given; otherwise the node is the secret */
 };
 typedef void (*devices_owner_fn)(void *ctx, const struct device_owner *o,
                                  const struct pg_error *e);

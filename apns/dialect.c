@@ -28,6 +28,10 @@ static const struct dialect_command commands[] = {
      PUSH_WEBPUSH, true},
     {"unregister-push-webpush", "Unregister this device (Web Push)", DEVICE_P2, PUSH_WEBPUSH,
      false},
+    {"v1-register-push", "Register for push (mod_push_appserver)", DEVICE_APPSERVER, PUSH_ANY,
+     true},
+    {"v1-unregister-push", "Unregister from push (mod_push_appserver)", DEVICE_APPSERVER,
+     PUSH_ANY, false},
 };
 
 /* What clients of the first dialect look for among our features, and send as provider.  An
@@ -48,6 +52,10 @@ static const struct dialect_error bad_fcm_token = {
     "modify", "bad-request", "the token is not one that FCM gives to a device"};
 static const struct dialect_error no_client = {"modify", "bad-request",
                                                "device-id is missing or too long"};
+static const struct dialect_error no_node = {"modify", "bad-request",
+                                             "node is missing or too long"};
+static const struct dialect_error no_type = {"cancel", "item-not-found",
+                                             "type is neither apns nor fcm"};
 static const struct dialect_error no_channel = {"cancel", "feature-not-implemented",
                                                 "group chats are not registered here"};
 static const struct dialect_error no_app = {"cancel", "item-not-found", "unknown app"};
@@ -237,6 +245,22 @@ static const struct dialect_error *read_p2(dialect_field_fn field, void *ctx,
     return read_client(client, out->client_id) ? NULL : &no_client;
 }
 
+static const struct dialect_error *read_appserver(dialect_field_fn field, void *ctx,
+                                                  struct dialect_request *out,
+                                                  enum push_service *service_out)
+{
+    const char *type = field(ctx, "type");
+    if (!read_client(field(ctx, "node"), out->client_id))
+        return &no_node;
+    if (type && strcmp(type, "apns") == 0)
+        *service_out = PUSH_APNS;
+    else if (type && strcmp(type, "fcm") == 0)
+        *service_out = PUSH_FCM;
+    else
+        return &no_type;
+    return NULL;
+}
+
 bool dialect_read(const struct push_opts *opts, const struct dialect_command *command,
                   const char *domain, dialect_field_fn field, void *ctx,
                   struct dialect_request *out, struct dialect_error *err_out)
@@ -244,6 +268,7 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
     *out = (struct dialect_request){.command = command};
     const char *provider = NULL, *token = NULL;
     const struct dialect_error *err = NULL;
+    enum push_service service = command->service;
     switch (command->dialect) {
     case DEVICE_TIGASE:
         provider = field(ctx, "provider");
@@ -253,9 +278,13 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
         err = read_p2(field, ctx, out);
         token = command->registers ? "token" : NULL;
         break;
+    case DEVICE_APPSERVER:
+        err = read_appserver(field, ctx, out, &service);
+        token = command->registers ? "token" : NULL;
+        break;
     }
     if (!err)
-        err = find_app(opts, domain, command->service, field(ctx, "app"), provider, &out->app);
+        err = find_app(opts, domain, service, field(ctx, "app"), provider, &out->app);
     struct dialect_error why;
     if (!err && token)
         err = read_token(&opts->apps[out->app], field, ctx, token, out->token, &why);
@@ -284,6 +313,8 @@ const char *const *dialect_asks(const struct dialect_command *command)
     static const char *const p2[] = {"token", "device-id", NULL};
     static const char *const webpush[] = {"endpoint", "p256dh", "auth", "device-id", NULL};
     static const char *const p2_unregister[] = {"device-id", NULL};
+    static const char *const appserver[] = {"type", "node", "token", NULL};
+    static const char *const appserver_unregister[] = {"type", "node", NULL};
     switch (command->dialect) {
     case DEVICE_TIGASE:
         return tigase;
@@ -291,6 +322,8 @@ const char *const *dialect_asks(const struct dialect_command *command)
         if (command->service == PUSH_WEBPUSH && command->registers)
             return webpush;
         return command->registers ? p2 : p2_unregister;
+    case DEVICE_APPSERVER:
+        return command->registers ? appserver : appserver_unregister;
     }
     return NULL;
 }
@@ -334,6 +367,7 @@ void dialect_result(const struct dialect_command *command, const struct device_r
         };
         break;
     case DEVICE_P2:
+    case DEVICE_APPSERVER:
         *out = (struct dialect_result){
             .form_type = "form",
             .fields = {{"jid", "jid-single", component},
@@ -343,4 +377,17 @@ void dialect_result(const struct dialect_command *command, const struct device_r
         };
         break;
     }
+}
+
+void dialect_farewell(const struct dialect_request *request, const char *component,
+                      struct dialect_result *out)
+{
+    *out = (struct dialect_result){0};
+    if (request->command->dialect == DEVICE_APPSERVER)
+        *out = (struct dialect_result){
+            .form_type = "form",
+            .fields = {{"jid", "jid-single", component},
+                       {"node", "text-single", request->client_id}},
+            .n = 2,
+        };
 }

@@ -6,6 +6,7 @@
  * register-device, unregister-device: Siskin, Snikket, Stork.
  * register-push-apns, register-push-fcm, and their unregister-: p2's.
  * register-push-webpush: the same with a Web Push subscription for the token.
+ * v1-register-push, v1-unregister-push: mod_push_appserver's.
  */
 #ifndef APNS_DIALECT_H
 #define APNS_DIALECT_H
@@ -85,5 +86,8 @@ struct dialect_result {
 /* What a completed registration answers; strings are borrowed from r and component. */
 void dialect_result(const struct dialect_command *command, const struct device_registered *r,
                     const char *component, struct dialect_result *out);
+/* What a completed unregistration answers; strings are borrowed from request. */
+void dialect_farewell(const struct dialect_request *request, const char *component,
+                      struct dialect_result *out);
 
 #endif

@@ -16,7 +16,7 @@
 #include "component/ns.h"
 
 #define CALL_MAGIC 0x41644863u
-#define COMMANDS_MAX 16
+#define COMMANDS_MAX 32
 #define SESSION_ID_BYTES 17
 #define MINUTE_MS 60000
 

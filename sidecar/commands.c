@@ -28,7 +28,7 @@ struct commands {
 struct pending {
     struct commands *commands;
     struct adhoc_call *call;
-    const struct dialect_command *command;
+    struct dialect_request request;
 };
 
 static void later(struct adhoc_call *call)
@@ -37,13 +37,25 @@ static void later(struct adhoc_call *call)
 }
 
 static struct pending *pending_new(struct commands *c, struct adhoc_call *call,
-                                   const struct dialect_command *command)
+                                   const struct dialect_request *request)
 {
     struct pending *p = malloc(sizeof *p);
     if (!p)
         abort();
-    *p = (struct pending){c, call, command};
+    *p = (struct pending){c, call, *request};
     return p;
+}
+
+/* With the form of the answer, when there is one. */
+static void answer(struct adhoc_call *call, const struct dialect_result *result)
+{
+    if (result->form_type) {
+        struct stanza *form = form_add(call->answer, result->form_type, NULL);
+        for (size_t i = 0; i < result->n; i++)
+            form_add_field(form, result->fields[i].var, result->fields[i].type,
+                           result->fields[i].value);
+    }
+    adhoc_completed(call, ADHOC_INFO, NULL);
 }
 
 static void on_registered(void *ctx, const struct device_registered *r,
@@ -56,17 +68,11 @@ static void on_registered(void *ctx, const struct device_registered *r,
         later(p.call);
         return;
     }
-    log_info("registration", "dialect=%s fresh=%d evicted=%u", p.command->node, r->fresh,
-             r->evicted);
+    log_info("registration", "dialect=%s fresh=%d evicted=%u", p.request.command->node,
+             r->fresh, r->evicted);
     struct dialect_result result;
-    dialect_result(p.command, r, p.commands->opts.component, &result);
-    if (result.form_type) {
-        struct stanza *form = form_add(p.call->answer, result.form_type, NULL);
-        for (size_t i = 0; i < result.n; i++)
-            form_add_field(form, result.fields[i].var, result.fields[i].type,
-                           result.fields[i].value);
-    }
-    adhoc_completed(p.call, ADHOC_INFO, NULL);
+    dialect_result(p.request.command, r, p.commands->opts.component, &result);
+    answer(p.call, &result);
 }
 
 static void on_unregistered(void *ctx, unsigned removed, const struct pg_error *e)
@@ -79,8 +85,10 @@ static void on_unregistered(void *ctx, unsigned removed, const struct pg_error *
     } else if (removed == 0) {
         adhoc_error(p.call, "cancel", "item-not-found", "no such device is registered");
     } else {
-        log_info("registration", "removed dialect=%s", p.command->node);
-        adhoc_completed(p.call, ADHOC_INFO, NULL);
+        log_info("registration", "removed dialect=%s", p.request.command->node);
+        struct dialect_result result;
+        dialect_farewell(&p.request, p.commands->opts.component, &result);
+        answer(p.call, &result);
     }
 }
 
@@ -134,7 +142,7 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
         .token = request.token[0] ? request.token : NULL,
         .client_id = request.client_id[0] ? request.client_id : NULL,
     };
-    struct pending *p = pending_new(c, call, command);
+    struct pending *p = pending_new(c, call, &request);
     if (command->registers) {
         char name[DIALECT_NAME_BYTES];
         struct device_registration r = {.key = key,

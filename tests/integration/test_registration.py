@@ -54,7 +54,8 @@ def test_the_commands_are_listed(world, bob):
              answer.iter("{http://jabber.org/protocol/disco#items}item")}
     assert {"register-device", "unregister-device", "register-push-apns",
             "unregister-push-apns", "register-push-fcm", "unregister-push-fcm",
-            "register-push-webpush", "unregister-push-webpush", "mark-all-read"} <= nodes
+            "register-push-webpush", "unregister-push-webpush", "v1-register-push",
+            "v1-unregister-push", "mark-all-read"} <= nodes
 
 
 # register-device: Siskin, Stork, Snikket.
@@ -197,6 +198,40 @@ def test_unregister_push_apns(world, bob):
     assert command.get("status") == "completed" and form_of(command) is None
     assert world.oracle.registrations(bob.bare) == 0
     assert refused(bob, world.component, "unregister-push-apns",
+                   fields) == ("cancel", "item-not-found")
+
+
+# v1-register-push: mod_push_appserver, old Monal.
+
+
+def test_v1_register_push(world, bob):
+    """The node is the client's own id; the secret is ours, and stays with a new token."""
+    node, token = new_id("device"), world.token()
+    fields = {"FORM_TYPE": "https://github.com/tmolitor-stud-tu/mod_push_appserver/"
+                           "#v1-register-push", "type": "apns", "node": node, "app": APP}
+    answers = [form_fields(form_of(bob.command(world.component, "v1-register-push",
+                                               {**fields, "token": text})))
+               for text in (world.token(), token)]
+    world.sidecar.secrets += [answer["secret"] for answer in answers]
+    assert answers[0] == answers[1]
+    assert answers[0]["jid"] == world.component and answers[0]["node"] == node
+    assert len(answers[0]["secret"]) >= 22
+    assert world.oracle.registrations(bob.bare) == 1
+    bob.logout()
+    assert gets_push(world, bob, token).header("apns-topic") == APP
+
+
+def test_v1_unregister_push(world, bob):
+    node = new_id("device")
+    fields = {"type": "apns", "node": node, "app": APP}
+    answer = form_fields(form_of(bob.command(world.component, "v1-register-push",
+                                             {**fields, "token": world.token()})))
+    world.sidecar.secrets.append(answer["secret"])
+    command = bob.command(world.component, "v1-unregister-push", fields)
+    assert command.get("status") == "completed"
+    assert form_fields(form_of(command))["node"] == node
+    assert world.oracle.registrations(bob.bare) == 0
+    assert refused(bob, world.component, "v1-unregister-push",
                    fields) == ("cancel", "item-not-found")
 
 

@@ -302,6 +302,28 @@ static void without_a_database_the_answer_is_lost_at_once(void **state)
     assert_int_equal(w->failure, PG_LOST);
 }
 
+static void accounts_with_the_same_node_are_told_apart_by_secret(void **state)
+{
+    struct world *w = *state;
+    struct device_registered j =
+        enroll(w, juliet, "juliet@a.example", DEVICE_APPSERVER, TOKEN_A, "id");
+    struct device_registered r =
+        enroll(w, romeo, "romeo@a.example", DEVICE_APPSERVER, TOKEN_A, "id");
+    assert_string_equal(j.node, "id");
+    assert_string_equal(r.node, "id");
+    assert_string_not_equal(j.secret, r.secret);
+    assert_string_equal(find(w, "id", j.secret), "juliet@a.example/phone");
+    assert_string_equal(find(w, "id", r.secret), "romeo@a.example/phone");
+    assert_string_equal(find(w, "id", ""), "");
+    assert_string_equal(find(w, "id", "wrong"), "");
+    /* An installation with another id has another node. */
+    struct device_registered again =
+        enroll(w, romeo, "romeo@a.example", DEVICE_APPSERVER, TOKEN_A, "id2");
+    assert_string_equal(again.node, "id2");
+    assert_string_equal(find(w, "id", r.secret), "");
+    assert_string_equal(find(w, "id2", again.secret), "romeo@a.example/phone");
+}
+
 static void ids_are_keyed_and_apps_do_not_run_into_tokens(void **state)
 {
     struct world *w = *state;
@@ -328,6 +350,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_gone_device_loses_only_registrations_of_before,
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_publish_finds_its_registration_by_node_and_secret,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(accounts_with_the_same_node_are_told_apart_by_secret,
                                         start, stop),
         cmocka_unit_test_setup_teardown(without_a_database_the_answer_is_lost_at_once, start,
                                         stop),

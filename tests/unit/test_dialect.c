@@ -327,6 +327,57 @@ static void a_registration_finds_the_apps_of_its_service(void **state)
     try_all(cases, sizeof cases / sizeof *cases);
 }
 
+static void the_type_of_mod_push_appserver_is_the_service(void **state)
+{
+    (void)state;
+    static const struct attempt cases[] = {
+        {&with_both,
+         "v1-register-push",
+         "a.example",
+         {{"type", "fcm"}, {"node", "x"}, {"token", FCM_TOKEN}},
+         NULL,
+         1},
+        {&with_both,
+         "v1-register-push",
+         "a.example",
+         {{"type", "apns"}, {"node", "x"}, {"token", HEX64}},
+         NULL,
+         0},
+        {&with_both,
+         "v1-register-push",
+         "a.example",
+         {{"type", "apns"}, {"node", "x"}, {"token", FCM_TOKEN}},
+         "bad-request",
+         0},
+        {&with_one,
+         "v1-register-push",
+         "a.example",
+         {{"type", "fcm"}, {"node", "x"}, {"token", FCM_TOKEN}},
+         "item-not-found",
+         0},
+        {&with_both,
+         "v1-register-push",
+         "a.example",
+         {{"type", "wns"}, {"node", "x"}, {"token", FCM_TOKEN}},
+         "item-not-found",
+         0},
+        {&with_both,
+         "v1-register-push",
+         "a.example",
+         {{"type", "fcm"}, {"node", ""}, {"token", FCM_TOKEN}},
+         "bad-request",
+         0},
+        {&with_both,
+         "v1-unregister-push",
+         "a.example",
+         {{"type", "fcm"}, {"node", "x"}},
+         NULL,
+         1},
+        {&with_both, "v1-unregister-push", "a.example", {{"node", "x"}}, "item-not-found", 0},
+    };
+    try_all(cases, sizeof cases / sizeof *cases);
+}
+
 static void a_token_has_the_form_its_service_gives(void **state)
 {
     (void)state;
@@ -551,7 +602,7 @@ static void every_command_can_be_found_and_asks_for_something(void **state)
     (void)state;
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
-    assert_int_equal(n, 8);
+    assert_int_equal(n, 10);
     for (size_t i = 0; i < n; i++) {
         assert_ptr_equal(dialect_find(all[i].node), &all[i]);
         assert_non_null(dialect_asks(&all[i])[0]);
@@ -579,6 +630,7 @@ int main(void)
         cmocka_unit_test(tokens_and_ids_that_cannot_be_right_are_bad_requests),
         cmocka_unit_test(a_token_in_capitals_is_the_same_token),
         cmocka_unit_test(a_registration_finds_the_apps_of_its_service),
+        cmocka_unit_test(the_type_of_mod_push_appserver_is_the_service),
         cmocka_unit_test(a_token_has_the_form_its_service_gives),
         cmocka_unit_test(a_subscription_is_registered_whole),
         cmocka_unit_test(a_client_learns_what_to_subscribe_with),

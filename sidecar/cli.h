@@ -24,6 +24,7 @@ int cli_devices(const struct cli *c);
 int cli_history(const struct cli *c);
 int cli_explain(const struct cli *c);
 int cli_recount(const struct cli *c);
+int cli_queue(const struct cli *c);
 int cli_version(void);
 
 /* The settings, or NULL after telling every complaint on standard error. */

@@ -29,6 +29,7 @@ static const struct command commands[] = {
     {"recount", cli_recount,
      "[JID]: numbers that differ from the messages; puts them right [--repair] [--json]",
      true},
+    {"queue", cli_queue, "pushes that wait or are parked: list, retry, drop", true},
     {"quarantine", cli_quarantine, "stanzas put aside: list, show, retry, drop", true},
     {"worker", cli_worker, NULL, true},
 };

@@ -249,7 +249,7 @@ static struct outbox_job *adding(struct outbox *o, struct outbox_txn *t)
     return job;
 }
 
-static void upkeep_soon(struct outbox *o)
+void outbox_upkeep_soon(struct outbox *o)
 {
     int64_t soon_ms = clock_mono_ms() + OUTBOX_ROUND_SOON_MS;
     if (o->upkeep_ms > soon_ms)
@@ -278,7 +278,7 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
         free(job);
     }
     if (!held)
-        upkeep_soon(o);
+        outbox_upkeep_soon(o);
 }
 
 void outbox_adopt(struct outbox *o, const struct outbox_row *row)
@@ -333,7 +333,7 @@ void outbox_committed(struct outbox *o, struct pg *conn, bool ok)
             outbox_adopt(o, &p->row);
         if (t->lost) {
             o->reconcile = true;
-            upkeep_soon(o);
+            outbox_upkeep_soon(o);
         }
         outbox_soon(o);
     }
@@ -517,6 +517,6 @@ void outbox_get_app_status(const struct outbox *o, size_t index, struct outbox_a
                      app->by_state[ENTRY_SETTLING],
         .answered = app->answered,
         .accepted = app->accepted,
-        .brake = app->brake,
+        .brake = app->brake.on,
     };
 }

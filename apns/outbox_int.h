@@ -121,7 +121,8 @@ void outbox_settle(struct outbox *o, struct entry *e, enum outbox_action action,
 /* PostgreSQL says we hold it, and we know nothing of it. */
 void outbox_release_unknown(struct outbox *o, const struct outbox_key *key);
 
-/* outbox_upkeep.c */
+/* outbox_upkeep.c; soon: within a second */
+void outbox_upkeep_soon(struct outbox *o);
 void outbox_upkeep(struct outbox *o, int64_t now_ms);
 
 /* outbox_text.c: the whole request but the token, which is f's.  Borrows from o and f. */

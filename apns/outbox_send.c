@@ -24,8 +24,6 @@
 #define RETRY_MAX_MS (15 * 60 * 1000)
 #define MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
 #define STOPPED_MS 60000
-#define BRAKE_PERCENT 20 /* of the last answers, */
-#define BRAKE_MIN 5      /* and at least so many */
 
 /* Outcomes. */
 
@@ -141,6 +139,7 @@ static void finish(struct outbox *o, struct entry *e, const struct outbox_outcom
         break;
     case OUTBOX_END:
     case OUTBOX_PARK:
+    case OUTBOX_PARK_BRAKED:
         if (kept || e->again_us)
             again(o, e);
         else
@@ -341,32 +340,26 @@ static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
     return out;
 }
 
-/* Many rejections among few answers are more likely our mistake (a wrong topic, a wrong
- * environment) than so many phones gone at once: from then on no device is deleted.  An answer
- * that the device is gone since then is no rejection: it proves that our settings are right.
- */
-static void note_rejection(struct outbox *o, struct outbox_app *app, bool rejected)
+/* An answer that the device is gone since then is no rejection: it proves that our settings
+ * are right. */
+static void note_answer(struct outbox *o, struct outbox_app *app, bool rejected)
 {
-    uint8_t *at = &app->rejected[app->rejected_at];
-    app->rejected_at = (app->rejected_at + 1) % sizeof app->rejected;
-    app->rejected_n += (unsigned)rejected - *at;
-    *at = rejected;
-    if (app->judged_n < sizeof app->rejected)
-        app->judged_n++;
-    bool brake =
-        app->rejected_n >= BRAKE_MIN && app->rejected_n * 100 > app->judged_n * BRAKE_PERCENT;
-    if (brake == app->brake)
-        return;
-    app->brake = brake;
-    if (!brake) {
-        log_info(PREFIX, "app=%s devices are accepted again", app->id);
-        return;
-    }
     static const char text[] = "many pushes are rejected for their device: devices are kept, "
                                "their pushes parked; check topic and environment";
-    log_error(PREFIX, "app=%s %s", app->id, text);
-    if (o->hooks.alarm)
-        o->hooks.alarm(o->hooks.ctx, app->id, text);
+    switch (brake_note(&app->brake, rejected, clock_mono_ms())) {
+    case BRAKE_SAME:
+        break;
+    case BRAKE_OFF:
+        log_info(PREFIX, "app=%s devices are accepted again", app->id);
+        break;
+    case BRAKE_ON:
+        log_error(PREFIX, "app=%s %s", app->id, text);
+        if (o->hooks.alarm)
+            o->hooks.alarm(o->hooks.ctx, app->id, text);
+        break;
+    }
+    if (app->braked && !rejected)
+        outbox_upkeep_soon(o);
 }
 
 static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
@@ -417,20 +410,14 @@ static void dropped(struct outbox *o, struct outbox_job *job, const struct pg_re
     retry(o, e, &v, false)->status = OUTBOX_NO_LOG;
 }
 
-/* A device that is rejected goes only while others are accepted: where nobody is, a fleet of
- * three phones would be lost to a wrong setting before it looked like a wave. */
-static bool is_credible(const struct outbox_app *app, const struct push_verdict *v)
-{
-    return v->reaction == PUSH_DROP_DEVICE || (!app->brake && app->judged_n > app->rejected_n);
-}
-
 static void drop_device(struct outbox *o, struct entry *e, const struct push_verdict *v)
 {
     const struct outbox_flight *flight = e->flight;
     assert(flight);
-    note_rejection(o, e->app, v->reaction == PUSH_SUSPECT);
-    if (!is_credible(e->app, v)) {
-        settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
+    note_answer(o, e->app, v->reaction == PUSH_SUSPECT);
+    if (v->reaction == PUSH_SUSPECT && !brake_believes(&e->app->brake)) {
+        e->app->braked = true;
+        settle_answer(o, e, v, OUTBOX_PARK_BRAKED, o->push->history_ms);
         return;
     }
     outbox_set_state(e, ENTRY_SETTLING);
@@ -459,7 +446,7 @@ void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
     switch (v->reaction) {
     case PUSH_DONE:
         e->app->accepted++;
-        note_rejection(o, e->app, false);
+        note_answer(o, e->app, false);
         settle_answer(o, e, v, OUTBOX_END, 0)->badge = e->flight->badge;
         break;
     case PUSH_DROP_DEVICE:

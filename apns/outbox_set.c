@@ -318,6 +318,7 @@ struct outbox_app *outbox_set_app(struct outbox_set *s, const char *id)
     struct outbox_app *app = alloc(sizeof *app + len + 1);
     memcpy(app->id, id, len);
     TAILQ_INIT(&app->ready);
+    app->braked = true; /* by the worker before us */
     app->next = s->apps;
     s->apps = app;
     return app;

@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "apns/brake.h"
+
 struct apns_app_opts;
 struct gateway;
 
@@ -47,11 +49,8 @@ struct outbox_app {
     bool stopped;     /* the gateway said so; until it has room again */
     uint64_t answered;
     uint64_t accepted;
-    uint8_t rejected[100]; /* of the last answers: 1 for each that rejected the device */
-    unsigned rejected_at;
-    unsigned rejected_n; /* how many of them did */
-    unsigned judged_n;   /* how many answers there are, at most as many as fit */
-    bool brake;
+    struct brake brake;
+    bool braked; /* something may be parked by it */
     char id[];
 };
 

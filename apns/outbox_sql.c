@@ -128,6 +128,8 @@ static const struct pg_statement walk_st = {
     "SELECT * FROM xs.outbox_walk($1::uuid, $2::uuid, $3::uuid, $4::bigint, $5::int)"};
 static const struct pg_statement wake_st = {"outbox_wake",
                                             "SELECT xs.outbox_wake($1::text, $2::int)"};
+static const struct pg_statement give_back_st = {
+    "outbox_give_back", "SELECT xs.outbox_give_back($1::text, $2::int)"};
 static const struct pg_statement purge_st = {"outbox_purge",
                                              "SELECT xs.outbox_purge($1::bigint, $2::int)"};
 static const struct pg_statement depth_st = {
@@ -391,6 +393,16 @@ void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, voi
     pg_add_text(&p, app);
     pg_add_i32(&p, 10000);
     pg_pool_send(q->pool, &wake_st, &p, cb, ctx);
+}
+
+void outbox_sql_give_back(struct outbox_sql *q, const char *app, unsigned n, pg_result_fn cb,
+                          void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_text(&p, app);
+    pg_add_i32(&p, (int32_t)n);
+    pg_pool_send(q->pool, &give_back_st, &p, cb, ctx);
 }
 
 void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,

@@ -77,7 +77,13 @@ void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *
                       pg_result_fn cb, void *ctx);
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out);
 
-enum outbox_action { OUTBOX_END = 0, OUTBOX_HOLD = 1, OUTBOX_RELEASE = 2, OUTBOX_PARK = 3 };
+enum outbox_action {
+    OUTBOX_END = 0,
+    OUTBOX_HOLD = 1,
+    OUTBOX_RELEASE = 2,
+    OUTBOX_PARK = 3,
+    OUTBOX_PARK_BRAKED = 4, /* until others are accepted */
+};
 #define OUTBOX_NO_LOG (-1)
 #define OUTBOX_BADGE_UNKNOWN (-1) /* the phone made its own */
 #define OUTBOX_BADGE_SAME (-2)    /* the phone was told none */
@@ -111,6 +117,9 @@ void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_
 /* Rows: owner, device, peer, mine; a page is full when it has limit rows. */
 void outbox_sql_walk(struct outbox_sql *q, const uint8_t owner[16], const uint8_t device[16],
                      uint64_t peer, unsigned limit, pg_result_fn cb, void *ctx);
+/* Some of what the brake has parked is due now; answers with how many. */
+void outbox_sql_give_back(struct outbox_sql *q, const char *app, unsigned n, pg_result_fn cb,
+                          void *ctx);
 void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, void *ctx);
 /* One row: how many were forgotten, at most limit. */
 void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,

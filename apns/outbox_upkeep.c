@@ -7,8 +7,10 @@
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "store/pg.h"
 
+#define PREFIX "outbox"
 #define LOAD_PAGE 1000
 #define WALK_PAGE 2000
 #define PURGE_PAGE 5000
@@ -89,6 +91,43 @@ static void load(struct outbox *o)
     outbox_sql_load(o->sql, OUTBOX_ROUND_MS, (unsigned)limit, outbox_job_result, job);
 }
 
+/* What the brake has parked comes back in lots, app by app, before what is due is loaded. */
+static void give_back(struct outbox *o, struct outbox_app *app);
+
+static void given_back(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    struct outbox_app *app = job->arg;
+    if (!r) {
+        app->braked = true;
+        round_ends(o, false);
+        return;
+    }
+    unsigned n = (unsigned)pg_i64(r, 0, 0);
+    brake_gave(&app->brake, n, clock_mono_ms());
+    if (n > 0) {
+        app->braked = true;
+        log_info(PREFIX, "app=%s parked pushes come back n=%u", app->id, n);
+        o->released = true;
+    }
+    give_back(o, app->next);
+}
+
+static void give_back(struct outbox *o, struct outbox_app *app)
+{
+    for (; app && !o->paused; app = app->next) {
+        bool may = app->braked && app->opts && app->gateway && !app->stopped;
+        unsigned lot = may ? brake_lot(&app->brake, clock_mono_ms()) : 0;
+        if (lot == 0)
+            continue;
+        struct outbox_job *job = outbox_job_new(o, 0, given_back);
+        job->arg = app;
+        app->braked = false; /* unless something is parked from now on, or was found */
+        outbox_sql_give_back(o->sql, app->id, lot, outbox_job_result, job);
+        return;
+    }
+    load(o);
+}
+
 static void walk(struct outbox *o);
 
 /* Ours without our knowing: the answer that told of it was lost.  It goes back to the waiting
@@ -121,7 +160,7 @@ static void walked(struct outbox *o, struct outbox_job *job, const struct pg_res
     }
     o->walked = true;
     o->more = true;
-    load(o);
+    give_back(o, outbox_set_apps(o->set));
 }
 
 static void walk(struct outbox *o)
@@ -162,7 +201,7 @@ void outbox_upkeep(struct outbox *o, int64_t now_ms)
     o->released = false;
     o->more = true;
     if (o->walked && !o->reconcile) {
-        load(o);
+        give_back(o, outbox_set_apps(o->set));
         return;
     }
     o->reconcile = false;

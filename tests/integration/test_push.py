@@ -597,6 +597,15 @@ def test_a_wave_of_rejections_deletes_nobody(world, alice):
     kept = sum(world.oracle.registrations(user.bare) for user in people)
     assert kept >= len(people) - 5
     assert sum(len(parked(world, user)) for user in people) == kept
+    # The mistake is mended and the worker replaced: it tries one, then all come back.
+    world.gateway.reset()
+    left = [token for user, token in zip(people, tokens) if world.oracle.registrations(user.bare)]
+    replace_worker(world)
+    for token in left:
+        assert world.gateway.wait(token, 1, timeout=30)[0].badge == 1 + (token == tokens[0])
+    wait_until(lambda: not any(world.oracle.outbox(user.bare) for user in people), 10,
+               "nothing is parked")
+    assert sum(world.oracle.registrations(user.bare) for user in people) == kept
 
 
 # Streams and connections.

@@ -741,9 +741,11 @@ static void a_gone_device_goes_and_one_registered_since_stays(void **state)
     assert_int_equal(entries(), 0);
 }
 
-static void a_wave_of_rejections_never_deletes_the_fleet(void **state)
+static const struct push_verdict bad_token = {PUSH_SUSPECT, 400, "BadDeviceToken", 0, 0};
+
+/* Forty phones of one account. */
+static void enroll_fleet(void)
 {
-    struct world *w = *state;
     char sql[512];
     for (int i = 0; i < 40; i++) {
         snprintf(sql, sizeof sql,
@@ -758,25 +760,108 @@ static void a_wave_of_rejections_never_deletes_the_fleet(void **state)
                  0, 0x40 + i, 0);
         db_do(sql);
     }
-    w->gateway.room = 5;
-    message(w, 0, 0);
-    pass(w, 600);
-    struct push_verdict good = {PUSH_DONE, 200, "", 0, 0};
-    struct push_verdict v = {PUSH_SUSPECT, 400, "BadDeviceToken", 0, 0};
+}
+
+/* Answers everything that is under way, and what comes of it; the first ones are accepted. */
+static unsigned answer_fleet(struct world *w, unsigned accepted)
+{
     unsigned n = 0;
     for (struct flying *f = any_flying(w); f; f = any_flying(w)) {
         f->used = false;
         w->gateway.n--;
-        outbox_verdict(w->outbox, f->ctx, n++ < 10 ? &good : &v);
+        outbox_verdict(w->outbox, f->ctx, n++ < accepted ? &done : &bad_token);
         outbox_room(w->outbox, &w->gateway);
         pass(w, 0);
     }
+    return n;
+}
+
+static void a_wave_of_rejections_never_deletes_the_fleet(void **state)
+{
+    struct world *w = *state;
+    enroll_fleet();
+    w->gateway.room = 5;
+    message(w, 0, 0);
+    pass(w, 600);
+    (void)answer_fleet(w, 10);
     assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 36);
     assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 26);
     assert_int_equal(w->alarms, 1);
     struct outbox_app_status s;
     outbox_get_app_status(w->outbox, 0, &s);
     assert_true(s.brake);
+}
+
+static void what_the_brake_has_parked_comes_back_slowly(void **state)
+{
+    struct world *w = *state;
+    enroll_fleet();
+    w->gateway.room = 40;
+    message(w, 0, 0);
+    pass(w, 600);
+    (void)answer_fleet(w, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3 AND braked"), 40);
+    pass(w, BRAKE_PROBE_MS - 60000);
+    assert_int_equal(w->gateway.n, 0);
+    /* One is tried, rejected again, and nothing is lost. */
+    for (int i = 0; i < 4 && w->gateway.n == 0; i++)
+        pass(w, 30000);
+    assert_int_equal(answer_fleet(w, 0), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 40);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3 AND braked"), 40);
+    for (int i = 0; i < 22 && w->gateway.n == 0; i++)
+        pass(w, 30000);
+    /* Then the mistake was mended: one, two, four, ... */
+    for (unsigned lot = 1, left = 40; left > 0; left -= lot < left ? lot : left, lot *= 2) {
+        assert_int_equal(answer_fleet(w, 40), lot < left ? lot : left);
+        pass(w, 1100);
+        pass(w, 1100); /* given back, and loaded */
+    }
+    assert_int_equal(entries(), 0);
+    struct outbox_app_status s;
+    outbox_get_app_status(w->outbox, 0, &s);
+    assert_int_equal(s.accepted, 40);
+}
+
+/* The next worker knows nothing of the brake of the last one: it asks with one push. */
+static void the_next_worker_tries_one_of_what_was_parked(void **state)
+{
+    struct world *w = *state;
+    enroll_fleet();
+    w->gateway.room = 40;
+    message(w, 0, 0);
+    pass(w, 600);
+    (void)answer_fleet(w, 0);
+    outbox_free(&w->outbox);
+    w->crashes++;
+    open_outbox(w);
+    pass(w, 0);
+    pass(w, 1100);
+    assert_int_equal(w->gateway.n, 1);
+    (void)answer_fleet(w, 1);
+    pass(w, 1100);
+    pass(w, 1100);
+    assert_int_equal(w->gateway.n, 2);
+    (void)answer_fleet(w, 2);
+}
+
+/* Parked for what the push itself is: no acceptance of others mends that. */
+static void what_is_parked_for_another_reason_stays(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    const struct push_verdict v = {PUSH_PARK, 413, "PayloadTooLarge", 0, 0};
+    answer_with(w, any_flying(w), &v);
+    message(w, 1, 0);
+    pass(w, 600);
+    accept_all(w);
+    for (int i = 0; i < 3; i++)
+        pass(w, 31000);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 1);
 }
 
 static void a_rejected_device_goes_only_while_others_are_accepted(void **state)
@@ -1225,6 +1310,9 @@ int main(void)
         CASE(a_parked_push_says_why_and_a_new_message_wakes_it),
         CASE(a_gone_device_goes_and_one_registered_since_stays),
         CASE(a_wave_of_rejections_never_deletes_the_fleet),
+        CASE(what_the_brake_has_parked_comes_back_slowly),
+        CASE(the_next_worker_tries_one_of_what_was_parked),
+        CASE(what_is_parked_for_another_reason_stays),
         CASE(a_rejected_device_goes_only_while_others_are_accepted),
         CASE(devices_that_are_gone_are_no_rejections),
         CASE(a_held_device_gets_nothing_until_its_time),

@@ -20,6 +20,7 @@ import sys
 import tempfile
 
 import pages
+import pages_of_clients
 import under_load
 from common import (BUILD, RESULTS, Cluster, free_port, median_pair, on_core, row, say,
                     wait_for_port)
@@ -200,7 +201,7 @@ def row_cost_growth():
 
 
 BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate, **pages.BENCHMARKS,
-              **under_load.BENCHMARKS}
+              **pages_of_clients.BENCHMARKS, **under_load.BENCHMARKS}
 LONG = {"row_cost_growth": row_cost_growth, **under_load.LONG}  # only when named
 
 

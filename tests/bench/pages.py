@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 
 from common import BUILD, Cluster, median_pair, row, say
+from harness.ejabberd import HOST
 
 ROWS = int(os.environ.get("PAGE_ROWS", 2_000_000))  # 10_000_000 for the numbers we promise
 PAGES = 1500
@@ -73,7 +74,7 @@ class Owner:
 class Table:
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="pages-"))
-        self.pg = Cluster(self.folder)
+        self.pg = Cluster(self.folder, loopback=True)
         atexit.register(self.close)
         self.pg.start()
         self.pg.fresh("bench")
@@ -82,7 +83,7 @@ class Table:
         subprocess.run([BUILD / "bench" / "archive_rows", "-n", "1000", "-o", "100", self.url],
                        check=True, stdout=subprocess.DEVNULL)
         self.big, self.middle, self.small = (
-            Owner(self.url, f"{name}@chat.example.org") for name in ("big", "middle", "small"))
+            Owner(self.url, f"{name}@{HOST}") for name in ("big", "middle", "small"))
         say(f"pages: filling {ROWS} rows")
         self.pg.sql("bench", PARTITIONS + FILL.format(
             big=self.big, middle=self.middle, small=self.small, rows=ROWS, peers=PEERS,

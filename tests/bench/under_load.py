@@ -6,20 +6,17 @@ let loadgen play the server, because no ejabberd on the same machine sends as fa
 """
 
 import asyncio
-import base64
 import contextlib
 import json
 import os
-import pathlib
 import secrets
 import subprocess
 import threading
 import time
 import types
 
-import yaml
-
 from common import BUILD, Cluster, cpu_seconds, free_port, resident_kib, row, say
+from ejabberds import Client, with_mod_mam
 from harness.ejabberd import Ejabberd
 from harness.procs import Workspace, wait_until
 from harness.sidecar import Sidecar
@@ -217,37 +214,6 @@ def sustained():
 # --- clients of a real ejabberd ---
 
 
-class Client:
-    """One connection that has logged in; it counts the messages that it gets."""
-
-    def __init__(self, name, host):
-        self.name, self.host = name, host
-        self.reader = self.writer = None
-        self.received = 0
-
-    async def login(self, port, password):
-        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", port)
-        header = (f"<stream:stream to='{self.host}' xmlns='jabber:client' version='1.0' "
-                  "xmlns:stream='http://etherx.jabber.org/streams'>").encode()
-        secret = base64.b64encode(f"\0{self.name}\0{password}".encode()).decode()
-        steps = [
-            (header, b"</stream:features>"),
-            (b"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>"
-             + secret.encode() + b"</auth>", b"<success"),
-            (header, b"</stream:features>"),
-            (b"<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'>"
-             b"<resource>phone</resource></bind></iq>", b"</iq>"),
-            (b"<presence/>", b"<presence"),
-        ]
-        for sent, wanted in steps:
-            self.writer.write(sent)
-            await asyncio.wait_for(self.reader.readuntil(wanted), 20)
-
-    async def read(self):
-        while data := await self.reader.read(1 << 18):
-            self.received += data.count(b"</body>")
-
-
 class Crowd:
     """Pairs of users that write to each other, in an event loop of their own thread."""
 
@@ -368,22 +334,11 @@ def tap_cpu():
 
 MAM_SECONDS = 10
 MAM_IN_FLIGHT = 400
-MAM_SCHEMA = pathlib.Path("/usr/share/ejabberd/sql/pg.sql")
 
 
 def mod_mam_rate(workspace, cluster):
     """Messages a second that ejabberd archives while its clients send as fast as it delivers."""
-    cluster.fresh("mam")
-    cluster.sql("mam", MAM_SCHEMA.read_text())
-    ejabberd = Ejabberd(workspace, name="ejabberd-mam", extra={
-        "loglevel": "warning", "sql_type": "pgsql", "sql_username": "xs", "sql_database": "mam",
-        "sql_server": "127.0.0.1", "sql_port": cluster.port,
-        "modules": {"mod_mam": {"default": "always", "db_type": "sql"}}})
-    # As an administrator would have it without us.
-    settings = yaml.safe_load(ejabberd.config.read_text())
-    for name in ("mod_service_log", "mod_privilege", "mod_delegation", "mod_push"):
-        del settings["modules"][name]
-    ejabberd.config.write_text(yaml.safe_dump(settings, sort_keys=False))
+    ejabberd = with_mod_mam(workspace, cluster)
     ejabberd.start()
     crowd = Crowd(ejabberd, TAP_USERS)
     crowd.flood(2, MAM_IN_FLIGHT)

@@ -435,6 +435,10 @@ static void settle_positions(struct batch *b)
         case WRITE_READ:
             settle_read(b, op);
             break;
+        case WRITE_READ_TO:
+            if (op->found) /* who knows the id has seen the row: it is stored */
+                move(&b->convs[op->conv], op->target_id, op->target_counted);
+            break;
         case WRITE_BOUNCE:
         case WRITE_RETRACT:
         case WRITE_PREFS:

@@ -45,22 +45,6 @@ static const struct pg_statement read_convs = {
     " FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS d (owner, peer, n)"
     " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"};
 
-/* The row that a marker, bounce or retraction means, and for the owner's own markers how many
- * counted rows it reads. */
-static const struct pg_statement read_targets = {
-    "lane_targets",
-    "SELECT d.n::int, t.id, t.flags,"
-    "   CASE WHEN d.mark AND t.id > c.read_id THEN"
-    "     (SELECT count(*) FROM xs.message m WHERE m.owner = d.owner AND m.peer = d.peer"
-    "        AND m.id > c.read_id AND m.id <= t.id AND m.flags & 1 = 1)"
-    "   ELSE 0 END"
-    " FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::boolean[]) WITH ORDINALITY"
-    "   AS d (owner, peer, ref_id, mark, n)"
-    " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"
-    " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
-    "   WHERE m.ref_id = d.ref_id AND m.id >= c.first_id"
-    "   ORDER BY m.id DESC LIMIT 1) t"};
-
 static const struct pg_statement read_unread = {
     "lane_unread", "SELECT c.peer, c.last_id, c.read_id, c.unread, c.peer_read_id"
                    " FROM xs.conversation c WHERE c.owner = $1::uuid AND c.unread > 0"};
@@ -198,15 +182,6 @@ static void on_convs(void *ctx, const struct pg_result *r, const struct pg_error
         if (!pg_is_null(r, i, 5))
             batch_set_pending(&w->batch, conv, (uint64_t)pg_i64(r, i, 5), pg_time_us(r, i, 6));
     }
-    answered(w, e);
-}
-
-static void on_targets(void *ctx, const struct pg_result *r, const struct pg_error *e)
-{
-    struct lane_writer *w = ctx;
-    for (int i = 0; r && i < pg_rows(r); i++)
-        batch_set_target(&w->batch, w->targets[pg_i64(r, i, 0) - 1], pg_i64(r, i, 1),
-                         (int32_t)pg_i64(r, i, 2), pg_i64(r, i, 3));
     answered(w, e);
 }
 
@@ -359,48 +334,6 @@ static void send_read_convs(struct lane_writer *w)
     lane_send_arrays(w, &read_convs, 2, on_convs);
 }
 
-static bool means_a_row(const struct op *op)
-{
-    switch (op->w.kind) {
-    case WRITE_BOUNCE:
-    case WRITE_RETRACT:
-    case WRITE_MARK:
-    case WRITE_PEER_MARK:
-        return true;
-    case WRITE_ROW:
-    case WRITE_READ:
-    case WRITE_PREFS:
-    case WRITE_ROSTER:
-    case WRITE_ROSTER_OLD:
-    case WRITE_GAP_BEGIN:
-    case WRITE_GAP_END:
-    case WRITE_ASIDE:
-        return false;
-    }
-    return false;
-}
-
-static void send_read_targets(struct lane_writer *w)
-{
-    struct batch *b = &w->batch;
-    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
-                    *ref = lane_array(w, 2, PG_UUID), *mark = lane_array(w, 3, PG_BOOL);
-    w->targets = lane_room(w->targets, &w->targets_cap, b->n);
-    size_t n = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        const struct op *op = &b->ops[i];
-        if (!means_a_row(op))
-            continue;
-        w->targets[n++] = i;
-        pg_array_add_uuid(owner, op->w.owner);
-        pg_array_add_i64(peer, (int64_t)op->w.peer);
-        lane_add_ref(ref, &op->w);
-        pg_array_add_bool(mark, op->w.kind == WRITE_MARK);
-    }
-    if (n > 0)
-        lane_send_arrays(w, &read_targets, 4, on_targets);
-}
-
 static void send_read_unread(struct lane_writer *w)
 {
     w->unread_at = 0;
@@ -427,7 +360,7 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     send_probe(w, false);
     lane_ask_prefs(w);
     send_read_convs(w);
-    send_read_targets(w);
+    lane_ask_targets(w);
     send_read_unread(w);
     pg_flush(w->opts.pg);
 }
@@ -561,6 +494,7 @@ void lane_writer_free(struct lane_writer **w)
     batch_deinit(&(*w)->batch);
     free((*w)->asked);
     free((*w)->targets);
+    free((*w)->named);
     free((*w)->prefs_asked);
     buf_deinit(&(*w)->scratch);
     free(*w);

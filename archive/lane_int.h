@@ -35,6 +35,8 @@ struct lane_writer {
     size_t asked_cap;
     uint32_t *targets; /* the same for rows that are meant by markers and the like */
     size_t targets_cap;
+    uint32_t *named; /* and for rows that are meant by their own ids */
+    size_t named_cap;
     uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
     size_t prefs_asked_cap;
     struct buf scratch;
@@ -57,6 +59,9 @@ void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *
 
 /* at, or more room when n are not in cap; what was there may be lost. */
 uint32_t *lane_room(uint32_t *at, size_t *cap, size_t n);
+
+/* lane_targets.c: asks which rows are meant by what names one. */
+void lane_ask_targets(struct lane_writer *w);
 
 /* lane_prefs.c: asks what owners want archived, where that is not known; decides it for each
  * row; writes what changed. */

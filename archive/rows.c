@@ -311,6 +311,17 @@ static size_t from_marker(struct rows *r, const struct event *ev, struct write *
     return n;
 }
 
+/* Only ids of the owner's own archive mean anything; whether it has such a row is the lane's
+ * to see.  Not his own word, or of an account that keeps no archive: nothing. */
+static size_t from_displayed(struct rows *r, const struct event *ev, struct write *out)
+{
+    if (!is_account(ev->from_local, ev->from) || !ev->ref)
+        return 0;
+    out[0] = (struct write){.kind = WRITE_READ_TO};
+    set_owner(r, &out[0], ev->from, ev->to);
+    return ident_archive_id_parse(r->ident, out[0].owner, ev->ref, &out[0].low) ? 1 : 0;
+}
+
 size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[WRITES_MAX])
 {
     switch (ev->kind) {
@@ -320,6 +331,8 @@ size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[
         return from_bounce(r, ev, out);
     case EVENT_MARKER:
         return from_marker(r, ev, out);
+    case EVENT_DISPLAYED:
+        return from_displayed(r, ev, out);
     }
     return 0;
 }

@@ -53,6 +53,7 @@ enum write_kind {
     WRITE_MARK,       /* the owner has read up to the row with ref */
     WRITE_PEER_MARK,  /* the peer has read up to the row with ref */
     WRITE_READ,       /* the owner has read everything, of one peer or of all (peer 0) */
+    WRITE_READ_TO,    /* the owner has read up to the row low of one peer */
     WRITE_PREFS,      /* the owner's mode (flags) and lists: always is body, never peer_jid */
     WRITE_ROSTER_OLD, /* the owner's contacts are no longer what we know */
     WRITE_ROSTER,     /* the owner's contacts, hashes of 8 bytes big-endian, in stanza */

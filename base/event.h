@@ -25,6 +25,8 @@ enum event_kind {
     EVENT_BOUNCE,  /* the server refused a message: ref names it, from is who could not get it
                     */
     EVENT_MARKER,  /* the sender has displayed everything up to the message ref */
+    EVENT_DISPLAYED, /* the account from says of itself that it has displayed, in its chat with
+                        to, everything up to the message that its archive calls ref */
 };
 
 /* One logical happening as one copy shows it; the same one may be seen again in another copy.
@@ -39,13 +41,14 @@ struct event {
     bool from_local; /* of xmpp.domains */
     bool to_local;
     const char *id;      /* the stanza's id, NULL when none */
-    const char *ref;     /* marker and bounce: the id of the message meant */
+    const char *ref;     /* marker, bounce, displayed: the id of the message meant */
     int64_t received_us; /* when the link read it */
     int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
     bool undelivered;    /* our server says that it could not hand it to a session of the
                             recipient */
     struct place place;
-    const struct stanza *stanza; /* the <message xmlns='jabber:client'> */
+    const struct stanza *stanza; /* the <message xmlns='jabber:client'>; of DISPLAYED whatever
+                                    told it */
 };
 
 /* What one committed batch did to one conversation of one owner (peer 0: to the total only).

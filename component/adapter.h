@@ -47,7 +47,8 @@ struct adapter_sink {
 
 bool adapter_supported(enum server_kind server);
 
-/* 0 to 2 events for a copy of a message (the message first, then its marker), none for
+/* 0 to 2 events for a copy of a message (the message first, then its marker), one for each
+ * chat in what an account tells its own devices of what it has displayed (XEP-0490), none for
  * anything else.  Strings of events are added to the stanza's arena.  REJECT when the arena is
  * full or an address is none: park the stanza. */
 MUST_CHECK enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
@@ -89,6 +90,19 @@ MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza 
 /* Liveness of the sender of any copy. */
 void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64_t at_us,
                       const struct adapter_sink *sink);
+/* What an account publishes of what it has displayed, out of its own request to its own
+ * address or its own address's notification; nothing for anything else.  adapter_displayed.c
+ */
+MUST_CHECK enum err_kind adapter_displayed_request(const struct adapter *a,
+                                                   const struct stanza *iq,
+                                                   const struct place *p, int64_t received_us,
+                                                   const struct adapter_sink *sink,
+                                                   struct err *e);
+MUST_CHECK enum err_kind adapter_displayed_told(const struct adapter *a,
+                                                const struct stanza *message,
+                                                const struct place *p, int64_t received_us,
+                                                const struct adapter_sink *sink,
+                                                struct err *e);
 MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);

@@ -46,8 +46,10 @@ enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
     if (!inner)
         return ERR_NONE;
     adapter_liveness(a, inner, received_us, sink);
-    if (strcmp(inner->name, "iq") == 0)
+    if (strcmp(inner->name, "iq") == 0) {
         tell_roster(a, inner, sink);
+        return adapter_displayed_request(a, inner, p, received_us, sink, e);
+    }
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     return adapter_message(a, inner, p, received_us, sink, e);

@@ -134,6 +134,6 @@ enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
     give_namespace(inner);
     adapter_liveness(a, inner, at_us, sink);
     if (is_aside(a, inner))
-        return ERR_NONE;
+        return adapter_displayed_told(a, inner, p, at_us, sink, e);
     return adapter_message(a, inner, p, at_us, sink, e);
 }

@@ -60,6 +60,11 @@ enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
     if (half.side == SIDE_NONE || !inner)
         return ERR_NONE;
     adapter_liveness(a, inner, received_us, sink);
+    if (half.side == SIDE_IN) {
+        enum err_kind k = adapter_displayed_told(a, inner, p, received_us, sink, e);
+        if (k)
+            return k;
+    }
     const struct adapter_sink halved = {.event = on_event, .ctx = &half};
     return adapter_message(a, inner, p, received_us, &halved, e);
 }

@@ -29,6 +29,8 @@
 #define NS_PRIVILEGE_2 "urn:xmpp:privilege:2"
 #define NS_PUSH "urn:xmpp:push:0"
 #define NS_ROSTER "jabber:iq:roster"
+#define NS_MDS "urn:xmpp:mds:displayed:0"
+#define NS_PUBSUB "http://jabber.org/protocol/pubsub"
 #define NS_PUBSUB_EVENT "http://jabber.org/protocol/pubsub#event"
 #define NS_PACKET_EVENT "http://jabber.org/protocol/packet#event" /* Openfire's copies */
 

@@ -9,6 +9,7 @@
 #include "apns/outbox.h"
 #include "base/form.h"
 #include "base/stanza.h"
+#include "component/ns.h"
 #include "component/service.h"
 
 #define NODE_MAX 256 /* ours are much shorter */

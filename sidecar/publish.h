@@ -13,7 +13,6 @@ struct iq_request;
 struct outbox;
 struct service;
 
-#define NS_PUBSUB "http://jabber.org/protocol/pubsub"
 #define PUBLISH_OPEN_MAX 200 /* lookups at a time; more signs are not heard */
 
 /* All borrowed.  Without a database there are no devices and no outbox: NULL. */

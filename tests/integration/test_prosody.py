@@ -4,7 +4,7 @@ Rules named G: docs/servers.md."""
 
 import pytest
 
-from harness.clients import NS, error_of, new_id
+from harness.clients import MDS, NS, error_of, new_id
 from harness.procs import wait_until
 from harness.prosody import Prosody
 
@@ -126,3 +126,25 @@ def test_who_is_away_gets_a_push_and_everything_comes_back_after_a_restart(world
     alice.send_chat(bob.bare, body)
     assert world.gateway.wait(token, 2)[1].badge == 2
     assert world.login(bob).mam_page().bodies[-1] == body
+
+
+def test_what_was_displayed_on_one_device_is_read(world, pair):
+    """XEP-0490: no request is shown to us, only what the account's devices are told of it."""
+    alice, bob = pair
+    sent = [world.exchange(alice, bob)[0] for _ in range(3)]
+    ids = bob.archive_ids()
+    laptop = world.another(bob, "laptop")
+    bob.publish_displayed(alice.bare, ids[sent[0]])  # makes the node
+    laptop.iq("set", "<pubsub xmlns='http://jabber.org/protocol/pubsub'><subscribe"
+                     f" node='{MDS}' jid='{laptop.jid}'/></pubsub>", bob.bare)
+    assert world.oracle.unread(bob.bare) == 3
+    bob.publish_displayed(alice.bare, ids[sent[1]])
+    wait_until(lambda: world.oracle.unread(bob.bare) == 1, 5, "two are read")
+    mallory = world.login(world.user("mallory"))
+    mallory.send_xml(
+        f"<message to='{bob.jid}' type='headline' id='{new_id()}'><event"
+        f" xmlns='http://jabber.org/protocol/pubsub#event'><items node='{MDS}'>"
+        f"<item id='{alice.bare}'><displayed xmlns='{MDS}'><stanza-id xmlns='urn:xmpp:sid:0'"
+        f" by='{bob.bare}' id='{ids[sent[2]]}'/></displayed></item></items></event></message>")
+    world.drain(mallory)
+    assert world.oracle.unread(bob.bare) == 1

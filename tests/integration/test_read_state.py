@@ -7,6 +7,7 @@ from harness.clients import StanzaError, new_id
 from harness.procs import wait_until
 
 SETTINGS = {"push.confirm_after": "30s"}  # the recipients here are online: no alerts
+SERVER = {"extra": {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}}
 
 
 @pytest.fixture
@@ -205,6 +206,46 @@ def test_an_encrypted_message_counts(world, chat):
     assert unread(world, bob) == 1
 
 
+# XEP-0490: what one device of an account tells the others.
+
+
+def test_what_was_displayed_on_one_device_is_read(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 3)
+    ids = bob.archive_ids()
+    bob.publish_displayed(alice.bare, ids[sent[1]])
+    world.drain(bob)
+    assert unread(world, bob) == unread(world, bob, alice) == 1
+    # Forward only; ids of other archives, and unknown ones, say nothing.
+    bob.publish_displayed(alice.bare, ids[sent[0]])
+    bob.publish_displayed(alice.bare, alice.archive_ids()[sent[2]])
+    bob.publish_displayed(alice.bare, "1700000000000000")
+    bob.publish_displayed(alice.bare, ids[sent[2]], by=alice.bare)
+    world.drain(bob)
+    assert unread(world, bob) == 1
+    bob.publish_displayed(alice.bare, ids[sent[2]])
+    world.drain(bob)
+    assert unread(world, bob) == 0
+
+
+def test_nobody_publishes_for_another(world, chat):
+    alice, bob = chat
+    sent = send(world, alice, bob, 2)
+    ids = bob.archive_ids()
+    mallory = world.login(world.user("mallory"))
+    with pytest.raises(StanzaError):
+        mallory.publish_displayed(alice.bare, ids[sent[1]], by=bob.bare, to=bob.bare)
+    for kind in ("chat", "headline"):
+        mallory.send_xml(
+            f"<message to='{bob.jid}' type='{kind}' id='{new_id()}'><event"
+            " xmlns='http://jabber.org/protocol/pubsub#event'><items"
+            f" node='urn:xmpp:mds:displayed:0'><item id='{alice.bare}'>"
+            "<displayed xmlns='urn:xmpp:mds:displayed:0'><stanza-id xmlns='urn:xmpp:sid:0'"
+            f" by='{bob.bare}' id='{ids[sent[1]]}'/></displayed></item></items></event></message>")
+    world.drain(mallory)
+    assert unread(world, bob, alice) == 2
+
+
 def test_mark_all_read(world, chat):
     alice, bob = chat
     carol = world.login(world.user("carol"))
@@ -298,3 +339,26 @@ def test_mark_all_read_sends_badge_0(world):
     world.login(bob, "laptop").command(world.component, "mark-all-read")
     push = world.gateway.wait(token, before + 1, timeout=10)[before]
     assert push.badge == 0
+
+
+@pytest.mark.parametrize("how", ["marker", "displayed"])
+def test_the_web_reads_and_the_phone_follows(world, how):
+    """Two devices of one account: what is read on the one falls off the other's icon, and the
+    next message is the first again."""
+    alice, bob, sent, token = offline_with_unread(world, 3)
+    assert world.gateway.device(token)["badge"] == 3
+    web = world.login(bob, "web")
+    if how == "marker":
+        web.displayed(alice.bare, sent[-1])
+    else:
+        web.publish_displayed(alice.bare, web.archive_ids()[sent[-1]])
+    wait_until(lambda: world.gateway.device(token)["badge"] == 0, 10, "the badge falls")
+    assert world.oracle.unread(bob.bare) == 0
+    web.logout()
+    world.away(bob)
+    before = len(world.gateway.pushes(token))
+    alice.send_chat(bob.bare, world.body())
+    push = world.gateway.wait(token, before + 1, timeout=10)[before]
+    assert push.badge == 1 and push.alert is not None
+    assert world.gateway.device(token)["badge"] == 1
+    assert world.oracle.unread(bob.bare) == 1

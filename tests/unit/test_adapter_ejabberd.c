@@ -116,6 +116,58 @@ static void a_marker_that_asks_to_be_stored_is_a_message_too(void **state)
                      "marker bob@e.test/r1* -> alice@e.test* ref=m1\n");
 }
 
+/* XEP-0490: what is not the account's own word, or of no archive of its own, says nothing. */
+static void an_account_tells_its_devices_what_it_has_displayed(void **state)
+{
+#define PUBLISH(attributes, node, items)                                                      \
+    COPY("<iq xmlns='jabber:client' type='set' id='p1' " attributes "><pubsub "               \
+         "xmlns='http://jabber.org/protocol/pubsub'><publish node='" node "'>" items          \
+         "</publish></pubsub></iq>")
+#define NODE "urn:xmpp:mds:displayed:0"
+#define BOB "from='bob@e.test/r1'"
+#define ITEM MDS_ITEM("alice@e.test", "bob@e.test", "a1")
+    static const struct {
+        const char *copy;
+        const char *events;
+    } rows[] = {
+        {PUBLISH(BOB, NODE, ITEM), "displayed bob@e.test* -> alice@e.test ref=a1\n"},
+        {PUBLISH(BOB " to='BOB@e.test'", NODE, ITEM),
+         "displayed bob@e.test* -> alice@e.test ref=a1\n"},
+        {PUBLISH(BOB, NODE,
+                 ITEM MDS_ITEM("r@muc.r.test/nick", "Bob@E.test", "a2")
+                     MDS_ITEM("r@muc.r.test", "r@muc.r.test", "a3")),
+         "displayed bob@e.test* -> alice@e.test ref=a1\n"
+         "displayed bob@e.test* -> r@muc.r.test ref=a2\n"},
+        {PUBLISH(BOB " to='alice@e.test'", NODE, ITEM), ""},
+        {PUBLISH(BOB " to='bob@e.test/r2'", NODE, ITEM), ""},
+        {PUBLISH("from='rob@r.test/r1' to='bob@e.test'", NODE, ITEM), ""},
+        {PUBLISH(BOB, "urn:xmpp:bookmarks:1", ITEM), ""},
+        {PUBLISH(BOB, NODE, MDS_ITEM("alice@e.test", "alice@e.test", "a1")), ""},
+        {PUBLISH(BOB, NODE, MDS_ITEM("alice@e.test", "bob@e.test/r1", "a1")), ""},
+        {PUBLISH(BOB, NODE, MDS_ITEM("@", "bob@e.test", "a1")), ""},
+        {PUBLISH(BOB, NODE, MDS_ITEM("alice@e.test", "bob@e.test", "")), ""},
+        {PUBLISH(BOB, NODE, "<item id='alice@e.test'/>"), ""},
+        {PUBLISH(BOB, NODE, ""), ""},
+        /* The notification of it is not looked at here: the request has told it already. */
+        {COPY(MDS_EVENT("from='bob@e.test' to='bob@e.test/r2' type='headline'", ITEM)),
+         "message bob@e.test* -> bob@e.test/r2*\n"},
+        {COPY(MDS_EVENT("from='eve@e.test/x' to='bob@e.test'", ITEM)),
+         "message eve@e.test/x* -> bob@e.test*\n"},
+    };
+    struct world *w = *state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        world_feed(w, rows[i].copy);
+        expect_events(w, rows[i].events);
+    }
+    /* Nor is what a user sends us himself. */
+    world_feed(w,
+               "<message to='sidecar.e.test' from='eve@e.test/x'><forwarded "
+               "xmlns='urn:xmpp:forward:0'><iq xmlns='jabber:client' type='set' id='p1' " BOB
+               "><pubsub xmlns='http://jabber.org/protocol/pubsub'><publish node='" NODE
+               "'>" ITEM "</publish></pubsub></iq></forwarded></message>");
+    expect_events(w, "");
+}
+
 static void a_marker_without_id_is_only_a_message(void **state)
 {
     struct world *w = *state;
@@ -437,6 +489,7 @@ int main(void)
         T(a_marker_with_a_body_is_a_message_first),
         T(a_marker_that_asks_to_be_stored_is_a_message_too),
         T(a_marker_without_id_is_only_a_message),
+        T(an_account_tells_its_devices_what_it_has_displayed),
         T(addresses_are_prepared_and_no_to_is_the_own_account),
         T(a_copy_with_an_impossible_address_is_for_quarantine),
         T(an_error_of_a_client_is_no_bounce),

@@ -63,6 +63,12 @@ static const struct row rows[] = {
              "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/><body>x</body>"
              "</message>"),
      ""},
+    {"what an account tells its own devices of what it has displayed",
+     OF_COPY("<message xmlns=\"\" from=\"bob@e.test\" to=\"bob@e.test/r1\" id=\"n\"><event "
+             "xmlns=\"http://jabber.org/protocol/pubsub#event\"><items "
+             "node=\"urn:xmpp:mds:displayed:0\">" MDS_ITEM("alice@e.test", "bob@e.test",
+                                                           "a1") "</items></event></message>"),
+     "displayed bob@e.test* -> alice@e.test ref=a1\n"},
     {"a notification of the pubsub service",
      OF_COPY("<message xmlns=\"\" from=\"pubsub.e.test\" to=\"alice@e.test\" id=\"n\">"
              "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/><body>x</body>"

@@ -42,6 +42,18 @@ static const struct row rows[] = {
           "<displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/></message>"),
      "marker bob@e.test/r1* -> alice@e.test id=k1 ref=m1\n"
      "marker bob@e.test/r1 -> alice@e.test* id=k1 ref=m1\n"},
+    {"what an account tells its own devices of what it has displayed",
+     BOTH(MDS_EVENT("from='bob@e.test' to='bob@e.test/r1' type='headline'",
+                    MDS_ITEM("alice@e.test", "bob@e.test", "a1"))),
+     "message bob@e.test* -> bob@e.test/r1\n"
+     "displayed bob@e.test* -> alice@e.test ref=a1\n"},
+    {"the same of somebody else is a message and nothing more",
+     SIDE("in", MDS_EVENT("from='eve@e.test/x' to='bob@e.test'",
+                          MDS_ITEM("alice@e.test", "bob@e.test", "a1")))
+         SIDE("in", MDS_EVENT("from='eve@e.test' to='bob@e.test'",
+                              MDS_ITEM("alice@e.test", "bob@e.test", "a1"))),
+     "message eve@e.test/x -> bob@e.test*\n"
+     "message eve@e.test -> bob@e.test*\n"},
     {"what a sender can write hides nothing",
      SIDE("in", CHAT(ALICE_TO_BOB, "<result xmlns='urn:xmpp:mam:2'/>"
                                    "<privilege xmlns='urn:xmpp:privilege:2'/>")),

@@ -157,6 +157,66 @@ static void a_marker_reads_up_to_its_message_and_never_back(void **state)
     }
 }
 
+/* As its owner's archive calls the row. */
+static const char *archive_id(struct world *w, const char *owner, const char *body)
+{
+    static char id[ARCHIVE_ID_BYTES];
+    char sql[256];
+    uint8_t raw[OWNER_BYTES];
+    snprintf(sql, sizeof sql,
+             "SELECT m.id FROM xs.message m JOIN xs.account a USING (owner)"
+             " WHERE a.jid = '%s' AND m.body = '%s'",
+             owner, body);
+    ident_owner(ingest_ident(w->ing), owner, raw);
+    ident_archive_id(ingest_ident(w->ing), raw, db_int(sql), id);
+    return id;
+}
+
+static void what_was_displayed_is_read_up_to_the_named_row(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    for (int i = 1; i <= 4; i++)
+        message(&w, "li@here", "mei@here", (const char *[]){"1", "2", "3", "4"}[i - 1]);
+    message(&w, "wang@here", "mei@here", "5");
+    settle(&w);
+    char second[ARCHIVE_ID_BYTES], third[ARCHIVE_ID_BYTES], fourth[ARCHIVE_ID_BYTES],
+        other[ARCHIVE_ID_BYTES], foreign[ARCHIVE_ID_BYTES];
+    strcpy(second, archive_id(&w, "mei@here", "text 2"));
+    strcpy(third, archive_id(&w, "mei@here", "text 3"));
+    strcpy(fourth, archive_id(&w, "mei@here", "text 4"));
+    strcpy(other, archive_id(&w, "mei@here", "text 5"));
+    strcpy(foreign, archive_id(&w, "li@here", "text 4"));
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", third);
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_true(w.lowered);
+    /* Older, of another chat, of another archive, of a chat that is not there. */
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", second);
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", other);
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", foreign);
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "nobody@there", fourth);
+    assert_unread(&w, "mei@here", "li@here", 1);
+    assert_int_equal(unread_of("mei@here", "wang@here"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.conversation WHERE jid LIKE 'nobody%'"),
+                     0);
+    /* Together with a marker and a new row; both orders. */
+    message(&w, "li@here", "mei@here", "6");
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", fourth);
+    meaning(&w, EVENT_MARKER, "mei@here", "li@here", "3");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    /* An own row is a place like any other. */
+    settings.own_message_reads = false;
+    message(&w, "mei@here", "li@here", "7");
+    assert_unread(&w, "mei@here", "li@here", 1);
+    settings.own_message_reads = true;
+    strcpy(second, archive_id(&w, "mei@here", "text 7"));
+    meaning(&w, EVENT_DISPLAYED, "mei@here", "li@here", second);
+    assert_unread(&w, "mei@here", "li@here", 0);
+    assert_int_equal(total_of("mei@here"), 1);
+    end(&w);
+}
+
 static void a_marker_before_its_message_waits_seven_days(void **state)
 {
     (void)state;
@@ -978,6 +1038,7 @@ int main(void)
         cmocka_unit_test(without_ids_three_seconds_tell_copies_from_repeats),
         cmocka_unit_test(a_late_delivery_of_what_was_archived_is_no_second_row),
         cmocka_unit_test(a_marker_reads_up_to_its_message_and_never_back),
+        cmocka_unit_test(what_was_displayed_is_read_up_to_the_named_row),
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
         cmocka_unit_test(a_refusal_may_come_before_its_message),

@@ -369,6 +369,39 @@ static void markers_and_bounces_mean_incoming_rows(void **state)
     stanza_free(&s);
 }
 
+static void what_was_displayed_means_a_row_of_the_owners_archive(void **state)
+{
+    (void)state;
+    struct stanza *s = parse("", "");
+    struct event ev = event_of(s);
+    struct write w[WRITES_MAX];
+    uint8_t owner[OWNER_BYTES], other[OWNER_BYTES];
+    char id[ARCHIVE_ID_BYTES];
+    ident_owner(ident, "mei@chat.example", owner);
+    ident_owner(ident, "li@chat.example", other);
+    ident_archive_id(ident, owner, 4711, id);
+    ev.kind = EVENT_DISPLAYED;
+    ev.from = "mei@chat.example";
+    ev.to = "li@chat.example";
+    ev.from_local = true;
+    ev.ref = id;
+    assert_int_equal(rows_from_event(rows, &ev, w), 1);
+    assert_int_equal(w[0].kind, WRITE_READ_TO);
+    assert_int_equal(w[0].low, 4711);
+    assert_memory_equal(w[0].owner, owner, OWNER_BYTES);
+    assert_true(w[0].peer == ident_peer(ident, owner, "li@chat.example"));
+    ev.from_local = false;
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    ev.from_local = true;
+    ident_archive_id(ident, other, 4711, id); /* of somebody else's */
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    ev.ref = "1577836800000000"; /* of the server's own archive */
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    ev.ref = "";
+    assert_int_equal(rows_from_event(rows, &ev, w), 0);
+    stanza_free(&s);
+}
+
 static void own_messages_read_only_when_the_setting_says_so(void **state)
 {
     (void)state;
@@ -396,6 +429,7 @@ int main(void)
         cmocka_unit_test(a_forged_stanza_id_of_the_owner_is_gone_and_others_stay),
         cmocka_unit_test(a_retraction_is_kept_and_means_the_same_senders_row),
         cmocka_unit_test(markers_and_bounces_mean_incoming_rows),
+        cmocka_unit_test(what_was_displayed_means_a_row_of_the_owners_archive),
         cmocka_unit_test(own_messages_read_only_when_the_setting_says_so),
     };
     return cmocka_run_group_tests(tests, make, destroy);

@@ -18,6 +18,7 @@ import slixmpp  # noqa: E402
 
 from .inbox import Inbox  # noqa: E402
 
+MDS = "urn:xmpp:mds:displayed:0"
 CLIENT = "{jabber:client}"
 NS = {
     "c": "jabber:client",
@@ -287,6 +288,13 @@ class Client:
         return self.send_chat(to, None,
                               extra=f"<displayed xmlns='{NS['markers']}' id={quoteattr(message_id)}/>")
 
+    def publish_displayed(self, chat, archive_id, by=None, to=None):
+        """XEP-0490: tells the account's other devices how far a chat was displayed."""
+        self.iq("set", "<pubsub xmlns='http://jabber.org/protocol/pubsub'>"
+                       f"<publish node='{MDS}'><item id='{chat}'><displayed xmlns='{MDS}'>"
+                       f"<stanza-id xmlns='urn:xmpp:sid:0' by='{by or self.bare}'"
+                       f" id='{archive_id}'/></displayed></item></publish></pubsub>", to)
+
     def join(self, room, nick):
         since = len(self.inbox)
         self.send_xml(f"<presence to='{room}/{nick}'><x xmlns='http://jabber.org/protocol/muc'>"
@@ -384,6 +392,11 @@ class Client:
         queryid, to = queryid or new_id("p"), to or self.server.archive_address
         started = self.iq_start("set", self.mam_xml(fields, rsm, queryid, extra), to)
         return self._mam_finish(started, timeout, queryid)
+
+    def archive_ids(self):
+        """{stanza id: its id in the own archive} of the archive's newest messages."""
+        return {entry.message.get("id"): entry.archive_id
+                for entry in self.mam_page(rsm="<before/>").results}
 
     def mam_raw(self, text, iq_id, timeout=10):
         """A query in the very bytes of some client: <iq/> and all."""

@@ -30,7 +30,7 @@ allow_unencrypted_plain_auth = true
 smacks_hibernation_time = {resume_timeout}
 modules_enabled = {{
   "roster"; "saslauth"; "disco"; "presence"; "message"; "iq"; "offline"; "ping"; "carbons";
-  "smacks"; "blocklist"; "admin_shell";
+  "smacks"; "blocklist"; "pep"; "admin_shell";
 }}
 modules_disabled = {{ "s2s"; "tls" }}
 """

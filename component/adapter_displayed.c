@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * XEP-0490: an account keeps in a node of its own, for its other devices, up to which message
+ * of each chat it has displayed everything.  It is the owner's word only where the server says
+ * that it comes from the owner: a request of one of his sessions to his own address, or what
+ * his own bare address tells his sessions.  Everybody can write the same elements into a
+ * message in his own name.
+ */
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/stanza.h"
+#include "component/adapter.h"
+#include "component/ns.h"
+
+static bool is_node(const struct stanza *el)
+{
+    const char *node = stanza_get(el, "node");
+    return node && strcmp(node, NS_MDS) == 0;
+}
+
+/* The archive's id in the item, NULL when it is none of the owner's own archive. */
+static const char *id_of(const struct stanza *item, const char *owner)
+{
+    struct jid by;
+    const struct stanza *displayed = stanza_child(item, "displayed", NS_MDS);
+    const struct stanza *id = stanza_child(displayed, "stanza-id", NS_SID);
+    if (!id || !jid_parse(&by, stanza_get(id, "by")) || !jid_is_bare(&by) ||
+        strcmp(by.bare, owner) != 0)
+        return NULL;
+    return stanza_get(id, "id");
+}
+
+/* The item's id is the chat's address; a full one is somebody in a room, whose messages lie
+ * with the room's. */
+static enum err_kind take_items(const struct stanza *items, const char *ns, const char *owner,
+                                const struct place *p, int64_t received_us,
+                                const struct adapter_sink *sink, struct err *e)
+{
+    const struct stanza *item = stanza_child(items, "item", ns);
+    for (; item; item = stanza_sibling(item, "item", ns)) {
+        struct jid chat;
+        const char *id = id_of(item, owner);
+        if (!id || !*id || !jid_parse(&chat, stanza_get(item, "id")))
+            continue;
+        struct event ev = {
+            .kind = EVENT_DISPLAYED,
+            .from = arena_strdup(item->arena, owner),
+            .from_resource = "",
+            .to = arena_strdup(item->arena, chat.bare),
+            .to_resource = "",
+            .from_local = true,
+            .ref = id,
+            .received_us = received_us,
+            .place = *p,
+            .stanza = items,
+        };
+        if (!ev.from || !ev.to)
+            return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
+        sink->event(sink->ctx, &ev);
+    }
+    return ERR_NONE;
+}
+
+enum err_kind adapter_displayed_request(const struct adapter *a, const struct stanza *iq,
+                                        const struct place *p, int64_t received_us,
+                                        const struct adapter_sink *sink, struct err *e)
+{
+    struct jid from, to;
+    const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
+    const struct stanza *publish =
+        stanza_child(stanza_child(iq, "pubsub", NS_PUBSUB), "publish", NS_PUBSUB);
+    if (!publish || !is_node(publish) || !type || strcmp(type, "set") != 0 ||
+        !jid_parse(&from, stanza_get(iq, "from")) || !adapter_is_local(a, &from))
+        return ERR_NONE;
+    if (to_text &&
+        (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
+        return ERR_NONE;
+    return take_items(publish, NS_PUBSUB, from.bare, p, received_us, sink, e);
+}
+
+enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanza *message,
+                                     const struct place *p, int64_t received_us,
+                                     const struct adapter_sink *sink, struct err *e)
+{
+    struct jid from, to;
+    const char *type = stanza_get(message, "type");
+    const struct stanza *items = stanza_child(stanza_child(message, "event", NS_PUBSUB_EVENT),
+                                              "items", NS_PUBSUB_EVENT);
+    if (!items || !is_node(items) || (type && strcmp(type, "error") == 0) ||
+        !jid_parse(&from, stanza_get(message, "from")) || !jid_is_bare(&from) ||
+        !adapter_is_local(a, &from) || !jid_parse(&to, stanza_get(message, "to")) ||
+        !jid_same_bare(&to, &from))
+        return ERR_NONE;
+    return take_items(items, NS_PUBSUB_EVENT, from.bare, p, received_us, sink, e);
+}

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "apns/client_cert.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -99,7 +100,8 @@ static enum err_kind trust_pem(SSL_CTX *ctx, const char *pem, struct err *e)
                  : err_set(e, ERR_CONFIG, "the CA file holds no readable PEM certificate");
 }
 
-enum err_kind conn_tls_new(const char *ca_pem, struct conn_tls **out, struct err *e)
+enum err_kind conn_tls_new(const char *ca_pem, const struct client_cert *ours,
+                           struct conn_tls **out, struct err *e)
 {
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     if (!ctx)
@@ -121,6 +123,8 @@ enum err_kind conn_tls_new(const char *ca_pem, struct conn_tls **out, struct err
         SSL_CTX_free(ctx);
         return kind;
     }
+    if (ours)
+        client_cert_use(ours, ctx);
     *out = calloc(1, sizeof **out);
     if (!*out)
         abort();

@@ -15,13 +15,15 @@
 #include "apns/h2.h"
 #include "base/err.h"
 
+struct client_cert;
 struct conn;
 struct conn_tls;
 struct event_base;
 
-/* Whom to trust: the certificates in ca_pem, or the system's when NULL.  CONFIG. */
-MUST_CHECK enum err_kind conn_tls_new(const char *ca_pem, struct conn_tls **out,
-                                      struct err *e);
+/* Whom to trust: the certificates in ca_pem, or the system's when NULL; and what we show
+ * ourselves, NULL for nothing, which is not borrowed.  CONFIG. */
+MUST_CHECK enum err_kind conn_tls_new(const char *ca_pem, const struct client_cert *ours,
+                                      struct conn_tls **out, struct err *e);
 void conn_tls_free(struct conn_tls **t);
 
 enum conn_state {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/client_cert.h"
 #include "apns/gateway_int.h"
 #include "apns/opts.h"
 #include "apns/protocol.h"
@@ -132,6 +133,8 @@ void gateway_get_status(const struct gateway *g, struct gateway_status *out)
     out->connections = pool_up_count(g->pool);
     out->stream_limit = pool_limit(g->pool);
     out->queued = (unsigned)(g->again.n + g->queue.n);
+    if (g->certificate)
+        out->certificate_expires_s = client_cert_expires_s(g->certificate);
     out->in_flight = (unsigned)g->items - out->queued;
     switch (pool_get_state(g->pool)) {
     case POOL_IDLE:
@@ -150,7 +153,7 @@ void gateway_get_status(const struct gateway *g, struct gateway_status *out)
     }
     if (g->credentials == PROTOCOL_FAILING) {
         out->state = GATEWAY_BACKOFF;
-        (void)g->protocol.ops->state(g->protocol.self, &reason);
+        (void)gateway_credentials(g, &reason);
     }
     if (gateway_is_held(g, now_ms)) {
         out->state = GATEWAY_BACKOFF;
@@ -234,9 +237,15 @@ enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
     snprintf(g->log_prefix, sizeof g->log_prefix, "gateway app=%s", opts->id);
     const struct protocol_opts p = {base, opts, g->log_prefix, wake, g};
     enum err_kind kind = protocol(&p, &g->protocol, e);
-    if (!kind && (kind = conn_tls_new(opts->ca_pem, &g->tls, e)))
-        g->protocol.ops->free(g->protocol.self);
+    if (!kind && opts->certificate_pem)
+        kind = client_cert_new(opts->certificate_pem, opts->private_key_pem, opts->topic,
+                               &g->certificate, e);
+    if (!kind)
+        kind = conn_tls_new(opts->ca_pem, g->certificate, &g->tls, e);
     if (kind) {
+        if (g->protocol.ops)
+            g->protocol.ops->free(g->protocol.self);
+        client_cert_free(&g->certificate);
         free(g);
         return kind;
     }
@@ -251,6 +260,8 @@ enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
     if (!g->timer || !g->wake)
         abort();
     make_pool(g, base);
+    if (g->certificate)
+        wake(g);
     *out = g;
     return ERR_NONE;
 }
@@ -291,6 +302,7 @@ void gateway_free(struct gateway **gp)
     event_free(g->wake);
     g->protocol.ops->free(g->protocol.self);
     conn_tls_free(&g->tls);
+    client_cert_free(&g->certificate);
     free(g->authority);
     g->magic = 0;
     free(g);

@@ -18,6 +18,8 @@ struct event_base;
 struct apns_app_opts;
 struct gateway;
 
+#define GATEWAY_CERTIFICATE_WARN_DAYS 30 /* before its end */
+
 enum push_type { PUSH_ALERT, PUSH_BACKGROUND, PUSH_VOIP };
 
 struct push_request {
@@ -76,6 +78,7 @@ struct gateway_status {
     uint64_t accepted;
     uint64_t rejected;
     uint64_t resent;
+    int64_t certificate_expires_s; /* seconds since 1970; 0: the app has none */
 };
 
 /* Borrows opts until gateway_free.  CONFIG when the key cannot be read. */

@@ -30,6 +30,7 @@ struct gateway_tuning {
 
 #define GATEWAY_MAGIC 0x67617465u
 
+struct client_cert;
 struct event;
 
 struct gateway {
@@ -41,6 +42,8 @@ struct gateway {
     enum protocol_state credentials; /* as they were in the last turn */
     struct ramp ramp;
     struct conn_tls *tls;
+    struct client_cert *certificate; /* NULL: none */
+    int64_t certificate_look_ms;     /* when it is looked at next */
     struct pool *pool;
     struct event *timer;
     struct event *wake;
@@ -67,6 +70,8 @@ struct gateway {
 };
 
 struct gateway *gateway_of(void *ctx);
+/* Of the credentials, the certificate among them. */
+enum protocol_state gateway_credentials(const struct gateway *g, const char **reason_out);
 bool gateway_is_held(const struct gateway *g, int64_t now_ms);
 size_t gateway_room_at(const struct gateway *g, int64_t now_ms);
 

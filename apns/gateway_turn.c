@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/client_cert.h"
 #include "apns/gateway_int.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -17,6 +18,7 @@
 /* A wave of rejected devices is a wrong setting: when so many of the last 64 were. */
 #define WAVE_MIN 48
 #define SHUTDOWN_MS 1000
+#define DAY_S (24 * 3600)
 
 bool gateway_is_held(const struct gateway *g, int64_t now_ms)
 {
@@ -339,12 +341,38 @@ static void send_queue(struct gateway *g, struct queue *q, int64_t now_ms)
     }
 }
 
+static int64_t certificate_left_s(const struct gateway *g)
+{
+    return client_cert_expires_s(g->certificate) - clock_real_us() / 1000000;
+}
+
+enum protocol_state gateway_credentials(const struct gateway *g, const char **reason_out)
+{
+    if (!g->certificate || certificate_left_s(g) > 0)
+        return g->protocol.ops->state(g->protocol.self, reason_out);
+    *reason_out = "the certificate has expired";
+    return PROTOCOL_REFUSED;
+}
+
+/* Said once a day, and at the end for the last time, when the app is stopped. */
+static void watch_certificate(struct gateway *g, int64_t now_ms)
+{
+    if (!g->certificate || now_ms < g->certificate_look_ms)
+        return;
+    int64_t left_s = certificate_left_s(g);
+    if (left_s > 0 && left_s < GATEWAY_CERTIFICATE_WARN_DAYS * DAY_S)
+        log_warn(g->log_prefix, "the certificate expires in %lld days: a new one is needed",
+                 (long long)(left_s / DAY_S));
+    bool ends_soon = left_s > 0 && left_s < DAY_S;
+    g->certificate_look_ms = now_ms + (ends_soon ? left_s : DAY_S) * 1000;
+}
+
 /* Without credentials the app is stopped as by an answer; with new ones it is tried again. */
 static void watch_credentials(struct gateway *g, int64_t now_ms)
 {
     const char *reason;
     enum protocol_state before = g->credentials;
-    g->credentials = g->protocol.ops->state(g->protocol.self, &reason);
+    g->credentials = gateway_credentials(g, &reason);
     if (g->credentials == PROTOCOL_REFUSED && before != PROTOCOL_REFUSED)
         stop_app(g, reason, now_ms);
     else if (before == PROTOCOL_REFUSED && g->credentials == PROTOCOL_READY)
@@ -380,6 +408,8 @@ static void arm_timer(struct gateway *g, int64_t now_ms)
         at = g->probe_at_ms;
     if (gateway_is_held(g, now_ms) && g->hold_until_ms < at)
         at = g->hold_until_ms;
+    if (g->certificate && g->certificate_look_ms < at)
+        at = g->certificate_look_ms;
     int64_t ramp_ms = ramp_next_ms(&g->ramp);
     if ((g->again.head || g->queue.head) && ramp_ms > now_ms && ramp_ms < at)
         at = ramp_ms;
@@ -401,6 +431,7 @@ void gateway_turn(void *ctx)
     g->in_turn = true;
     bool more;
     do {
+        watch_certificate(g, now_ms);
         watch_credentials(g, now_ms);
         gateway_take_answers(g, now_ms);
         clear_queue(g, &g->again, now_ms);

@@ -441,7 +441,8 @@ static size_t make_headers(struct h2 *h, const struct h2_push *p, nghttp2_nv nv[
     nv[n++] = FIELD(":scheme", TEXT("https"), false);
     nv[n++] = FIELD(":authority", authority, false);
     nv[n++] = FIELD(":path", p->path, false);
-    nv[n++] = FIELD("authorization", p->authorization, false);
+    if (p->authorization.len > 0) /* else the certificate says who we are */
+        nv[n++] = FIELD("authorization", p->authorization, false);
     for (size_t i = 0; i < protocol->fields_n; i++) {
         unsigned bit = 1u << i;
         if (p->fields[i].len == 0)

@@ -46,9 +46,11 @@ struct apns_app_opts {
     const struct webpush_opts *webpush; /* NULL: not through Web Push; neither: through APNs */
     /* apns: */
     const char *topic;
-    const char *key_pem; /* the contents of key_file */
+    const char *key_pem; /* the contents of key_file; NULL: a certificate instead */
     const char *key_id;
     const char *team_id;
+    const char *certificate_pem; /* the contents of certificate_file */
+    const char *private_key_pem; /* and of private_key_file */
     bool sandbox;
     /* either: */
     const char *host; /* from url, or the service's own */

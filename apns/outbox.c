@@ -438,6 +438,8 @@ void outbox_pause(struct outbox *o, bool pause)
         return;
     o->paused = pause;
     log_info(PREFIX, "%s", pause ? "sending paused: the archive is behind" : "sending");
+    if (!pause)
+        outbox_upkeep_soon(o); /* what the brake has parked was not looked at */
     outbox_soon(o);
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/protocol.h"
 
+#include "apns/client_cert.h"
 #include "apns/jwt.h"
 #include "apns/opts.h"
 #include "apns/service_account.h"
@@ -8,11 +9,18 @@
 enum err_kind protocol_check(const struct apns_app_opts *app, struct err *e)
 {
     struct service_account *account = NULL;
+    struct client_cert *certificate = NULL;
     struct jwt *jwt = NULL;
-    enum err_kind kind = app->fcm
-                             ? service_account_read(app->fcm->service_account, &account, e)
-                             : jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
+    enum err_kind kind;
+    if (app->fcm)
+        kind = service_account_read(app->fcm->service_account, &account, e);
+    else if (app->certificate_pem)
+        kind = client_cert_new(app->certificate_pem, app->private_key_pem, app->topic,
+                               &certificate, e);
+    else
+        kind = jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
     service_account_free(&account);
+    client_cert_free(&certificate);
     jwt_free(&jwt);
     return kind;
 }

@@ -17,7 +17,7 @@
 #define NUMBER_MAX 20
 
 struct apns {
-    struct jwt *jwt;
+    struct jwt *jwt; /* NULL: a certificate says who we are */
     const char *topic;
     char *voip_topic;
 };
@@ -121,6 +121,10 @@ static const char *authorization(void *self, int64_t real_s, int64_t mono_ms, si
                                  unsigned *serial_out)
 {
     struct apns *a = self;
+    *len_out = 0;
+    *serial_out = 0;
+    if (!a->jwt)
+        return "";
     const char *text = jwt_authorization(a->jwt, real_s, mono_ms, len_out);
     *serial_out = jwt_serial(a->jwt);
     return text;
@@ -130,12 +134,15 @@ static const char *authorization(void *self, int64_t real_s, int64_t mono_ms, si
 static bool renew(void *self, unsigned serial, int64_t real_s, int64_t mono_ms)
 {
     struct apns *a = self;
-    return serial != jwt_serial(a->jwt) || jwt_renew(a->jwt, real_s, mono_ms);
+    return a->jwt && (serial != jwt_serial(a->jwt) || jwt_renew(a->jwt, real_s, mono_ms));
 }
 
 static bool revert(void *self, unsigned serial, int64_t real_s, int64_t *until_ms_out)
 {
     struct apns *a = self;
+    *until_ms_out = INT64_MIN;
+    if (!a->jwt)
+        return false;
     *until_ms_out = jwt_renewable_ms(a->jwt);
     return serial != jwt_serial(a->jwt) || jwt_revert(a->jwt, real_s);
 }
@@ -173,7 +180,9 @@ enum err_kind protocol_apns(const struct protocol_opts *opts, struct protocol *o
 {
     const struct apns_app_opts *app = opts->app;
     struct jwt *jwt = NULL;
-    enum err_kind kind = jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
+    enum err_kind kind = ERR_NONE;
+    if (!app->certificate_pem)
+        kind = jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
     if (kind)
         return kind;
     struct apns *a = calloc(1, sizeof *a);

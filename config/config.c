@@ -230,8 +230,6 @@ static void refuse_unavailable(struct reader *r)
     for (int i = 0; i < (int)r->p->apps_n; i++) {
         const struct value *v = r->p->apps[i];
         refuse(r, KEY_APP_COLLAPSE, i, v[KEY_APP_COLLAPSE].number != 0);
-        refuse(r, KEY_APNS_CERT_FILE, i, v[KEY_APNS_CERT_FILE].item);
-        refuse(r, KEY_APNS_CERT_KEY, i, v[KEY_APNS_CERT_KEY].item);
     }
 }
 

@@ -44,17 +44,35 @@ static void build_address(struct reader *r, int i, enum key url, const char *hos
     a->port = at.port;
 }
 
+/* Who we are: a key for provider tokens, or a certificate. */
+static void build_credentials(struct reader *r, int i, struct apns_app_opts *a)
+{
+    static const enum key key[] = {KEY_APNS_KEY_FILE, KEY_APNS_KEY_ID, KEY_APNS_TEAM_ID};
+    static const enum key certificate[] = {KEY_APNS_CERT_FILE, KEY_APNS_CERT_KEY};
+    const struct value *v = r->p->apps[i];
+    bool by_certificate = v[certificate[0]].item || v[certificate[1]].item;
+    for (size_t k = 0; k < 2 && by_certificate; k++)
+        need(r, i, certificate[k]);
+    for (size_t k = 0; k < 3; k++) {
+        if (!by_certificate)
+            need(r, i, key[k]);
+        else if (v[key[k]].item)
+            complain_key(r, key[k], i, "%s: a certificate and a key exclude each other",
+                         key_table[key[k]].path);
+    }
+    a->key_pem = v[KEY_APNS_KEY_FILE].text;
+    a->key_id = v[KEY_APNS_KEY_ID].text;
+    a->team_id = v[KEY_APNS_TEAM_ID].text;
+    a->certificate_pem = v[KEY_APNS_CERT_FILE].text;
+    a->private_key_pem = v[KEY_APNS_CERT_KEY].text;
+}
+
 static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
 {
     const struct value *v = r->p->apps[i];
     need(r, i, KEY_APNS_TOPIC);
-    need(r, i, KEY_APNS_KEY_FILE);
-    need(r, i, KEY_APNS_KEY_ID);
-    need(r, i, KEY_APNS_TEAM_ID);
+    build_credentials(r, i, a);
     a->topic = v[KEY_APNS_TOPIC].text;
-    a->key_pem = v[KEY_APNS_KEY_FILE].text;
-    a->key_id = v[KEY_APNS_KEY_ID].text;
-    a->team_id = v[KEY_APNS_TEAM_ID].text;
     a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
     a->ca_pem = v[KEY_APNS_CA_FILE].text;
     build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);

@@ -13,6 +13,7 @@
 #include "component/copy_flow.h"
 
 #define WHY_BYTES_MAX 8192
+#define DAY_S (24 * 3600)
 
 static int64_t age_s(int64_t now_us, int64_t then_us)
 {
@@ -245,6 +246,11 @@ static cJSON *app_json(const struct report_app *a)
     num(o, "accepted", (double)a->gateway.accepted);
     num(o, "rejected", (double)a->gateway.rejected);
     num(o, "resent", (double)a->gateway.resent);
+    if (a->gateway.certificate_expires_s) {
+        char at[DATETIME_BYTES];
+        datetime_format(a->gateway.certificate_expires_s * 1000000, at);
+        (void)cJSON_AddStringToObject(o, "certificate_expires", at);
+    }
     num(o, "waiting", (double)a->outbox.waiting);
     num(o, "ready", (double)a->outbox.ready);
     (void)cJSON_AddBoolToObject(o, "brake", a->outbox.brake);
@@ -396,6 +402,19 @@ static void nodes_text(const struct report *r, struct buf *out)
     buf_deinit(&why);
 }
 
+static void certificate_text(const struct report *r, const struct gateway_status *g,
+                             struct buf *out)
+{
+    if (!g->certificate_expires_s)
+        return;
+    int64_t days = (g->certificate_expires_s - r->now_us / 1000000) / DAY_S;
+    buf_addf(out, "           certificate until ");
+    add_time(out, g->certificate_expires_s * 1000000);
+    if (days < GATEWAY_CERTIFICATE_WARN_DAYS)
+        buf_addf(out, ": EXPIRES in %" PRId64 " days, a new one is needed", days);
+    buf_add_char(out, '\n');
+}
+
 void report_text(const struct report *r, struct buf *out)
 {
     buf_addf(out, "component  %s\n", r->component);
@@ -425,6 +444,7 @@ void report_text(const struct report *r, struct buf *out)
                  a->gateway.reason, a->gateway.reason[0] ? ")" : "", a->gateway.connections,
                  a->gateway.in_flight, a->gateway.accepted, a->gateway.rejected,
                  a->outbox.brake ? ", BRAKE: too many rejections" : "");
+        certificate_text(r, &a->gateway, out);
     }
 }
 
@@ -502,6 +522,14 @@ static void app_metrics(const struct report *r, struct buf *out)
         enum gateway_state s = r->apps[i].gateway.state;
         buf_addf(out, "xmpp_sidecar_gateway_up{app=\"%s\"} %d\n", r->apps[i].id,
                  s != GATEWAY_STOPPED && s != GATEWAY_BACKOFF);
+    }
+    metric(out, "certificate_expires_seconds", "gauge",
+           "Until the app's certificate expires; below 0 when it has.");
+    for (size_t i = 0; i < r->apps_n; i++) {
+        int64_t at_s = r->apps[i].gateway.certificate_expires_s;
+        if (at_s)
+            buf_addf(out, "xmpp_sidecar_certificate_expires_seconds{app=\"%s\"} %" PRId64 "\n",
+                     r->apps[i].id, at_s - r->now_us / 1000000);
     }
     metric(out, "push_answers_total", "counter", "Answers of the gateway.");
     for (size_t i = 0; i < r->apps_n; i++) {

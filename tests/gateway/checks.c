@@ -206,6 +206,9 @@ static struct gw_verdict check_certificate(struct check *c)
     const char *uid = c->binding->cert_uid, *topic = c->push->topic;
     size_t n = strlen(uid);
 
+    /* Apple ignores it; who sends both does not know who he is. */
+    if (gw_request_header(c->request, "authorization") != NULL)
+        gw_stats_violation(&c->gw->stats, "authorization beside a certificate");
     if (strncmp(topic, uid, n) != 0 || (topic[n] != '\0' && strcmp(topic + n, ".voip") != 0 &&
                                         strcmp(topic + n, ".complication") != 0))
         return rejected(400, "BadTopic");

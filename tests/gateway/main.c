@@ -22,6 +22,7 @@
  *  - a provider token from more than a minute ahead of our clock is InvalidProviderToken;
  *    a change of it on one connection within 20 minutes is TooManyProviderTokenUpdates,
  *    counted by iat
+ *  - a provider token beside a client certificate is a violation
  *  - each rejection lowers the limit of streams to 1 until the next accepted push, and
  *    the first stream above an acknowledged limit ends the connection
  *

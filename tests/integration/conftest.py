@@ -6,6 +6,7 @@
     SETTINGS = {"push.settle": "1s"}       what differs in sidecar.yml
     APPS = ("org.example.chat",)           the apps that clients may name
     FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
+    CERTIFICATE_APPS = {"chat.old": {}}    those that show Apple a certificate
 
 and gets one world (server, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
@@ -110,7 +111,8 @@ def module_world(request, module_workspace, postgres, server, loop):
         world = World(module_workspace, postgres, loop, server,
                       settings=getattr(request.module, "SETTINGS", None),
                       apps=getattr(request.module, "APPS", (APP,)),
-                      fcm_apps=getattr(request.module, "FCM_APPS", {}))
+                      fcm_apps=getattr(request.module, "FCM_APPS", {}),
+                      certificate_apps=getattr(request.module, "CERTIFICATE_APPS", {}))
     except BaseException:
         _keep_logs(request, module_workspace)
         raise

@@ -169,7 +169,13 @@ static void every_complaint_has_line_and_column(void **state)
          "xmpp.component: Openfire takes only subdomains of a.b"},
         {"xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b, x.b]}\n",
          "xmpp.domains: Openfire serves one domain, and 2 are named"},
+        {MINIMAL "push: {apps: [{id: a, apns: {topic: t, certificate_file: key.p8}}]}\n",
+         "push.apps[].apns.private_key_file is missing"},
+        {MINIMAL "push: {apps: [{id: a, apns: {topic: t, private_key_file: key.p8}}]}\n",
+         "push.apps[].apns.certificate_file is missing"},
         {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
+        {MINIMAL APNS "        certificate_file: key.p8\n        private_key_file: key.p8\n",
+         ":10:19: push.apps[].apns.key_file: a certificate and a key exclude each other"},
         {MINIMAL APNS "        url: http://x\n",
          ":13:14: push.apps[].apns.url: expected https"},
         {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
@@ -224,6 +230,23 @@ static void environment_and_files_fill_values(void **state)
     assert_int_equal(c->push.apps[0].port, 2197);
     assert_true(c->push.apps[0].sandbox);
     assert_string_equal(c->push.apps[0].sound, "default");
+    config_free(&c);
+}
+
+static void a_certificate_takes_the_place_of_a_key(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("app.pem", "CERT\n");
+    put("app.key", "SECRET\n");
+    char *text = load(MINIMAL "push: {apps: [{id: a, apns: {topic: t, certificate_file: "
+                              "app.pem, private_key_file: app.key}}]}\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->push.apps[0].certificate_pem, "CERT");
+    assert_string_equal(c->push.apps[0].private_key_pem, "SECRET");
+    assert_null(c->push.apps[0].key_pem);
     config_free(&c);
 }
 
@@ -365,6 +388,7 @@ int main(void)
         cmocka_unit_test(every_complaint_has_line_and_column),
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
+        cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),

@@ -59,6 +59,20 @@ def make_provider_key(folder, name="AuthKey"):
     _openssl("pkey", "-in", f"{name}.p8", "-pubout", "-out", f"{name}.pub.pem", folder=folder)
 
 
+def make_client_certificate(folder, topic, name="client", days=365, more_topics=()):
+    """NAME.pem and NAME.key, as Apple hands them out for an app; ca.pem has signed it."""
+    _openssl("req", "-new", "-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out",
+             f"{name}.csr", "-subj", f"/UID={topic}/CN=Apple Push Services", folder=folder)
+    topics = "".join(f"t{n}=UTF8:{t}\nu{n}=SEQUENCE:uses\n"
+                     for n, t in enumerate((topic, *more_topics)))
+    (folder / f"{name}.cnf").write_text(
+        "extendedKeyUsage=clientAuth\n1.2.840.113635.100.6.3.6=ASN1:SEQUENCE:topics\n"
+        f"[topics]\n{topics}[uses]\nuse=UTF8:app\n")
+    _openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
+             "-CAcreateserial", "-days", str(days), "-extfile", f"{name}.cnf", "-out",
+             f"{name}.pem", folder=folder)
+
+
 _account_keys = {}
 
 
@@ -169,6 +183,7 @@ class Gateway:
         self.process = Process("strict-gateway", [
             build_folder() / "strict-gateway", "--listen", listen,
             "--cert", self.folder / "cert.pem", "--key", self.folder / "key.pem",
+            "--client-ca", self.folder / "ca.pem",
             "--control", control,
             "--auth-key", f"{KEY_ID}:{TEAM_ID}:{self.folder / 'AuthKey.pub.pem'}",
             "--fcm", f"127.0.0.1:{self.fcm_port or 0}",
@@ -206,6 +221,16 @@ class Gateway:
                 "ca_file": str(self.folder / "ca.pem"),
             },
         }
+
+    def certificate_app(self, app_id="org.example.chat", days=365, **settings):
+        """The same with a certificate in place of the key."""
+        make_client_certificate(self.folder, app_id, name=app_id, days=days)
+        app = self.app(app_id, **settings)
+        for key in ("key_file", "key_id", "team_id"):
+            del app["apns"][key]
+        app["apns"] |= {"certificate_file": str(self.folder / f"{app_id}.pem"),
+                        "private_key_file": str(self.folder / f"{app_id}.key")}
+        return app
 
     def fcm_app(self, app_id="org.example.chat.android", **settings):
         """An entry of push.apps that sends to the FCM side."""

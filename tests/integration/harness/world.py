@@ -31,7 +31,8 @@ class World:
     """Starts what is not given.  Everything is closed with the workspace."""
 
     def __init__(self, workspace, postgres, loop, server=None, settings=None, apps=(APP,),
-                 kind="ejabberd", options=None, start=True, name="", fcm_apps=None):
+                 kind="ejabberd", options=None, start=True, name="", fcm_apps=None,
+                 certificate_apps=None):
         self.workspace, self.postgres, self.loop = workspace, postgres, loop
         self.server = server or make_server(kind, workspace, name, **(options or {})).start()
         self.gateway = Gateway(workspace, topics=apps, name=f"gateway{name}").start()
@@ -40,7 +41,9 @@ class World:
         self.sidecar = Sidecar(workspace, self.server, postgres.url(self.database),
                                [self.gateway.app(app) for app in apps] +
                                [self.gateway.fcm_app(app, **app_options)
-                                for app, app_options in (fcm_apps or {}).items()],
+                                for app, app_options in (fcm_apps or {}).items()] +
+                               [self.gateway.certificate_app(app, **app_options)
+                                for app, app_options in (certificate_apps or {}).items()],
                                name=f"sidecar{name}", settings=settings)
         self._oracle = None
         if start:

@@ -12,11 +12,6 @@
 #include "base/stanza.h"
 #include "component/ns.h"
 
-bool adapter_supported(enum server_kind server)
-{
-    return server != SERVER_GENERIC;
-}
-
 enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
@@ -29,7 +24,7 @@ enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
     case SERVER_PROSODY:
         return adapter_prosody(a, st, p, received_us, sink, e);
     case SERVER_GENERIC:
-        break;
+        return adapter_generic(a, st, p, received_us, sink, e);
     }
     return err_set(e, ERR_CONFIG, "no adapter for this server");
 }
@@ -44,7 +39,7 @@ bool adapter_copies_message(const struct adapter *a, const struct stanza *head)
     case SERVER_PROSODY:
         return adapter_prosody_copies_message(a, head);
     case SERVER_GENERIC:
-        break;
+        return adapter_generic_copies_message(a, head);
     }
     return false;
 }
@@ -74,6 +69,12 @@ bool adapter_is_prober(const struct adapter *a, const struct jid *j)
 bool adapter_is_host(const struct adapter *a, const char *text)
 {
     return text && is_domain(a, text);
+}
+
+bool adapter_hears(const struct adapter *a, const char *from)
+{
+    return adapter_is_host(a, from) ||
+           (a->opts->server == SERVER_GENERIC && adapter_generic_hears(a, from));
 }
 
 bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const char *local)
@@ -297,4 +298,37 @@ void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64
     /* A delay, whoever wrote it, says that this is not of now. */
     if (!gone && sink->seen && !stanza_child(inner, "delay", NS_DELAY))
         sink->seen(sink->ctx, &from, at_us);
+}
+
+/* What a session tells all its contacts: to nobody, to the server, or to its own account. */
+void adapter_presence(const struct adapter *a, const struct stanza *presence, int64_t at_us,
+                      const struct adapter_sink *sink)
+{
+    struct jid from, to;
+    const char *type = stanza_get(presence, "type");
+    const char *to_text = stanza_get(presence, "to");
+    if (!jid_parse(&from, stanza_get(presence, "from")) || jid_is_bare(&from) ||
+        !adapter_is_local(a, &from))
+        return;
+    if (to_text && !adapter_is_host(a, to_text) &&
+        (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
+        return;
+    if (!type && sink->available)
+        sink->available(sink->ctx, &from, presence, at_us);
+    else if (type && strcmp(type, "unavailable") == 0 && sink->gone)
+        sink->gone(sink->ctx, &from, at_us);
+}
+
+/* What a client asks of its own account, or what the account tells a client of it. */
+void adapter_roster(const struct adapter *a, const struct stanza *iq,
+                    const struct adapter_sink *sink)
+{
+    struct jid from, to;
+    const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
+    if (!sink->roster || !type || strcmp(type, "set") != 0 ||
+        !stanza_child(iq, "query", NS_ROSTER) || !jid_parse(&from, stanza_get(iq, "from")))
+        return;
+    if (adapter_is_local(a, &from) &&
+        (!to_text || (jid_parse(&to, to_text) && jid_same_bare(&from, &to))))
+        sink->roster(sink->ctx, &from);
 }

@@ -45,8 +45,6 @@ struct adapter_sink {
     void *ctx;
 };
 
-bool adapter_supported(enum server_kind server);
-
 /* 0 to 2 events for a copy of a message (the message first, then its marker), one for each
  * chat in what an account tells its own devices of what it has displayed (XEP-0490), none for
  * anything else.  Strings of events are added to the stanza's arena.  REJECT when the arena is
@@ -64,6 +62,8 @@ bool adapter_publish_means_undelivered(const struct adapter *a);
 
 /* text is exactly a server host that we serve: only then an envelope counts. */
 bool adapter_is_host(const struct adapter *a, const char *text);
+/* Messages of this sender may be announcements or copies. */
+bool adapter_hears(const struct adapter *a, const char *from);
 /* The part of the server that asks components what they are. */
 bool adapter_is_prober(const struct adapter *a, const struct jid *j);
 /* Of xmpp.domains: as a domain, and as a user's address. */
@@ -103,6 +103,12 @@ MUST_CHECK enum err_kind adapter_displayed_told(const struct adapter *a,
                                                 const struct place *p, int64_t received_us,
                                                 const struct adapter_sink *sink,
                                                 struct err *e);
+/* A copy of an IQ: one that changes the roster of a local account. */
+void adapter_roster(const struct adapter *a, const struct stanza *iq,
+                    const struct adapter_sink *sink);
+/* A copy of presence: what a session tells all its contacts. */
+void adapter_presence(const struct adapter *a, const struct stanza *presence, int64_t at_us,
+                      const struct adapter_sink *sink);
 MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
@@ -115,5 +121,10 @@ MUST_CHECK enum err_kind adapter_prosody(const struct adapter *a, struct stanza 
                                          const struct place *p, int64_t received_us,
                                          const struct adapter_sink *sink, struct err *e);
 bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head);
+MUST_CHECK enum err_kind adapter_generic(const struct adapter *a, struct stanza *st,
+                                         const struct place *p, int64_t received_us,
+                                         const struct adapter_sink *sink, struct err *e);
+bool adapter_generic_copies_message(const struct adapter *a, const struct stanza *head);
+bool adapter_generic_hears(const struct adapter *a, const char *from);
 
 #endif

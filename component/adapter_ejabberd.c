@@ -22,20 +22,6 @@ bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanz
     return inner && strcmp(inner->name, "message") == 0;
 }
 
-/* What a client asks of its own account, or what the account tells a client of it. */
-static void tell_roster(const struct adapter *a, const struct stanza *iq,
-                        const struct adapter_sink *sink)
-{
-    struct jid from, to;
-    const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
-    if (!sink->roster || !type || strcmp(type, "set") != 0 ||
-        !stanza_child(iq, "query", NS_ROSTER) || !jid_parse(&from, stanza_get(iq, "from")))
-        return;
-    if (adapter_is_local(a, &from) &&
-        (!to_text || (jid_parse(&to, to_text) && jid_same_bare(&from, &to))))
-        sink->roster(sink->ctx, &from);
-}
-
 enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
@@ -47,7 +33,7 @@ enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
         return ERR_NONE;
     adapter_liveness(a, inner, received_us, sink);
     if (strcmp(inner->name, "iq") == 0) {
-        tell_roster(a, inner, sink);
+        adapter_roster(a, inner, sink);
         return adapter_displayed_request(a, inner, p, received_us, sink, e);
     }
     if (strcmp(inner->name, "message") != 0)

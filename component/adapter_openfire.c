@@ -97,25 +97,6 @@ static bool is_aside(const struct adapter *a, const struct stanza *message)
     return jid_parse(&from, from_text) && is_notification(a, message, &from);
 }
 
-/* What a session tells all its contacts: to nobody, to the server, or to its own account. */
-static void take_presence(const struct adapter *a, const struct stanza *presence,
-                          int64_t at_us, const struct adapter_sink *sink)
-{
-    struct jid from, to;
-    const char *type = stanza_get(presence, "type");
-    const char *to_text = stanza_get(presence, "to");
-    if (!jid_parse(&from, stanza_get(presence, "from")) || jid_is_bare(&from) ||
-        !adapter_is_local(a, &from))
-        return;
-    if (to_text && !adapter_is_host(a, to_text) &&
-        (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
-        return;
-    if (!type && sink->available)
-        sink->available(sink->ctx, &from, presence, at_us);
-    else if (type && strcmp(type, "unavailable") == 0 && sink->gone)
-        sink->gone(sink->ctx, &from, at_us);
-}
-
 enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
@@ -125,7 +106,7 @@ enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
         return ERR_NONE;
     int64_t at_us = happened_us(st, received_us, sink);
     if (strcmp(inner->name, "presence") == 0)
-        take_presence(a, inner, at_us, sink);
+        adapter_presence(a, inner, at_us, sink);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     /* The parser lets more pass, for the list of who is online. */

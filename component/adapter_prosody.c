@@ -3,7 +3,8 @@
  * Prosody's mod_firewall, told to FORWARD every message that a local session sends to
  * out@US and every one for a local account to in@US, before it is stored or delivered:
  * <message from='HOST' to='out@US'><forwarded>STANZA</forwarded></message>.  So each side's
- * archive has its own copy, and one that was refused on its way never had the other.
+ * archive has its own copy, and one that was refused on its way never had the other.  To
+ * out@US goes also what a session asks to be changed in its roster.
  */
 #include <string.h>
 
@@ -27,12 +28,13 @@ static enum side side_of(const struct adapter *a, const struct stanza *st)
 /* What the forwarded stanza itself forwards is its sender's business: one level only. */
 static struct stanza *inner_of(const struct stanza *st)
 {
-    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), "message", NS_CLIENT);
+    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
 }
 
 bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head)
 {
-    return side_of(a, head) != SIDE_NONE && inner_of(head);
+    const struct stanza *inner = side_of(a, head) != SIDE_NONE ? inner_of(head) : NULL;
+    return inner && strcmp(inner->name, "message") == 0;
 }
 
 struct half {
@@ -60,6 +62,10 @@ enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
     if (half.side == SIDE_NONE || !inner)
         return ERR_NONE;
     adapter_liveness(a, inner, received_us, sink);
+    if (strcmp(inner->name, "iq") == 0)
+        adapter_roster(a, inner, sink);
+    if (strcmp(inner->name, "message") != 0)
+        return ERR_NONE;
     if (half.side == SIDE_IN) {
         enum err_kind k = adapter_displayed_told(a, inner, p, received_us, sink, e);
         if (k)

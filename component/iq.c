@@ -137,6 +137,13 @@ static void add_attr(struct buf *out, const char *name, const char *value)
     buf_add_char(out, '"');
 }
 
+/* The namespace that a child of what we send need not name.  Within a component's stream that
+ * is the stream's own; servers take it for jabber:client, but for those that do not. */
+static const char *outer_ns(const struct iq_table *t)
+{
+    return t->adapter->opts->client_namespace ? NS_COMPONENT : NS_CLIENT;
+}
+
 static void write_answer(struct buf *out, const struct request *q, const char *type,
                          const struct stanza *payload)
 {
@@ -159,7 +166,7 @@ static void write_answer(struct buf *out, const struct request *q, const char *t
     add_attr(out, "to", r->to);
     if (payload) {
         buf_add_char(out, '>');
-        stanza_write(out, payload, NS_CLIENT);
+        stanza_write(out, payload, r->delegation_ns ? NS_CLIENT : outer_ns(q->table));
         buf_add_str(out, "</iq>");
     } else {
         buf_add_str(out, "/>");
@@ -283,7 +290,7 @@ static void send_children(struct request *q, const char *type, const char *grant
     add_attr(&out, "type", type);
     buf_add_char(&out, '>');
     for (const struct stanza *c = children; c; c = c->next)
-        stanza_write(&out, c, NS_CLIENT);
+        stanza_write(&out, c, grant ? NS_CLIENT : outer_ns(t));
     buf_add(&out, xml, len);
     buf_add_str(&out, "<no-store xmlns=\"" NS_HINTS "\"/></message>");
     if (grant)
@@ -599,7 +606,7 @@ void iq_ask(struct iq_table *t, const struct iq_question *ask)
     add_attr(&out, "from", t->adapter->opts->component);
     add_attr(&out, "to", ask->to);
     buf_add_char(&out, '>');
-    stanza_write(&out, ask->payload, NS_CLIENT);
+    stanza_write(&out, ask->payload, outer_ns(t));
     buf_add_str(&out, "</iq>");
     t->ops.send(t->ops.ctx, ask->link, ask->epoch, buf_data(&out), buf_len(&out));
     buf_deinit(&out);

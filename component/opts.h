@@ -37,8 +37,11 @@ struct component_opts {
     size_t stanza_bytes_max;
     size_t parse_bytes_max; /* at least that; a server's lists may be longer than messages */
     unsigned commands_per_minute;
-    int64_t presence_every_ms; /* where who is online must be asked for */
-    bool presence_copies;      /* presence is copied, too, where that is to be asked for */
+    int64_t presence_every_ms;      /* where who is online must be asked for */
+    const char *const *copies_from; /* whose copies count, where the server makes none */
+    size_t copies_from_n;
+    bool client_namespace; /* say what the stream's own namespace would be taken for */
+    bool presence_copies;  /* presence is copied, too, where that is to be asked for */
 };
 
 struct spool_opts {

@@ -127,14 +127,10 @@ static void add_links(struct service *s)
     }
 }
 
-enum err_kind service_new(const struct component_opts *opts,
-                          const uint8_t echo_key[ADAPTER_KEY_BYTES],
-                          const struct service_events *events, struct service **out,
-                          struct err *e)
+struct service *service_new(const struct component_opts *opts,
+                            const uint8_t echo_key[ADAPTER_KEY_BYTES],
+                            const struct service_events *events)
 {
-    *out = NULL;
-    if (!adapter_supported(opts->server))
-        return err_set(e, ERR_CONFIG, "xmpp.server: generic is not supported yet");
     struct service *s = calloc(1, sizeof *s);
     if (!s)
         abort();
@@ -160,8 +156,7 @@ enum err_kind service_new(const struct component_opts *opts,
     s->nodes.ask_ms = INT64_MAX;
     add_own_handlers(s);
     add_links(s);
-    *out = s;
-    return ERR_NONE;
+    return s;
 }
 
 void service_free(struct service **sp)

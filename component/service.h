@@ -49,12 +49,10 @@ struct service_events {
     void *ctx;
 };
 
-/* Borrows opts until service_free.  echo_key: the installation's, the same for ever.
- * CONFIG when there is no adapter for opts->server. */
-MUST_CHECK enum err_kind service_new(const struct component_opts *opts,
-                                     const uint8_t echo_key[ADAPTER_KEY_BYTES],
-                                     const struct service_events *events, struct service **out,
-                                     struct err *e);
+/* Borrows opts until service_free.  echo_key: the installation's, the same for ever. */
+struct service *service_new(const struct component_opts *opts,
+                            const uint8_t echo_key[ADAPTER_KEY_BYTES],
+                            const struct service_events *events);
 void service_free(struct service **s);
 
 /* Before the first stanza: what we offer.  Strings are borrowed.

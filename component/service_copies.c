@@ -84,10 +84,11 @@ static void on_copy_roster(void *ctx, const struct jid *who)
 enum err_kind service_take_message(struct service *s, struct stanza *st, const struct place *p,
                                    int64_t received_us, struct err *e)
 {
-    int host = service_host(s, stanza_get(st, "from"));
-    if (host < 0)
+    const char *from = stanza_get(st, "from");
+    if (!adapter_hears(&s->adapter, from))
         return ERR_NONE; /* users and strangers have nothing to tell us by message */
-    if (link_announcement(s, &s->links[p->spool], (unsigned)host, st))
+    int host = service_host(s, from);
+    if (host >= 0 && link_announcement(s, &s->links[p->spool], (unsigned)host, st))
         return ERR_NONE;
     struct copy_ctx c = {.s = s, .link = p->spool};
     const struct adapter_sink sink = {.event = on_copy_event,

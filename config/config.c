@@ -220,7 +220,6 @@ static void refuse(struct reader *r, enum key k, int app, bool wanted)
 
 static void refuse_unavailable(struct reader *r)
 {
-    refuse(r, KEY_XMPP_SERVER, -1, number(r, KEY_XMPP_SERVER) == SERVER_GENERIC);
     refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&
@@ -332,6 +331,32 @@ static void check_openfire(struct reader *r, struct component_opts *c)
                      "xmpp.component: Openfire takes only subdomains of %s", host);
 }
 
+/* Whoever is named can make any message look as if it had been sent: for the servers that have
+ * copies of their own, that is nobody. */
+static void build_generic(struct reader *r, struct component_opts *c)
+{
+    const struct value *from = &r->p->values[KEY_XMPP_COPIES_FROM];
+    const char **out = config_must(arena_alloc(r->p->arena, (from->list_n + 1) * sizeof *out));
+    for (size_t i = 0; i < from->list_n; i++) {
+        struct jid j;
+        char full[3 * JID_PART_MAX + 4] = "";
+        if (jid_parse(&j, from->list[i]))
+            jid_full(&j, full);
+        else
+            complain_key(r, KEY_XMPP_COPIES_FROM, -1, "xmpp.copies_from: \"%s\" is no address",
+                         from->list[i]);
+        out[i] = config_must(arena_strdup(r->p->arena, full));
+    }
+    c->copies_from = out;
+    c->copies_from_n = from->list_n;
+    c->client_namespace = number(r, KEY_XMPP_CLIENT_NAMESPACE);
+    static const enum key keys[] = {KEY_XMPP_COPIES_FROM, KEY_XMPP_CLIENT_NAMESPACE};
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+        if (c->server != SERVER_GENERIC && r->p->values[keys[i]].item)
+            complain_key(r, keys[i], -1, "%s is for xmpp.server: generic",
+                         key_table[keys[i]].path);
+}
+
 static void build_component(struct reader *r)
 {
     struct component_opts *c = &r->config->component;
@@ -370,6 +395,7 @@ static void build_component(struct reader *r)
     c->parse_bytes_max = c->stanza_bytes_max;
     c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
     c->presence_copies = number(r, KEY_XMPP_PRESENCE_COPIES) != 0;
+    build_generic(r, c);
     if (c->server == SERVER_OPENFIRE)
         check_openfire(r, c);
 }

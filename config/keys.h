@@ -44,6 +44,8 @@ enum key_reload {
     KEY(XMPP_SECRET_FILE, "xmpp.secret_file", FILE, 0, 0, 1, 1024, RESTART)                   \
     KEY(XMPP_DOMAINS, "xmpp.domains", LIST, 0, 0, 1, 1000, RELOAD)                            \
     KEY(XMPP_PRESENCE_EVERY, "xmpp.presence_every", TIME, 0, "60s", 1000, 3600000, RELOAD)    \
+    KEY(XMPP_COPIES_FROM, "xmpp.copies_from", LIST, 0, 0, 0, 100, RELOAD)                     \
+    KEY(XMPP_CLIENT_NAMESPACE, "xmpp.client_namespace", BOOL, 0, "false", 0, 0, RELOAD)       \
     KEY(XMPP_PRESENCE_COPIES, "xmpp.presence_copies", BOOL, 0, "false", 0, 0, RELOAD)         \
     KEY(SPOOL_DIRECTORY, "spool.directory", TEXT, 0, "/var/lib/xmpp-sidecar/spool", 1, 900,   \
         RESTART)                                                                              \

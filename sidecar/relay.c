@@ -344,7 +344,7 @@ static void start_push(struct relay *r)
 
 /* The whole. */
 
-static enum err_kind start_service(struct relay *r, struct err *e)
+static void start_service(struct relay *r)
 {
     const struct config *c = r->opts.config;
     /* Copies of what we sent are known by an id that is made with this key.  The secret we
@@ -352,9 +352,7 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     uint8_t key[SHA256_BYTES];
     crypt_hmac_sha256((const uint8_t *)c->component.secret, strlen(c->component.secret),
                       "echo", 4, key);
-    enum err_kind k = service_new(&c->component, key, &r->opts.events, &r->service, e);
-    if (k)
-        return k;
+    r->service = service_new(&c->component, key, &r->opts.events);
     r->publish.service = r->service;
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
     service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
@@ -365,7 +363,6 @@ static enum err_kind start_service(struct relay *r, struct err *e)
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);
-    return ERR_NONE;
 }
 
 /* Keys are read once more than needed, so that a wrong one is told at start. */
@@ -414,12 +411,11 @@ enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
         abort();
     memcpy(r->spool_ids, opts->spool_ids, opts->spools * sizeof *r->spool_ids);
     enum err_kind k = try_gateways(r, e);
-    if (!k)
-        k = start_service(r, e);
     if (k) {
         relay_free(&r);
         return k;
     }
+    start_service(r);
     start_reading(r, c);
     struct schema_gate_opts gate = {.pool = r->pool,
                                     .migrate = c->store.migrate,

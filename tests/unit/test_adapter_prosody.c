@@ -92,6 +92,21 @@ static void what_a_copy_says(void **state)
     }
 }
 
+#define ROSTER_SET(side, from)                                                                \
+    SIDE(side, "<iq xmlns='jabber:client' type='set' id='r1' from='" from "'>"                \
+               "<query xmlns='jabber:iq:roster'><item jid='bob@e.test'/></query></iq>")
+
+static void a_change_of_the_roster_is_told(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, ROSTER_SET("out", "alice@e.test/r1"));
+    assert_string_equal(buf_cstr(&w->rosters), "alice@e.test\n");
+    world_feed(w, ROSTER_SET("out", "rob@r.test/r1"));
+    world_feed(w, ROSTER_SET("elsewhere", "bob@e.test/r1"));
+    assert_string_equal(buf_cstr(&w->rosters), "alice@e.test\n");
+    assert_string_equal(buf_cstr(&w->events), "");
+}
+
 /* As Prosody 0.12 sends it: no "to" where the asker's own account is meant. */
 #define ASKED(attrs)                                                                          \
     "<iq to='sidecar.e.test' type='set' id='o1' from='e.test'><delegation "                   \
@@ -164,6 +179,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(what_a_copy_says),
+        T(a_change_of_the_roster_is_told),
         T(g4_g8_results_go_as_the_user_and_the_answer_mirrors_the_question),
         T(who_is_online_is_known_from_the_announcement_on),
     };

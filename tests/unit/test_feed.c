@@ -201,8 +201,7 @@ static void start_service(void)
                                           .request_done = on_done,
                                           .request_is_open = on_is_open,
                                           .reconnect = on_reconnect};
-    struct err e;
-    assert_int_equal(service_new(&s.world.opts, world_key, &events, &s.service, &e), ERR_NONE);
+    s.service = service_new(&s.world.opts, world_key, &events);
 }
 
 static void start_feed(uint64_t live_from, uint64_t replay_until)

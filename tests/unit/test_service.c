@@ -509,20 +509,6 @@ static void the_link_that_is_left_tells_who_is_still_there(void **state)
     world_end(&w);
 }
 
-static void a_server_without_adapter_is_a_setting_that_is_wrong(void **state)
-{
-    (void)state;
-    struct world w;
-    struct err e;
-    struct service *s;
-    const struct service_events events = {.ctx = &w};
-    world_init(&w, 1);
-    w.opts.server = SERVER_GENERIC;
-    assert_int_equal(service_new(&w.opts, world_key, &events, &s, &e), ERR_CONFIG);
-    assert_null(s);
-    world_end(&w);
-}
-
 static void every_recording_is_read_without_harm(void **state)
 {
     (void)state;
@@ -562,7 +548,6 @@ int main(void)
         cmocka_unit_test(the_server_tells_how_many_nodes_it_has),
         cmocka_unit_test(a_server_that_does_not_tell_its_nodes_is_not_asked_again),
         cmocka_unit_test(the_link_that_is_left_tells_who_is_still_there),
-        cmocka_unit_test(a_server_without_adapter_is_a_setting_that_is_wrong),
         cmocka_unit_test(every_recording_is_read_without_harm),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -160,10 +160,7 @@ static struct service *world_service(struct world *w)
         .reconnect = world_on_reconnect,
         .ctx = w,
     };
-    struct err e;
-    struct service *s;
-    assert_int_equal(service_new(&w->opts, world_key, &events, &s, &e), ERR_NONE);
-    return s;
+    return service_new(&w->opts, world_key, &events);
 }
 
 /* A service whose one link, to that kind of server, is up and live. */

@@ -18,6 +18,7 @@ VERSION := 0.1.0
 JOBS ?= $(shell nproc)# for what people ask for; one by one with JOBS=1
 FILES ?= $(shell expr 2 \* $(JOBS))# of integration tests at once: they mostly wait
 
+SERVERS := ejabberd prosody openfire generic
 B := build/$(MODE)
 LAYERS := base store archive apns component config sidecar
 PKGS := libevent_core libevent_extra expat libpq libnghttp2 openssl libcurl \
@@ -131,8 +132,9 @@ check-built: layers headers conformance $(UNITS:%=$(B)/unit/%) $(FUZZERS:%=$(B)/
 	@SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(UNITS:%=$(B)/unit/%)
 	@for f in $(FUZZERS); do $(B)/replay/$$f tests/fuzz/corpus/$$f || exit 1; done; echo "corpus: ok"
 
-conformance: ## every test that docs/conformance.md names exists
+conformance: ## every test that docs/conformance.md names exists, and docs/servers.md is true
 	@$(PYTHON) tests/conformance.py
+	@$(PYTHON) tests/servers.py
 
 layers: ## the direction of includes, and no foreign library in a header
 	@sh tests/layers.sh
@@ -142,10 +144,10 @@ headers: ## every header compiles on its own
 	  printf '#include "%s"\ntypedef int nothing;\n' "$$h" | \
 	  $(CC) $(ALL_CFLAGS) -x c -fsyntax-only - || exit 1; done; echo "headers: ok"
 
-integration: deps-test ## tests against the real PostgreSQL and ejabberd
+integration: deps-test ## tests against real servers
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan integration-built
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
-	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(FILES) --dist loadfile \
+	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(FILES) --dist loadgroup \
 	  tests/integration $(PYTEST)
 
 SECONDS ?= 600
@@ -202,9 +204,8 @@ install: all ## DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=
 	install -D -m 0644 systemd/xmpp-sidecar.sysusers $(DESTDIR)$(SYSUSERSDIR)/xmpp-sidecar.conf
 	install -D -m 0644 systemd/xmpp-sidecar.tmpfiles $(DESTDIR)$(TMPFILESDIR)/xmpp-sidecar.conf
 	install -D -m 0640 config/sidecar.yml $(DESTDIR)$(SYSCONFDIR)/xmpp-sidecar/sidecar.yml.example
-	install -D -m 0644 config/ejabberd.yml $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/ejabberd.yml
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/prosody config/prosody.*
-	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/openfire config/openfire/*
+	for server in $(SERVERS); do install -D -m 0644 \
+	  -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/$$server config/$$server/* || exit 1; done
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/README.md
 
 clean: ## remove everything that was built

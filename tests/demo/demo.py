@@ -51,7 +51,7 @@ def start_servers(story, workspace, loop):
     world = World(workspace, postgres, loop, settings={
         "push.settle": "500ms", "push.confirm_after": "3s", "log.level": "info"})
     version = world.sidecar.command("--version").stdout.splitlines()[0]
-    story.done(f"ejabberd with config/ejabberd.yml, component {world.component}",
+    story.done(f"ejabberd with config/ejabberd/ejabberd.yml, component {world.component}",
                f"{version}, ready after {time.monotonic() - began:.1f} s")
     return world
 

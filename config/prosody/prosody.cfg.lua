@@ -20,9 +20,16 @@ VirtualHost "example.org"
   -- Queries to the users' own addresses are answered by the sidecar.
   modules_disabled = { "mam" }
   firewall_scripts = { "/etc/prosody/prosody.pfw" }
+  firewall_extra_chains = {
+    sidecar_offline = { type = "event"; priority = 0.1; "message/offline/handle" };
+  }
   delegations = {
     ["urn:xmpp:mam:2"] = { jid = "sidecar.example.org" };
-    ["urn:xmpp:mam:1"] = { jid = "sidecar.example.org" };
+    ["urn:xmpp:mam:1"] = { jid = "sidecar.example.org" }; -- older clients
+    ["urn:xmpp:archive"] = { jid = "sidecar.example.org" }; -- XEP-0136
+    ["urn:xmpp:inbox:1"] = { jid = "sidecar.example.org" };
+    ["erlang-solutions.com:xmpp:inbox:0"] = { jid = "sidecar.example.org" };
+    ["erlang-solutions.com:xmpp:inbox:0#conversation"] = { jid = "sidecar.example.org" };
   }
   -- Presence and rosters, and sending archive results as the user.
   privileged_entities = {

@@ -2,7 +2,7 @@
 """Fixtures.  A module says what it needs in module-level names:
 
     KIND = "ejabberd"                      the server under test, of harness/servers.py
-    SERVER = {"with_muc": True}            how it is set up
+    SERVER = {"ejabberd": {"with_muc": True}}  how each kind is set up
     SETTINGS = {"push.settle": "1s"}       what differs in sidecar.yml
     APPS = ("org.example.chat",)           the apps that clients may name
     FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
@@ -10,6 +10,10 @@
 
 and gets one world (server, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
+
+    pytestmark = pytest.mark.servers()     a module, or one test, runs on every kind of server,
+                                           with a world for each; servers("prosody"): on those
+    @pytest.mark.needs("rosters")          but not where that is missing (harness/abilities.py)
 """
 
 import re
@@ -24,10 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 pytest.register_assert_rewrite("harness")  # what failed there is said, too
 
+from harness.abilities import reason  # noqa: E402
 from harness.clients import ClientLoop  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.procs import ROOT, Workspace  # noqa: E402
-from harness.servers import make_server  # noqa: E402
+from harness.servers import KINDS, make_server  # noqa: E402
 from harness.world import APP, World  # noqa: E402
 
 LOGS = ROOT / "build" / "test-logs"
@@ -37,6 +42,28 @@ def pytest_configure(config):
     # A polite end (CI's timeout) cleans up like Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     config.addinivalue_line("markers", "slow: takes more than half a minute")
+    config.addinivalue_line("markers", "servers(kinds): runs on these kinds, none named: on all")
+    config.addinivalue_line("markers", "needs(what): skipped where a server lacks it")
+
+
+def pytest_generate_tests(metafunc):
+    """One run of a test for each kind of server that it is for."""
+    if "server_kind" in metafunc.fixturenames:
+        mark = metafunc.definition.get_closest_marker("servers")
+        own = getattr(metafunc.module, "KIND", "ejabberd")
+        kinds = (mark.args or tuple(KINDS)) if mark else (own,)
+        metafunc.parametrize("server_kind", kinds, indirect=True, scope="module")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        kind = item.callspec.params.get("server_kind") if hasattr(item, "callspec") else None
+        for mark in item.iter_markers("needs"):
+            for why in filter(None, (reason(kind, needed) for needed in mark.args)):
+                item.add_marker(pytest.mark.skip(reason=why))
+        # With --dist loadgroup: what shares a world stays together.
+        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{kind}"))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -88,15 +115,21 @@ def loop():
 
 
 @pytest.fixture(scope="module")
-def module_workspace():
+def server_kind(request):
+    """Of the server under test; see pytest_generate_tests."""
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def module_workspace(server_kind):
     with Workspace() as workspace:
         yield workspace
 
 
 @pytest.fixture(scope="module")
-def server(request, module_workspace):
-    return make_server(getattr(request.module, "KIND", "ejabberd"), module_workspace,
-                       **getattr(request.module, "SERVER", {})).start()
+def server(request, module_workspace, server_kind):
+    options = getattr(request.module, "SERVER", {}).get(server_kind, {})
+    return make_server(server_kind, module_workspace, **options).start()
 
 
 @pytest.fixture(scope="module")
@@ -156,11 +189,12 @@ def own_postgres(own_workspace):
 
 
 @pytest.fixture
-def make_world(request, own_workspace, postgres, loop):
+def make_world(request, own_workspace, postgres, loop, server_kind):
     """Worlds of the test's own: make_world(settings={…}, kind="…", options={…}, start=False)."""
     made = []
 
     def make(cluster=None, **options):
+        options.setdefault("kind", server_kind)
         world = World(own_workspace, cluster or postgres, loop,
                       name=str(len(made)) if made else "", **options)
         made.append(world)

@@ -14,7 +14,7 @@ from harness import requests as R
 from harness.clients import NS, StanzaError, error_of, new_id
 from harness.drivers import COMMANDS, Driver, missing
 
-SERVER = {"with_mam_never": True}
+SERVER = {"ejabberd": {"with_mam_never": True}}
 MESSAGES = 1000
 BOTH_WAYS = ("stanza.js", "strophe.js", "libstrophe")  # nbxmpp has no paging backwards
 

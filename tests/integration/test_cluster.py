@@ -11,6 +11,7 @@ from harness.ejabberd import Cluster
 from harness.procs import wait_until
 from harness.proxy import Proxy
 
+pytestmark = pytest.mark.needs("cluster")
 SETTINGS = {"push.confirm_after": "5s", "read.own_message_reads": False}
 
 

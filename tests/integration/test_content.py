@@ -6,6 +6,7 @@ import pytest
 from harness.clients import NS, error_of
 from harness.procs import wait_until
 
+pytestmark = pytest.mark.servers("ejabberd", "prosody")  # the users' own addresses
 RETRACT = "urn:xmpp:message-retract:1"
 
 
@@ -62,6 +63,7 @@ def test_what_is_not_archived_is_pushed_all_the_same(world):
     assert world.login(bob).mam_page().results == []
 
 
+@pytest.mark.needs("rosters")
 def test_the_roster_decides(world, pair):
     friend, receiver = pair
     stranger = world.login(world.user("carol"))

@@ -11,7 +11,7 @@ from harness.browser import CONVERSE, Browser, Site, program
 from harness.clients import new_id
 from harness.procs import ROOT, wait_until
 
-SERVER = {"with_mam_never": True}
+SERVER = {"ejabberd": {"with_mam_never": True}}
 MESSAGES = 1000
 PATIENCE = 240  # the more messages there are, the longer Converse takes for each
 SCREENSHOT = ROOT / "docs" / "converse.png"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""config/ejabberd.yml makes a real ejabberd show a component what the adapter expects.
+"""config/ejabberd/ejabberd.yml makes a real ejabberd show a component what the adapter expects.
 
 No sidecar here: a bare component looks at what arrives.  When an ejabberd
 release changes its habits, these tests say so before the others get confusing.
@@ -12,7 +12,7 @@ from harness.component import COMPONENT_NS, Component, StreamRefused
 from harness.ejabberd import COMPONENT, HOST, REMOTE_HOST, ROOMS
 from harness.procs import wait_until
 
-SERVER = {"with_muc": True, "with_mam_never": True}
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}}
 
 PRIVILEGE = "urn:xmpp:privilege:1"
 DELEGATION = "urn:xmpp:delegation:1"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One logical message, one row per owner, one count, one push: however ejabberd copies it.
+"""One logical message, one row per owner, one count, one push: however the server copies it.
 
-A test for each kind of event that mod_service_log shows, and for each payload
-that a sender can forge.
+A test for each kind of event that copies show, and for each payload that a
+sender can forge.
 """
 
 import pytest
@@ -13,7 +13,8 @@ from harness.ejabberd import HOST, REMOTE_HOST, ROOMS
 from harness.oracle import HIDDEN
 from harness.procs import wait_until
 
-SERVER = {"with_muc": True, "with_mam_never": True}
+pytestmark = pytest.mark.servers()
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True}}
 SETTINGS = {"push.confirm_after": "1s"}
 
 
@@ -53,6 +54,7 @@ def assert_counts(world, user, unread):
 # Between local users.
 
 
+@pytest.mark.needs("copies")
 def test_online_recipient(world, alice, bob):
     sender, receiver = world.login(alice), world.login(bob)
     message_id, body = world.exchange(sender, receiver)
@@ -86,6 +88,7 @@ def test_what_is_no_message_is_not_archived(world, alice, bob, what, kind, extra
     world.no_push(token, 1.5)
 
 
+@pytest.mark.needs("all-resources")
 def test_several_resources(world, alice, bob):
     sender = world.login(alice)
     receivers = [world.login(bob, resource) for resource in ("a", "b", "c")]
@@ -114,6 +117,7 @@ def test_carbons_on_both_sides(world, alice, bob):
     assert_counts(world, bob, 1)
 
 
+@pytest.mark.needs("pushes")
 def test_offline_recipient_gets_row_count_and_push(world, alice, bob):
     token = world.phone(bob)
     sender = world.login(alice)
@@ -141,6 +145,7 @@ def test_offline_then_delivered_is_not_archived_again(world, alice, bob):
     world.no_push(token, 1.5, since=seen)
 
 
+@pytest.mark.needs("late")
 def test_delayed_delivery_of_a_message_that_was_never_seen(world, alice, bob):
     """Sent while the sidecar was away: the copy at login is the first one."""
     world.known_offline(bob)
@@ -159,6 +164,7 @@ def test_delayed_delivery_of_a_message_that_was_never_seen(world, alice, bob):
     assert_counts(world, bob, 1)
 
 
+@pytest.mark.needs("stream-management")
 def test_stream_management_resends(world, alice, bob):
     """A session that died unnoticed: copied as received, stored offline, delivered again."""
     sender = world.login(alice)
@@ -173,6 +179,7 @@ def test_stream_management_resends(world, alice, bob):
     assert_counts(world, bob, 1)
 
 
+@pytest.mark.needs("stream-management")
 def test_stream_management_resumed(world, alice, bob):
     sender = world.login(alice)
     receiver = world.login(bob, sm=True)
@@ -185,7 +192,8 @@ def test_stream_management_resumed(world, alice, bob):
     assert_counts(world, bob, 1)
 
 
-@pytest.mark.parametrize("resources", [1, 3])
+@pytest.mark.parametrize("resources", [
+    1, pytest.param(3, marks=pytest.mark.needs("all-resources"))])
 def test_note_to_self(world, alice, resources):
     token = world.phone(alice)
     clients = [world.login(alice, f"r{i}") for i in range(resources)]
@@ -247,6 +255,7 @@ def test_remote_to_online(world, bob):
     assert_counts(world, bob, 1)
 
 
+@pytest.mark.servers("ejabberd")
 def test_remote_to_offline_is_archived_at_login(world, bob):
     """ejabberd copies nothing before.  mod_push publishes, without a word for whom or which
     message: that is accepted, and makes no push of its own."""
@@ -269,6 +278,20 @@ def test_remote_to_offline_is_archived_at_login(world, bob):
     # A publish that is refused costs the registration; then this would be item-not-found.
     receiver.iq("set", f"<disable xmlns='urn:xmpp:push:0' jid='{answer['jid']}'"
                        f" node='{answer['node']}'/>")
+
+
+@pytest.mark.needs("remote-offline")
+def test_remote_to_offline_is_archived_and_pushed_at_once(world, bob):
+    token = world.phone(bob)
+    remote = world.login(world.remote_user())
+    message_id = remote.send_chat(bob.bare, world.body())
+    assert world.gateway.wait(token, 1)[0].badge == 1
+    assert_stored(world, message_id, bob)
+    receiver = world.login(bob)
+    receiver.wait_id(message_id)
+    world.drain(receiver)
+    assert_stored(world, message_id, bob)
+    assert_counts(world, bob, 1)
 
 
 def test_another_component_to_online(world, bob):
@@ -325,6 +348,7 @@ def test_results_for_a_session_that_left_are_not_stored_offline(world, alice, bo
 # Refused by the server.
 
 
+@pytest.mark.needs("blocked")
 @pytest.mark.parametrize("online", [True, False])
 def test_blocked_sender(world, alice, bob, online):
     token = world.phone(bob)
@@ -346,6 +370,7 @@ def test_blocked_sender(world, alice, bob, online):
     assert len(sender.mam_page().results) == 1
 
 
+@pytest.mark.needs("refusals")
 def test_user_that_does_not_exist(world, alice):
     sender = world.login(alice)
     nobody = f"{new_id('nobody')}@{HOST}"
@@ -368,6 +393,7 @@ def make_room(world, owner, name):
     return room
 
 
+@pytest.mark.needs("rooms")
 def test_groupchat_is_not_in_the_members_archives(world, alice, bob):
     token = world.phone(bob)
     sender, receiver = world.login(alice), world.login(bob)
@@ -381,6 +407,7 @@ def test_groupchat_is_not_in_the_members_archives(world, alice, bob):
     world.no_push(token, 1.5)
 
 
+@pytest.mark.servers("ejabberd")
 def test_the_room_keeps_its_own_archive(world, alice):
     """mod_mam: {default: never} serves the rooms, we serve the users."""
     client = world.login(alice)
@@ -397,6 +424,7 @@ def test_the_room_keeps_its_own_archive(world, alice):
     assert body not in client.mam_page().bodies
 
 
+@pytest.mark.needs("rooms")
 def test_private_message_in_a_room(world, alice, bob):
     sender, receiver = world.login(alice), world.login(bob)
     room = make_room(world, sender, new_id("room"))
@@ -409,6 +437,7 @@ def test_private_message_in_a_room(world, alice, bob):
     assert_counts(world, bob, 1)
 
 
+@pytest.mark.servers("ejabberd")
 @pytest.mark.parametrize("online", [True, False])
 def test_mucsub_events_are_not_archived(world, alice, bob, online):
     sender, receiver = world.login(alice), world.login(bob)
@@ -499,6 +528,8 @@ def test_forged_payload_from_a_remote_sender(world, bob):
     assert_counts(world, bob, len(sent))
 
 
+# On Openfire what a service says of pubsub without a resource is its own.
+@pytest.mark.servers("ejabberd", "prosody")
 def test_forged_payload_from_a_bare_address(world, bob):
     """A component's senders need no resource: they look like accounts that send carbons."""
     receiver = world.login(bob)

@@ -6,6 +6,7 @@ import pytest
 from harness.clients import NS, StanzaError, body_of, new_id
 from harness.procs import wait_until
 
+pytestmark = pytest.mark.servers()
 INBOX = "urn:xmpp:inbox:1"
 
 
@@ -26,7 +27,8 @@ class Listed:
 def inbox(client, attributes="", rsm="", to=None):
     """(entries, fin, id of the question)"""
     inside = f"<set xmlns='{NS['rsm']}'>{rsm}</set>" if rsm else ""
-    started = client.iq_start("get", f"<inbox xmlns='{INBOX}' {attributes}>{inside}</inbox>", to)
+    started = client.iq_start("get", f"<inbox xmlns='{INBOX}' {attributes}>{inside}</inbox>",
+                              to or client.server.archive_address)
     answer = client.iq_finish(started)
     assert answer.get("type") == "result"
     entries = [Listed(message) for message in client.messages(started[1])
@@ -50,7 +52,8 @@ def said(world, mei):
     return wang, zhao
 
 
-@pytest.mark.parametrize("at", ["account", "component"])
+@pytest.mark.parametrize("at", [
+    pytest.param("account", marks=pytest.mark.needs("own-archive")), "component"])
 def test_conversations_newest_first_with_what_is_unread(world, mei, said, at):
     wang, zhao = said
     entries, fin, question = inbox(mei, to=world.component if at == "component" else None)
@@ -87,7 +90,8 @@ ESL = "erlang-solutions.com:xmpp:inbox:0"
 
 def esl(client, inside=""):
     """[(last text, unread, box)] as MongooseIM's dialect lists them."""
-    started = client.iq_start("set", f"<inbox xmlns='{ESL}' queryid='b6'>{inside}</inbox>")
+    started = client.iq_start("set", f"<inbox xmlns='{ESL}' queryid='b6'>{inside}</inbox>",
+                              client.server.archive_address)
     assert client.iq_finish(started).get("type") == "result"
     results = [message.find(f"{{{ESL}}}result") for message in client.messages(started[1])]
     return [(body_of(r.find("fwd:forwarded/c:message", NS)), r.get("unread"),
@@ -95,7 +99,8 @@ def esl(client, inside=""):
 
 
 def change(client, peer, inside):
-    client.iq("set", f"<query xmlns='{ESL}#conversation' jid='{peer.bare}'>{inside}</query>")
+    client.iq("set", f"<query xmlns='{ESL}#conversation' jid='{peer.bare}'>{inside}</query>",
+              client.server.archive_address)
 
 
 def test_the_same_in_mongooseims_dialect(world, mei, said):
@@ -135,5 +140,6 @@ def test_nobody_sees_another_ones_list(world, mei, said):
         wang.iq("get", f"<inbox xmlns='{INBOX}'/>", mei.bare)
 
 
+@pytest.mark.needs("own-archive")
 def test_it_is_announced(mei):
     assert mei.disco_info(mei.bare)[1].count(INBOX) == 1

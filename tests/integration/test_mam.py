@@ -10,7 +10,7 @@ from harness.clients import NS, body_of, error_of, form_fields, new_id
 from harness.ejabberd import HOST
 from harness.procs import wait_until
 
-SERVER = {"with_mam_never": True}
+SERVER = {"ejabberd": {"with_mam_never": True}}
 PAGE_MAX, PAGE_DEFAULT = 100, 50
 SETTINGS = {"archive.page_max": PAGE_MAX}
 MESSAGES = 1000
@@ -47,12 +47,14 @@ def say(world, sender, recipient, *texts):
 # slixmpp, unmodified.
 
 
+@pytest.mark.servers()
 def test_slixmpp_walks_forwards(reader, history):
     entries = reader.mam_walk(page=50)
     assert [entry.body for entry in entries] == history[2]
     assert len({entry.archive_id for entry in entries}) == MESSAGES
 
 
+@pytest.mark.servers()
 def test_slixmpp_walks_backwards(reader, history):
     entries = reader.mam_walk(page=50, reverse=True)
     assert [entry.body for entry in entries] == history[2][::-1]
@@ -99,6 +101,8 @@ def test_walking_while_new_messages_arrive(world, reader, reverse):
     reader.wait_message(sent[-1])
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("live-copies")
 def test_send_and_ask_at_once(world, pair):
     """What a client has sent is in the answer to its next question, without waiting."""
     sender, receiver = pair
@@ -113,6 +117,8 @@ def test_send_and_ask_at_once(world, pair):
 # The form of answers.
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_results_look_as_clients_expect(world, pair):
     sender, receiver = pair
     body, = say(world, sender, receiver, "hello")
@@ -152,6 +158,8 @@ def test_empty_archive(world):
     assert page.fin.find("{http://jabber.org/protocol/rsm}set") is not None
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_the_form(reader):
     query = reader.iq("get", "<query xmlns='urn:xmpp:mam:2'/>").find("{urn:xmpp:mam:2}query")
     form = query.find("{jabber:x:data}x")
@@ -162,6 +170,8 @@ def test_the_form(reader):
     assert form.find(".//{jabber:x:data}required") is None
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_disco_on_the_own_account(reader):
     """mod_mam of group chat rooms says the same again."""
     _, features = reader.disco_info(reader.bare)
@@ -179,6 +189,8 @@ def test_without_mod_mam(make_world):
     assert client.mam_page().bodies == [body]
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_the_components_own_address_does_not_pass_for_the_servers_archive(world, reader):
     """Clients that look at everything in disco#items must find the archive once: their own."""
     items = reader.iq("get", f"<query xmlns='{NS['items']}'/>", HOST)
@@ -267,12 +279,14 @@ def test_with(world, pair, who):
     assert bodies == (wanted[:2] if who == "full" else wanted)
 
 
+@pytest.mark.servers()
 def test_with_oneself_is_the_notes(world, pair):
     sender, receiver = pair
     say(world, sender, receiver, "hello")
     note = world.body("note")
     receiver.send_chat(receiver.bare, note)
     receiver.wait_message(note)
+    world.drain(receiver)
     assert receiver.mam_page({"with": receiver.bare}).bodies == [note]
     assert receiver.mam_page().bodies.count(note) == 1
 
@@ -335,6 +349,8 @@ def test_neighbours_ids_and_the_flipped_page(world, pair):
     assert (flipped.first, flipped.last) == (ids[0], ids[2])
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_metadata(world, pair):
     sender, receiver = pair
     asked = "<metadata xmlns='urn:xmpp:mam:2'/>"
@@ -348,6 +364,8 @@ def test_metadata(world, pair):
     assert error_of(sender.ask("get", asked, receiver.bare)) == ("auth", "forbidden")
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_the_older_protocol_is_answered_too(world, pair):
     sender, receiver = pair
     body, = say(world, sender, receiver, "hello")
@@ -362,6 +380,8 @@ def test_the_older_protocol_is_answered_too(world, pair):
 # Refusals.
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_another_account_is_forbidden(world, pair, history):
     alice, bob = history[0], history[1]
     client = pair[0]
@@ -369,6 +389,8 @@ def test_another_account_is_forbidden(world, pair, history):
         assert client.mam_error(to=owner) == ("auth", "forbidden"), owner
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
 def test_a_remote_user_is_forbidden(world, history):
     stranger = world.login(world.remote_user())
     assert stranger.mam_error(to=history[1].bare) == ("auth", "forbidden")
@@ -382,6 +404,7 @@ def test_unknown_anchor(reader, anchor, direction):
     assert error == ("cancel", "item-not-found")
 
 
+@pytest.mark.servers()
 def test_an_id_of_another_account_is_unknown(world, reader, pair):
     sender, receiver = pair
     say(world, sender, receiver, "private")
@@ -401,6 +424,7 @@ def test_bad_with(reader, jid):
     assert reader.mam_error({"with": jid}) == ("modify", "jid-malformed")
 
 
+@pytest.mark.servers()
 def test_unknown_field(reader):
     assert reader.mam_error({"colour": "blue"}) == ("cancel", "feature-not-implemented")
 
@@ -430,20 +454,25 @@ def test_slixmpp_ends_the_walk_on_an_error(reader, history):
 # At the component's own address.
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("component-archive")
 def test_the_component_serves_the_asker_too(world, reader, history):
     page = reader.mam_page(rsm="<max>3</max>", to=world.component)
     assert page.bodies == history[2][:3]
     assert page.results[0].outer.get("from") == world.component
 
 
+@pytest.mark.servers()
 def test_the_component_refuses_strangers(world):
     stranger = world.login(world.remote_user())
     assert stranger.mam_error(to=world.component) == ("auth", "forbidden")
 
 
+@pytest.mark.servers()
 def test_many_questions_at_once(world, reader, history):
     """Answers come for all, each complete and with its own results."""
-    started = [reader.iq_start("set", reader.mam_xml(rsm="<max>10</max>", queryid=f"par{n}"))
+    started = [reader.iq_start("set", reader.mam_xml(rsm="<max>10</max>", queryid=f"par{n}"),
+                               world.server.archive_address)
                for n in range(50)]
     for start in started:
         assert reader.iq_finish(start).get("type") == "result"
@@ -453,6 +482,7 @@ def test_many_questions_at_once(world, reader, history):
         assert len(mine) == 10
 
 
+@pytest.mark.servers()
 def test_text_survives(world, pair):
     """Astral characters, markup, other namespaces: what was sent is what is read."""
     sender, receiver = pair

@@ -2,13 +2,12 @@
 """On Openfire: copies that are asked for and come late, in batches, or not at all."""
 
 import re
-import subprocess
 
 import pytest
 
 from harness.clients import NS, body_of, error_of, new_id
 from harness.component import Component
-from harness.procs import ROOT, wait_until
+from harness.procs import wait_until
 
 KIND = "openfire"
 
@@ -268,14 +267,6 @@ def test_a_property_that_is_wrong_is_told_with_its_remedy(make_world, name, valu
     world.sidecar.allow_error(said)
     world.sidecar.start(ready=False)
     world.sidecar.wait_log(said)
-
-
-def test_the_published_settings_are_accepted(world):
-    """Those of Openfire are in force here anyway."""
-    published = ROOT / "config" / "openfire" / "sidecar.yml"
-    checked = subprocess.run([world.sidecar.program, "-c", published, "check"],
-                             capture_output=True, text=True, timeout=20, check=False)
-    assert (checked.returncode, checked.stderr) == (0, "")
 
 
 def test_answers_go_astray_to_who_has_asked_with_the_same_id(world, alice):

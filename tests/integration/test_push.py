@@ -98,6 +98,8 @@ def write(world, sender, recipient, text="hello", **options):
 # When: nobody online.
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("live-presence")
 def test_offline_is_pushed_now_to_all_devices(world, alice, bob):
     tokens = [world.phone(bob, resource) for resource in ("phone", "tablet")]
     timer = Timer()
@@ -107,6 +109,7 @@ def test_offline_is_pushed_now_to_all_devices(world, alice, bob):
     assert SETTLE * 0.8 < timer.seconds < NOW
 
 
+@pytest.mark.servers()
 def test_retracted_while_settling(world, alice, bob, token):
     message_id = write(world, alice, bob)
     alice.send_chat(bob.bare, None, extra="<retract xmlns='urn:xmpp:message-retract:1' "
@@ -116,6 +119,8 @@ def test_retracted_while_settling(world, alice, bob, token):
     world.no_push(token, SETTLE + 1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("blocked")
 def test_a_bounced_message_is_not_pushed(world, alice, bob, token):
     blocker = world.login(bob)
     blocker.block(alice.bare)
@@ -126,12 +131,15 @@ def test_a_bounced_message_is_not_pushed(world, alice, bob, token):
     world.no_push(token, SETTLE + 1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("pushes")
 def test_each_message_raises_the_badge(world, alice, bob, token):
     for number in range(1, 4):
         write(world, alice, bob)
         assert world.gateway.wait(token, number)[-1].badge == number
 
 
+@pytest.mark.servers()
 def test_a_burst_is_collapsed(world, alice, bob, token):
     """At most one entry per device and conversation; the last push has the whole count."""
     for _ in range(50):
@@ -146,6 +154,7 @@ def test_a_burst_is_collapsed(world, alice, bob, token):
 # When: somebody online.
 
 
+@pytest.mark.servers()
 def test_the_only_session_silent(world, alice, bob):
     """The phone's own session is there but says nothing: pushed at confirm_after."""
     phone = world.login(bob, "phone")
@@ -158,6 +167,7 @@ def test_the_only_session_silent(world, alice, bob):
     assert timer.seconds > CONFIRM * 0.9
 
 
+@pytest.mark.servers()
 def test_the_only_session_answers_with_anything(world, alice, bob):
     """A stanza of the device's own resource: it has the message."""
     phone = world.login(bob, "phone")
@@ -169,6 +179,7 @@ def test_the_only_session_answers_with_anything(world, alice, bob):
     world.no_push(token, CONFIRM + 1)
 
 
+@pytest.mark.servers()
 def test_read_before_confirm(world, alice, bob, token):
     laptop = world.login(bob, "laptop")
     message_id = write(world, alice, bob)
@@ -177,6 +188,8 @@ def test_read_before_confirm(world, alice, bob, token):
     world.no_push(token, CONFIRM + ELSEWHERE + 1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("live-presence")
 def test_active_elsewhere_waits_longer(world, alice, bob, token):
     laptop = world.login(bob, "laptop")
     timer = Timer()
@@ -188,6 +201,8 @@ def test_active_elsewhere_waits_longer(world, alice, bob, token):
     assert timer.seconds > (CONFIRM + ELSEWHERE) * 0.9
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("live-presence")
 def test_never_while_active_elsewhere(world, configure, alice, bob, token):
     configure({"push.while_active_elsewhere": "never"})
     laptop = world.login(bob, "laptop")
@@ -195,6 +210,7 @@ def test_never_while_active_elsewhere(world, configure, alice, bob, token):
     world.no_push(token, CONFIRM + 1)
 
 
+@pytest.mark.servers()
 def test_a_session_that_vanished(world, alice, bob, token):
     """The server says nothing of it: found out at confirm_after at the latest."""
     laptop = world.login(bob, "laptop")
@@ -206,6 +222,17 @@ def test_a_session_that_vanished(world, alice, bob, token):
     assert timer.seconds < CONFIRM + ELSEWHERE + 2
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("goodbyes")
+def test_who_has_gone_without_a_word_is_away(world, alice, bob, token):
+    world.login(bob, "laptop").drop()
+    world.away(bob)
+    write(world, alice, bob)
+    assert world.gateway.wait(token, 1, timeout=NOW)[0].badge == 1
+
+
+@pytest.mark.servers()
+@pytest.mark.needs("undelivered")
 def test_the_servers_own_sign_of_trouble(world, alice, bob):
     """mod_push publishes for a hibernating session: no waiting for confirm_after."""
     phone = world.login(bob, "phone", sm=True)
@@ -221,6 +248,8 @@ def test_the_servers_own_sign_of_trouble(world, alice, bob):
     world.no_push(token, 1.5, since=1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("undelivered")
 def test_a_sign_of_trouble_is_for_the_device_that_is_in_it(world, alice, bob):
     """The tablet is there: it has its time to answer."""
     phone = world.login(bob, "phone", sm=True)
@@ -234,6 +263,7 @@ def test_a_sign_of_trouble_is_for_the_device_that_is_in_it(world, alice, bob):
     assert world.gateway.pushes(other) == []
 
 
+@pytest.mark.servers()
 def test_a_user_cannot_forge_the_servers_sign(world, alice, bob):
     phone = world.login(bob, "phone")
     token, answer = world.register_push_apns(phone, app=APP)
@@ -246,6 +276,8 @@ def test_a_user_cannot_forge_the_servers_sign(world, alice, bob):
     world.no_push(token, CONFIRM - 1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("undelivered")
 def test_a_publish_for_an_offline_user_makes_no_second_push(world, alice, bob):
     phone = world.login(bob, "phone")
     token, answer = world.register_push_apns(phone, app=APP)
@@ -257,6 +289,8 @@ def test_a_publish_for_an_offline_user_makes_no_second_push(world, alice, bob):
     world.no_push(token, 2, since=1)
 
 
+@pytest.mark.servers()
+@pytest.mark.needs("snapshot")
 def test_the_snapshot_at_connect(make_world):
     """Who is online when the sidecar connects is asked, not guessed."""
     world = make_world(start=False, settings=SETTINGS)

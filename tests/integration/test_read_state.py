@@ -6,6 +6,7 @@ import pytest
 from harness.clients import StanzaError, new_id
 from harness.procs import wait_until
 
+pytestmark = pytest.mark.servers()
 SETTINGS = {"push.confirm_after": "30s"}  # the recipients here are online: no alerts
 SERVER = {"extra": {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}}
 
@@ -30,6 +31,7 @@ def unread(world, client, peer=None):
     return world.oracle.unread(client.bare, peer.bare if peer else None)
 
 
+@pytest.mark.needs("read-state")
 def test_a_marker_reads_up_to_its_message(world, chat):
     alice, bob = chat
     sent = send(world, alice, bob, 3)

@@ -8,6 +8,7 @@ from harness.component import Component
 from harness.world import APP
 
 OTHER = "org.example.other"
+pytestmark = pytest.mark.servers()
 APPS = (APP, OTHER)
 SETTINGS = {"limits.devices_per_account": 4}
 
@@ -61,6 +62,7 @@ def test_the_commands_are_listed(world, bob):
 # register-device: Siskin, Stork, Snikket.
 
 
+@pytest.mark.needs("registration")
 def test_register_device(world, bob):
     token = world.token()
     command = bob.command(world.component, "register-device",

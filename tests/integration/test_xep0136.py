@@ -7,7 +7,8 @@ from harness.clients import StanzaError, error_of, new_id
 from harness.ejabberd import HOST
 
 NS = {"a": "urn:xmpp:archive", "rsm": "http://jabber.org/protocol/rsm"}
-SERVER = {"with_mam_never": True}
+pytestmark = pytest.mark.servers("ejabberd", "prosody")  # the users' own addresses
+SERVER = {"ejabberd": {"with_mam_never": True}}
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import yaml
 from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
                     wait_until)
 
-FRAGMENT = ROOT / "config" / "ejabberd.yml"
+FRAGMENT = ROOT / "config" / "ejabberd" / "ejabberd.yml"
 HOST = "e.test"
 REMOTE_HOST = "r.test"
 ROOMS = "conference.e.test"

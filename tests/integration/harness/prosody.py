@@ -4,7 +4,7 @@
 import secrets
 import subprocess
 
-from .ejabberd import COMPONENT, HOST, REMOTE_HOST
+from .ejabberd import COMPONENT, HOST, REMOTE_HOST, ROOMS
 from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
                     wait_until)
 
@@ -35,9 +35,15 @@ modules_enabled = {{
 modules_disabled = {{ "s2s"; "tls" }}
 """
 
-# A server that knows nothing of the sidecar: the remote side of tests.
+# A server that knows nothing of the sidecar: the remote side of tests.  And another component.
 REMOTE = """
 VirtualHost "{remote}"
+Component "other.{host}"
+  component_secret = "{secret}"
+"""
+
+MUC = """
+Component "{rooms}" "muc"
 """
 
 
@@ -51,8 +57,10 @@ class Prosody(OneProcess):
     archive_address = None  # queries to the users' own addresses are delegated
     cluster = None
 
-    def __init__(self, workspace, name="prosody", resume_timeout=3, component=COMPONENT):
-        self.host, self.remote_host, self.component = HOST, REMOTE_HOST, component
+    def __init__(self, workspace, name="prosody", resume_timeout=3, component=COMPONENT,
+                 with_muc=False):
+        self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
+        self.component = component
         self.secret = secrets.token_hex(16)
         self.c2s_port, self.component_port = free_port(), free_port()
         self.folder = workspace.folder(name)
@@ -66,15 +74,17 @@ class Prosody(OneProcess):
         self.config.write_text(
             BASE.format(folder=self.folder, c2s_port=self.c2s_port,
                         resume_timeout=resume_timeout)
-            + fragment + REMOTE.format(remote=REMOTE_HOST))
+            + fragment
+            + REMOTE.format(remote=REMOTE_HOST, host=HOST, secret=self.secret)
+            + (MUC.format(rooms=ROOMS) if with_muc else ""))
         workspace.on_close(self.stop)
 
     @staticmethod
     def _published(name, placeholders):
-        text = (ROOT / "config" / name).read_text()
+        text = (ROOT / "config" / "prosody" / name).read_text()
         for placeholder, value in placeholders.items():
             if placeholder not in text:
-                raise HarnessError(f"config/{name} has no placeholder {placeholder}")
+                raise HarnessError(f"config/prosody/{name} has no placeholder {placeholder}")
             text = text.replace(placeholder, value)
         return text
 
@@ -107,6 +117,10 @@ class Prosody(OneProcess):
 
     def unregister(self, user, host=HOST):
         self._account(user, host).unlink()
+
+    def offline_count(self, user, host=HOST):
+        store = self.folder / "data" / _escape(host) / "offline" / f"{_escape(user)}.list"
+        return store.read_text().count("item({") if store.exists() else 0
 
     # Sessions, by the administrator's shell.
 

@@ -9,6 +9,7 @@
     archive_address           where clients ask for their history: None = their own account
     settings()                what sidecar.yml must say beside that, by dotted name
     start() stop() kill() restart()
+    rooms                     the domain of group chats, where it was set up with_muc
     register() ensure() unregister()              accounts: (user, password, host)
     sessions() wait_no_session() offline_count() kick()
     settle(client)            returns when copies of all that the client has sent are on their
@@ -21,8 +22,9 @@ that are about that kind.
 
 from .ejabberd import Ejabberd
 from .openfire import OpenfireStandIn
+from .prosody import Prosody
 
-KINDS = {"ejabberd": Ejabberd, "openfire": OpenfireStandIn}
+KINDS = {"ejabberd": Ejabberd, "prosody": Prosody, "openfire": OpenfireStandIn}
 
 
 def make_server(kind, workspace, name="", **options):

@@ -31,12 +31,21 @@ def write(element, outer=None):
     In no namespace it says xmlns="" wherever there is another one around."""
     namespace, name = split(element.tag)
     declared = f" xmlns={_quote(namespace)}" if namespace != outer else ""
-    attributes = "".join(f" {'xml:lang' if key == XML_LANG else split(key)[1]}={_quote(value)}"
-                         for key, value in element.attrib.items())
+    attributes = "".join(_attribute(number, key, value)
+                         for number, (key, value) in enumerate(element.attrib.items()))
     inner = escape(element.text or "") + "".join(
         write(child, namespace) + escape(child.tail or "") for child in element)
     return f"<{name}{declared}{attributes}>{inner}</{name}>" if inner \
         else f"<{name}{declared}{attributes}/>"
+
+
+def _attribute(number, key, value):
+    namespace, name = split(key)
+    if key == XML_LANG:
+        return f" xml:lang={_quote(value)}"
+    if not namespace:
+        return f" {name}={_quote(value)}"
+    return f" xmlns:a{number}={_quote(namespace)} a{number}:{name}={_quote(value)}"
 
 
 def _quote(value):

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is promised on which server, and why not on another: the one table.
+
+A test says what it needs with @pytest.mark.needs("…") and is skipped, with the reason, where
+that is not to be had.  tests/servers.py writes the table into docs/servers.md and sees that
+every promise has a test which runs on that server.  No imports here: it runs without the harness.
+"""
+
+TITLES = {"ejabberd": "ejabberd", "prosody": "Prosody", "openfire": "Openfire"}
+
+# In the order of the page.
+ABILITIES = {
+    "copies": "each message is one row of each local owner, whoever is online",
+    "component-archive": "history, conversations and preferences at the component's address",
+    "registration": "device registration by ad-hoc command",
+    "read-state": "read state, counts, badge updates",
+    "pushes": "pushes as the table in architecture.md decides",
+    "own-archive": "history, conversations and preferences at the users' own addresses",
+    "rosters": "preferences by roster (XEP-0441 `roster`)",
+    "snapshot": "who is online when the sidecar connects",
+    "live-presence": "who comes and goes, as it happens",
+    "goodbyes": "a session that ends without a word is known to have ended",
+    "undelivered": "the server's sign that a session did not get a message",
+    "remote-offline": "what comes from another server for somebody who is away, at once",
+    "blocked": "what the recipient has blocked is not in the recipient's archive",
+    "refusals": "what is sent to an account that does not exist makes no archive",
+    "late": "what was sent while the sidecar was away, when it is delivered later",
+    "live-copies": "copies with the message itself, not in batches",
+    "cluster": "several nodes that are one server",
+}
+
+# kind -> ability -> why not.
+LACKS = {
+    "ejabberd": {
+        "remote-offline": "no copy is made before the user comes online",
+        "goodbyes": "nothing is told; silence counts after `push.stale_after`",
+    },
+    "prosody": {
+        "undelivered": "publishes of mod_cloud_notify are not read",
+        "late": "deliveries from the offline store are not copied",
+        "cluster": "Prosody has none",
+    },
+    "openfire": {
+        "own-archive": "Openfire answers for the users' addresses itself",
+        "rosters": "no component may read them",
+        "live-presence": "by a list every `xmpp.presence_every`",
+        "goodbyes": "by that list",
+        "undelivered": "the push plugin publishes what was delivered, too",
+        "blocked": "such a message looks like any other",
+        "late": "deliveries from the offline store are not copied",
+        "live-copies": "batches, up to 5 s late",
+        "cluster": "only the node that we are connected to would be seen",
+    },
+}
+
+# What a test needs that is no promise of ours, and mostly no word about the server.
+HARNESS_LACKS = {
+    "openfire": {
+        "all-resources": "one of several equal sessions gets a message",
+        "rooms": "the stand-in has no rooms",
+        "stream-management": "the stand-in has no stream management",
+    },
+}
+
+
+def reason(kind, needed):
+    """Why a test that needs it cannot run there; None when it can."""
+    if needed not in ABILITIES and not any(needed in lacks for lacks in HARNESS_LACKS.values()):
+        raise ValueError(f"needs({needed!r}) is not in harness/abilities.py")
+    why = LACKS[kind].get(needed) or HARNESS_LACKS.get(kind, {}).get(needed)
+    return f"{TITLES[kind]}: {why}" if why else None

@@ -70,5 +70,6 @@ enum err_kind adapter_generic(const struct adapter *a, struct stanza *st,
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     adapter_liveness(a, inner, at_us, sink);
-    return adapter_message(a, inner, p, received_us, sink, e);
+    enum err_kind k = adapter_displayed_told(a, inner, p, received_us, sink, e);
+    return k ? k : adapter_message(a, inner, p, received_us, sink, e);
 }

@@ -4,7 +4,7 @@
  * out@US and every one for a local account to in@US, before it is stored or delivered:
  * <message from='HOST' to='out@US'><forwarded>STANZA</forwarded></message>.  So each side's
  * archive has its own copy, and one that was refused on its way never had the other.  To
- * out@US goes also what a session asks to be changed in its roster.
+ * out@US goes also what a session asks to be changed in its roster, and what it has displayed.
  */
 #include <string.h>
 
@@ -62,8 +62,10 @@ enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
     if (half.side == SIDE_NONE || !inner)
         return ERR_NONE;
     adapter_liveness(a, inner, received_us, sink);
-    if (strcmp(inner->name, "iq") == 0)
+    if (strcmp(inner->name, "iq") == 0 && half.side == SIDE_OUT) {
         adapter_roster(a, inner, sink);
+        return adapter_displayed_request(a, inner, p, received_us, sink, e);
+    }
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     if (half.side == SIDE_IN) {

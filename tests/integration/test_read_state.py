@@ -8,7 +8,8 @@ from harness.procs import wait_until
 
 pytestmark = pytest.mark.servers()
 SETTINGS = {"push.confirm_after": "30s"}  # the recipients here are online: no alerts
-SERVER = {"extra": {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}}
+PEP = {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}
+SERVER = {"ejabberd": {"extra": PEP}}
 
 
 @pytest.fixture
@@ -211,6 +212,7 @@ def test_an_encrypted_message_counts(world, chat):
 # XEP-0490: what one device of an account tells the others.
 
 
+@pytest.mark.needs("publishes-seen")
 def test_what_was_displayed_on_one_device_is_read(world, chat):
     alice, bob = chat
     sent = send(world, alice, bob, 3)
@@ -230,6 +232,7 @@ def test_what_was_displayed_on_one_device_is_read(world, chat):
     assert unread(world, bob) == 0
 
 
+@pytest.mark.needs("publishes-seen")
 def test_nobody_publishes_for_another(world, chat):
     alice, bob = chat
     sent = send(world, alice, bob, 2)
@@ -343,7 +346,8 @@ def test_mark_all_read_sends_badge_0(world):
     assert push.badge == 0
 
 
-@pytest.mark.parametrize("how", ["marker", "displayed"])
+@pytest.mark.parametrize("how", [
+    "marker", pytest.param("displayed", marks=pytest.mark.needs("publishes-seen"))])
 def test_the_web_reads_and_the_phone_follows(world, how):
     """Two devices of one account: what is read on the one falls off the other's icon, and the
     next message is the first again."""

@@ -69,6 +69,13 @@ static const struct row rows[] = {
                          "<forwarded xmlns='urn:xmpp:forward:0'>" CHAT(ALICE_TO_BOB,
                                                                        "") "</forwarded>")),
      "message alice@e.test/r1* -> rob@r.test id=m1\n"},
+    {"what a device publishes of what it has displayed",
+     FROM("e.test",
+          "<iq xmlns='jabber:client' type='set' id='p1' from='bob@e.test/r1'><pubsub "
+          "xmlns='http://jabber.org/protocol/pubsub'><publish "
+          "node='urn:xmpp:mds:displayed:0'>" MDS_ITEM("alice@e.test", "bob@e.test",
+                                                      "a1") "</publish></pubsub></iq>"),
+     "displayed bob@e.test* -> alice@e.test ref=a1\n"},
     {"a refusal",
      FROM("e.test", "<message xmlns='jabber:client' type='error' id='m1' from='bob@e.test' "
                     "to='alice@e.test/r1'><error type='cancel'/></message>"),

@@ -54,6 +54,12 @@ static const struct row rows[] = {
                               MDS_ITEM("alice@e.test", "bob@e.test", "a1"))),
      "message eve@e.test/x -> bob@e.test*\n"
      "message eve@e.test -> bob@e.test*\n"},
+    {"what a device publishes of what it has displayed",
+     SIDE("out", "<iq xmlns='jabber:client' type='set' id='p1' from='bob@e.test/r1'><pubsub "
+                 "xmlns='http://jabber.org/protocol/pubsub'><publish "
+                 "node='urn:xmpp:mds:displayed:0'>" MDS_ITEM("alice@e.test", "bob@e.test",
+                                                             "a1") "</publish></pubsub></iq>"),
+     "displayed bob@e.test* -> alice@e.test ref=a1\n"},
     {"what a sender can write hides nothing",
      SIDE("in", CHAT(ALICE_TO_BOB, "<result xmlns='urn:xmpp:mam:2'/>"
                                    "<privilege xmlns='urn:xmpp:privilege:2'/>")),

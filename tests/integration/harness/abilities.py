@@ -14,6 +14,7 @@ ABILITIES = {
     "component-archive": "history, conversations and preferences at the component's address",
     "registration": "device registration by ad-hoc command",
     "read-state": "read state, counts, badge updates",
+    "publishes-seen": "what a device has displayed (XEP-0490), though no other device is online",
     "pushes": "pushes as the table in architecture.md decides",
     "own-archive": "history, conversations and preferences at the users' own addresses",
     "rosters": "preferences by roster (XEP-0441 `roster`)",
@@ -42,6 +43,7 @@ LACKS = {
     },
     "openfire": {
         "own-archive": "Openfire answers for the users' addresses itself",
+        "publishes-seen": "only the notification to another device is copied",
         "rosters": "no component may read them",
         "live-presence": "by a list every `xmpp.presence_every`",
         "goodbyes": "by that list",

@@ -124,7 +124,8 @@ enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
 /* All events of bytes below end were taken, or there were none.  Must be called after the
  * last event of a stanza: the stored position never passes this. */
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end);
-/* What lies below is committed or was nothing for the archive: it may be deleted. */
+/* What lies below is committed or was nothing for the archive; the stored place follows later
+ * (ingest_start_position). */
 uint64_t ingest_committed(const struct ingest *ing, unsigned spool);
 
 typedef void (*ingest_done_fn)(void *ctx, bool done);

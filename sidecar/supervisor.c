@@ -24,23 +24,22 @@
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/err.h"
-#include "base/failpoint.h"
 #include "base/log.h"
 #include "component/frame.h"
 #include "component/link.h"
 #include "component/opts.h"
 #include "component/page.h"
 #include "component/spool.h"
+#include "sidecar/death.h"
 #include "sidecar/fd_store.h"
+#include "sidecar/reexec.h"
+#include "sidecar/spawn.h"
 
 #define PREFIX "supervisor"
 #define CHANNEL_QUEUE_MAX ((size_t)1024 * 1024)
 #define TICK_MS 1000
 #define READY_AFTER_MS 10000 /* the links are what must be up; a worker may take its time */
-/* With its grace less than servers wait for the answer to an IQ (ejabberd: 32 s): the next
- * worker still answers what this one left open. */
-#define HEARTBEAT_MAX_MS 20000
-#define ABORT_GRACE_MS 5000 /* from SIGABRT to SIGKILL */
+#define ABORT_GRACE_MS 5000  /* from SIGABRT to SIGKILL */
 #define STOP_GRACE_MS 5000
 #define LONG_LIFE_MS 10000 /* a worker that lived so long is started again at once */
 #define RESTART_MIN_MS 100
@@ -48,8 +47,6 @@
 /* After so many faults in a row a worker that comes back at once only burns the machine. */
 #define FAULTS_FAST 8
 #define FAULT_RESTART_MS 10000
-#define FAULTS_ALARM 3 /* with nothing in hand: no stanza is to blame, somebody must look */
-#define FAULTS_OVER_MS 60000 /* a worker that lived so long has ended the row */
 #define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
 
 enum sup_state {
@@ -61,7 +58,17 @@ enum sup_state {
 struct sup_link {
     struct spool *spool;
     struct link *link;
-    char settings[SHA1_HEX_BYTES]; /* of the kept connection: a digest of what it needs */
+    /* A connection that another process could go on with, -1: it has none. */
+    int fd;
+    uint64_t epoch;
+    char settings[SHA1_HEX_BYTES]; /* a digest of what it was made with */
+};
+
+/* After SIGUSR2 the worker is replaced first: what is installed has to show that it works. */
+enum upgrade {
+    UPGRADE_NONE,   /* -> WORKER */
+    UPGRADE_WORKER, /* is the next worker ready? -> SELF, NONE */
+    UPGRADE_SELF,   /* it was; when it has ended, so do we, and are the new program */
 };
 
 struct supervisor {
@@ -72,6 +79,7 @@ struct supervisor {
     struct event_base *base;
     struct page *page;
     struct fd_store kept; /* by the service manager, of the supervisor before us */
+    enum upgrade upgrade;
     struct sup_link links[PAGE_LINKS_MAX];
     unsigned links_n;
     struct event *signals[5];
@@ -115,6 +123,37 @@ static void set_state(struct supervisor *s, enum sup_state to)
     s->state = to;
 }
 
+/* The worker ends in good order and the next one takes over. */
+static void replace_worker(struct supervisor *s, enum frame_kind how)
+{
+    if (!s->worker || s->killed_by_us)
+        return;
+    s->killed_by_us = true;
+    (void)frame_channel_tell(s->channel, how, 0);
+    arm(s->stop_grace, STOP_GRACE_MS);
+}
+
+/* A stream that cannot be handed on is worth more than a new link process. */
+static bool all_can_be_handed_on(const struct supervisor *s)
+{
+    for (unsigned i = 0; i < s->links_n; i++)
+        if (link_state(s->links[i].link) == LINK_UP && s->links[i].fd < 0)
+            return false;
+    return true;
+}
+
+static void upgrade_self(struct supervisor *s)
+{
+    s->upgrade = UPGRADE_NONE;
+    if (!all_can_be_handed_on(s)) {
+        log_info(PREFIX, "the link stays the program that it was: another process could not "
+                         "go on with its stream");
+        return;
+    }
+    s->upgrade = UPGRADE_SELF;
+    replace_worker(s, FRAME_SHUTDOWN);
+}
+
 /* The worker: frames from it. */
 
 static void on_frame(void *ctx, const struct frame *f)
@@ -143,6 +182,8 @@ static void on_frame(void *ctx, const struct frame *f)
         break;
     case FRAME_READY:
         s->worker_was_ready = true;
+        if (s->upgrade == UPGRADE_WORKER)
+            upgrade_self(s);
         break;
     case FRAME_SPOOLED:
     case FRAME_LINK_STATE:
@@ -161,44 +202,6 @@ static void on_channel_closed(void *ctx, const char *why)
         arm(s->stop_grace, STOP_GRACE_MS);
 }
 
-/* Until exec a handler of ours would tell the parent's loop, through the pipe that both have,
- * of a signal that was meant for the child alone: it would be the parent that stops. */
-static void forget_handlers(void)
-{
-    for (int number = 1; number < NSIG; number++) {
-        struct sigaction now;
-        if (sigaction(number, NULL, &now) != 0 || now.sa_handler == SIG_IGN ||
-            now.sa_handler == SIG_DFL)
-            continue;
-        now = (struct sigaction){.sa_handler = SIG_DFL};
-        sigaction(number, &now, NULL);
-    }
-}
-
-/* Only async-signal-safe calls between fork and exec; all signals are blocked. */
-static void become_worker(const struct supervisor *s, int fd, pid_t parent)
-{
-    char number[16];
-    char config[PATH_MAX], program[PATH_MAX];
-    char dash_c[] = "-c", worker[] = "worker", channel[] = "--channel-fd";
-    snprintf(program, sizeof program, "%s", s->opts.program);
-    snprintf(config, sizeof config, "%s", s->opts.config_path);
-    snprintf(number, sizeof number, "%d", fd);
-    char *argv[] = {program, dash_c, config, worker, channel, number, NULL};
-    sigset_t none;
-    sigemptyset(&none);
-    forget_handlers();
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    /* A worker without its link could only do harm. */
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0 || getppid() != parent)
-        _exit(EX_OSERR);
-    fcntl(fd, F_SETFD, 0);
-    FAILPOINT("supervisor-forked");
-    execv(program, argv);
-    execv("/proc/self/exe", argv); /* in the middle of an upgrade */
-    _exit(EX_OSFILE);
-}
-
 static void start_worker(struct supervisor *s)
 {
     const struct frame_events events = {
@@ -209,16 +212,9 @@ static void start_worker(struct supervisor *s)
         arm(s->restart, RESTART_MAX_MS);
         return;
     }
-    pid_t parent = getpid();
     page_place_set(&s->page->in_hand, NULL);
     atomic_store(&s->page->worker_heartbeat_ms, clock_mono_ms());
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    pid_t pid = fork();
-    if (pid == 0)
-        become_worker(s, fds[1], parent);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pid_t pid = spawn_worker(s->opts.program, s->opts.config_path, fds[1]);
     close(fds[1]);
     if (pid < 0) {
         log_error(PREFIX, "fork: %s", strerror(errno));
@@ -239,59 +235,11 @@ static void start_worker(struct supervisor *s)
 
 /* The worker: its death. */
 
-static bool is_own_fault(const struct supervisor *s, int status)
+static enum death_cause cause_of(const struct supervisor *s)
 {
     if (s->aborted_ms)
-        return true;
-    if (!WIFSIGNALED(status) || s->killed_by_us)
-        return false;
-    switch (WTERMSIG(status)) {
-    case SIGSEGV:
-    case SIGABRT:
-    case SIGBUS:
-    case SIGILL:
-    case SIGFPE:
-        return true;
-    }
-    return false;
-}
-
-static void describe_death(const struct supervisor *s, int status, char *out, size_t size)
-{
-    if (s->aborted_ms)
-        snprintf(out, size, "no heartbeat for %d s", HEARTBEAT_MAX_MS / 1000);
-    else if (WIFSIGNALED(status))
-        snprintf(out, size, "signal %d (%s)", WTERMSIG(status), strsignal(WTERMSIG(status)));
-    else
-        snprintf(out, size, "exit code %d", WEXITSTATUS(status));
-}
-
-/* Held against the stanza in hand; when none was, the next worker has to go one by one, which
- * it sees from fault_times > 0 without a place. */
-static void record_fault(struct supervisor *s, const char *how)
-{
-    struct page *p = s->page;
-    struct place now, before;
-    bool clear = page_place_get(&p->in_hand, &now);
-    bool had = page_place_get(&p->fault, &before);
-    bool same = clear && had && now.spool == before.spool && now.begin == before.begin;
-    if (clock_mono_ms() - s->worker_started_ms >= FAULTS_OVER_MS) {
-        atomic_store(&p->faults_in_row, 0);
-        atomic_store(&p->faults_unclear, 0);
-    }
-    atomic_fetch_add(&p->worker_faults, 1);
-    atomic_fetch_add(&p->faults_in_row, 1);
-    atomic_store(&p->faults_unclear, clear ? 0 : atomic_load(&p->faults_unclear) + 1);
-    page_text_set(&p->fault_why, how);
-    if (same) {
-        atomic_fetch_add(&p->fault_times, 1);
-    } else {
-        page_place_set(&p->fault, clear ? &now : NULL);
-        atomic_store(&p->fault_times, 1);
-    }
-    if (atomic_load(&p->faults_unclear) >= FAULTS_ALARM)
-        log_error(PREFIX, "the worker died %u times in a row and no stanza is to blame",
-                  atomic_load(&p->faults_unclear));
+        return DEATH_BY_WATCHDOG;
+    return s->killed_by_us ? DEATH_WANTED : DEATH_BY_OTHERS;
 }
 
 static void stop_links(struct supervisor *s)
@@ -331,7 +279,8 @@ static void plan_restart(struct supervisor *s, bool wanted, bool fault)
     /* The first death in a row costs nobody a wait. */
     if (!wanted && lived < LONG_LIFE_MS && atomic_load(&s->page->worker_starts) > 1)
         wait = backoff_next_ms(&s->backoff, crypt_random_u64());
-    if (fault && lived < FAULTS_OVER_MS && atomic_load(&s->page->faults_in_row) > FAULTS_FAST)
+    if (fault && lived < DEATH_FAULTS_OVER_MS &&
+        atomic_load(&s->page->faults_in_row) > FAULTS_FAST)
         wait = FAULT_RESTART_MS;
     arm(s->restart, wait);
 }
@@ -340,7 +289,7 @@ static void plan_restart(struct supervisor *s, bool wanted, bool fault)
  * a passing reason heals by itself. */
 static void log_death(const struct supervisor *s, int status, const char *how)
 {
-    if (is_own_fault(s, status))
+    if (death_is_own_fault(cause_of(s), status))
         log_error(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
     else if (s->killed_by_us && WIFEXITED(status) && WEXITSTATUS(status) == 0)
         log_info(PREFIX, "worker replaced how=\"%s\"", how);
@@ -348,10 +297,31 @@ static void log_death(const struct supervisor *s, int status, const char *how)
         log_warn(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
 }
 
+static struct fd_store_key key_of(const struct supervisor *s, unsigned link, uint64_t epoch)
+{
+    struct fd_store_key key = {.link = link, .epoch = epoch};
+    memcpy(key.spool_id, spool_id(s->links[link].spool), UUID_BYTES);
+    memcpy(key.settings, s->links[link].settings, SHA1_HEX_BYTES);
+    return key;
+}
+
+/* Without an end: as with SIGKILL, page and spool say at any moment where to go on. */
+static void become_what_is_installed(const struct supervisor *s)
+{
+    struct fd_store connections = {.n = 0};
+    for (unsigned i = 0; i < s->links_n; i++)
+        if (s->links[i].fd >= 0)
+            connections.entries[connections.n++] = (struct fd_store_entry){
+                .fd = s->links[i].fd, .key = key_of(s, i, s->links[i].epoch)};
+    log_info(PREFIX, "becoming what is installed connections=%u", connections.n);
+    reexec(s->opts.program, s->opts.config_path, &connections);
+    exit(EX_OSFILE); /* with the lock, the page and the spool as they are */
+}
+
 static void worker_died(struct supervisor *s, int status)
 {
     char how[64];
-    describe_death(s, status, how, sizeof how);
+    death_describe(cause_of(s), status, how, sizeof how);
     bool wanted = s->killed_by_us;
     /* Answers that it held for given. */
     frame_channel_read_rest(s->channel);
@@ -360,11 +330,15 @@ static void worker_died(struct supervisor *s, int status)
     event_del(s->stop_grace);
     frame_channel_free(&s->channel);
     atomic_store(&s->page->worker_pid, 0);
-    bool fault = is_own_fault(s, status);
+    bool fault = death_is_own_fault(cause_of(s), status);
     if (fault)
-        record_fault(s, how);
+        death_note_fault(s->page, clock_mono_ms() - s->worker_started_ms, how);
     if (!wanted || s->state == SUP_RUNNING)
         page_text_set(&s->page->worker_death, how);
+    if (s->upgrade == UPGRADE_SELF && s->state == SUP_RUNNING)
+        become_what_is_installed(s);
+    if (!wanted)
+        s->upgrade = UPGRADE_NONE; /* the new one does not work */
     if (s->state == SUP_WORKER_STOPPING) {
         stop_links(s);
     } else if (config && !s->worker_was_ready) {
@@ -440,18 +414,13 @@ static void digest_settings(const struct component_opts *o, unsigned link,
     crypt_sha1_hex(where, o->component, out);
 }
 
-static struct fd_store_key key_of(const struct supervisor *s, unsigned link, uint64_t epoch)
-{
-    struct fd_store_key key = {.link = link, .epoch = epoch};
-    memcpy(key.spool_id, spool_id(s->links[link].spool), UUID_BYTES);
-    memcpy(key.settings, s->links[link].settings, SHA1_HEX_BYTES);
-    return key;
-}
-
 static void on_link_keep(void *ctx, unsigned link, int fd, uint64_t epoch)
 {
     struct supervisor *s = ctx;
-    digest_settings(s->opts.component, link, s->links[link].settings);
+    struct sup_link *l = &s->links[link];
+    digest_settings(s->opts.component, link, l->settings);
+    l->fd = fd;
+    l->epoch = epoch;
     struct fd_store_key key = key_of(s, link, epoch);
     if (!fd_store_keep(&key, fd))
         log_debug(PREFIX, "nobody keeps the connection link=%u", link);
@@ -459,7 +428,9 @@ static void on_link_keep(void *ctx, unsigned link, int fd, uint64_t epoch)
 
 static void on_link_discard(void *ctx, unsigned link, uint64_t epoch)
 {
-    struct fd_store_key key = key_of(ctx, link, epoch);
+    struct supervisor *s = ctx;
+    struct fd_store_key key = key_of(s, link, epoch);
+    s->links[link].fd = -1;
     fd_store_discard(&key);
 }
 
@@ -475,7 +446,7 @@ static void watch_worker(struct supervisor *s, int64_t now)
         return;
     }
     int64_t beat = atomic_load(&s->page->worker_heartbeat_ms);
-    if (now - beat <= HEARTBEAT_MAX_MS || s->killed_by_us)
+    if (now - beat <= DEATH_SILENT_MS || s->killed_by_us)
         return;
     log_error(PREFIX, "worker hangs silent_ms=%lld", (long long)(now - beat));
     s->aborted_ms = now;
@@ -537,16 +508,6 @@ static void on_term(evutil_socket_t sig, short what, void *ctx)
     begin_stop(ctx);
 }
 
-/* The worker ends in good order and the next one takes over. */
-static void replace_worker(struct supervisor *s, enum frame_kind how)
-{
-    if (!s->worker || s->killed_by_us)
-        return;
-    s->killed_by_us = true;
-    (void)frame_channel_tell(s->channel, how, 0);
-    arm(s->stop_grace, STOP_GRACE_MS);
-}
-
 static void on_hup(evutil_socket_t sig, short what, void *ctx)
 {
     (void)sig;
@@ -571,14 +532,17 @@ static void on_hup(evutil_socket_t sig, short what, void *ctx)
     sd_notify(0, "READY=1");
 }
 
-/* An upgrade: the worker ends in good order, and the next one is what is installed now. */
+/* An upgrade: the worker ends in good order, the next one is what is installed now, and when
+ * that works this process becomes it, too. */
 static void on_usr2(evutil_socket_t sig, short what, void *ctx)
 {
     (void)sig;
     (void)what;
     struct supervisor *s = ctx;
-    if (s->state == SUP_RUNNING)
-        replace_worker(s, FRAME_SHUTDOWN);
+    if (s->state != SUP_RUNNING || s->upgrade != UPGRADE_NONE)
+        return;
+    s->upgrade = UPGRADE_WORKER;
+    replace_worker(s, FRAME_SHUTDOWN);
 }
 
 static void catch_signals(struct supervisor *s)
@@ -704,6 +668,7 @@ static enum err_kind add_link(struct supervisor *s, unsigned i, struct err *e)
                                .spool = s->links[i].spool,
                                .page = &s->page->links[i],
                                .timing = s->opts.timing};
+    s->links[i].fd = -1;
     s->links_n = i + 1;
     return link_new(&setup, &events, &s->links[i].link, e);
 }
@@ -770,6 +735,7 @@ int supervisor_run(const struct supervisor_opts *opts)
     s.exit_code = set_up(&s);
     if (s.exit_code == 0) {
         catch_signals(&s);
+        reexec_done();
         for (unsigned i = 0; i < s.links_n; i++)
             resume_link(&s, i);
         fd_store_drop(&s.kept);

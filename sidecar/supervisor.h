@@ -30,9 +30,10 @@ struct supervisor_opts {
     void *ctx;
 };
 
-/* Runs until SIGTERM or SIGINT; SIGUSR2 replaces the worker (an upgrade).  Returns the exit
- * code: 0, 75 (another one runs, or the disk is full), 78 (the spool cannot be used, or the
- * first worker said so). */
+/* Runs until SIGTERM or SIGINT; SIGUSR2 replaces the worker, and when the next one is ready
+ * this process by opts.program, on the same streams (an upgrade).  Returns the exit code: 0,
+ * 75 (another one runs, or the disk is full), 78 (the spool cannot be used, or the first
+ * worker said so). */
 int supervisor_run(const struct supervisor_opts *opts);
 
 /* For both processes: their memory holds what users wrote, and no core file may. */

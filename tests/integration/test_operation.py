@@ -231,8 +231,17 @@ def test_a_new_worker_keeps_the_stream(world):
     assert world.ejabberd.component_connections() == opened
 
 
-def test_an_upgrade_replaces_the_worker_and_keeps_the_stream(make_world):
-    """What is installed now becomes the worker; the link goes on as what it was."""
+def upgrade(world, program):
+    """What is installed is replaced by this, and the service told."""
+    new = world.sidecar.folder / "new"
+    shutil.copy2(program, new)
+    new.rename(world.sidecar.program)
+    world.sidecar.process.send_signal(signal.SIGUSR2)
+
+
+def test_an_upgrade_replaces_both_processes_and_keeps_the_stream(make_world):
+    """What is installed now becomes the worker, then the link's process, which keeps its
+    number; meanwhile messages come, and afterwards it can be done again."""
     world = make_world(start=False)
     installed = world.sidecar.folder / "xmpp-sidecar"
     shutil.copy2(PROGRAM, installed)
@@ -240,20 +249,48 @@ def test_an_upgrade_replaces_the_worker_and_keeps_the_stream(make_world):
     world.sidecar.start()
     alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
     world.exchange(alice, bob)
-    old, supervisor = world.sidecar.worker_pid(), world.sidecar.process.pid
-    before = os.stat(f"/proc/{old}/exe").st_ino
-    new = world.sidecar.folder / "new"
-    shutil.copy2(PROGRAM, new)
-    new.rename(installed)
-    world.sidecar.process.send_signal(signal.SIGUSR2)
-    worker = world.sidecar.wait_new_worker(old)
-    wait_until(lambda: os.stat(f"/proc/{worker}/exe").st_ino == installed.stat().st_ino != before,
-               5, "the worker is what is installed")
-    assert os.stat(f"/proc/{supervisor}/exe").st_ino == before
-    world.exchange(alice, bob)
-    assert world.sidecar.status()["links"][0]["connects"] == 1
+    supervisor = world.sidecar.process.pid
+    texts = []
+    for _ in range(2):
+        old = world.sidecar.worker_pid()
+        before = os.stat(f"/proc/{supervisor}/exe").st_ino
+        upgrade(world, PROGRAM)
+        wait_until(lambda: texts.append(world.body()) or alice.send_chat(bob.bare, texts[-1]) or
+                   os.stat(f"/proc/{supervisor}/exe").st_ino == installed.stat().st_ino != before,
+                   20, "the link is what is installed", 0.05)
+        worker = world.sidecar.wait_new_worker(old)
+        wait_until(lambda: os.stat(f"/proc/{world.sidecar.worker_pid()}/exe").st_ino
+                   == installed.stat().st_ino, 5, "the worker, too")
+        assert worker != supervisor == world.sidecar.process.pid
+        world.exchange(alice, bob)
+    for text in texts:
+        assert len(world.oracle.wait_body(bob.bare, text)) == 1
+    link = world.sidecar.status()["links"][0]
+    assert (link["state"], link["connects"]) == ("up", 1)
     assert world.ejabberd.component_connections() == 1
+    assert world.oracle.value("SELECT count(*) FROM xs.gap") == 0
     world.oracle.assert_sound()
+
+
+def test_an_upgrade_to_what_does_not_run_changes_nothing(make_world):
+    world = make_world(start=False)
+    world.sidecar.program = world.sidecar.folder / "xmpp-sidecar"
+    shutil.copy2(PROGRAM, world.sidecar.program)
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    old, supervisor = world.sidecar.worker_pid(), world.sidecar.process.pid
+    before = os.stat(f"/proc/{supervisor}/exe").st_ino
+    damaged = world.sidecar.folder / "damaged"
+    damaged.write_bytes(b"\x7fELF, and no more")
+    damaged.chmod(0o755)
+    world.sidecar.allow_error("cannot be executed")
+    upgrade(world, damaged)
+    world.sidecar.program = PROGRAM  # for commands
+    world.sidecar.wait_new_worker(old)
+    world.exchange(alice, bob)
+    assert os.stat(f"/proc/{supervisor}/exe").st_ino == before
+    assert world.sidecar.status()["links"][0]["connects"] == 1
 
 
 # Reload.

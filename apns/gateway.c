@@ -11,6 +11,7 @@
 #include "apns/gateway_int.h"
 #include "apns/opts.h"
 #include "apns/protocol.h"
+#include "apns/webpush.h"
 #include "base/clock.h"
 
 #define HTTPS_PORT 443
@@ -104,6 +105,8 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 
 bool gateway_submit(struct gateway *g, const struct push_request *r)
 {
+    if (g->webpush)
+        return webpush_submit(g->webpush, r);
     int64_t now_ms = clock_mono_ms();
     if (gateway_room_at(g, now_ms) == 0) {
         g->had_room = false;
@@ -122,11 +125,15 @@ bool gateway_submit(struct gateway *g, const struct push_request *r)
 
 size_t gateway_room(const struct gateway *g)
 {
-    return gateway_room_at(g, clock_mono_ms());
+    return g->webpush ? webpush_room(g->webpush) : gateway_room_at(g, clock_mono_ms());
 }
 
 void gateway_get_status(const struct gateway *g, struct gateway_status *out)
 {
+    if (g->webpush) {
+        webpush_get_status(g->webpush, out);
+        return;
+    }
     int64_t now_ms = clock_mono_ms();
     const char *reason = "";
     *out = g->counted;
@@ -275,10 +282,29 @@ enum err_kind gateway_new_tuned(struct event_base *base, const struct apns_app_o
                           out, e);
 }
 
+static enum err_kind new_webpush(struct event_base *base, const struct apns_app_opts *opts,
+                                 const struct gateway_events *events, struct gateway **out,
+                                 struct err *e)
+{
+    struct gateway *g = calloc(1, sizeof *g);
+    if (!g)
+        abort();
+    g->magic = GATEWAY_MAGIC;
+    enum err_kind kind =
+        webpush_new(base, opts, events, &webpush_tuning_default, g, &g->webpush, e);
+    if (kind)
+        free(g);
+    else
+        *out = g;
+    return kind;
+}
+
 enum err_kind gateway_new(struct event_base *base, const struct apns_app_opts *opts,
                           const struct gateway_events *events, struct gateway **out,
                           struct err *e)
 {
+    if (opts->webpush)
+        return new_webpush(base, opts, events, out, e);
     const struct gateway_tuning *tuning =
         opts->fcm ? &gateway_tuning_fcm : &gateway_tuning_default;
     return gateway_new_tuned(base, opts, events, tuning, out, e);
@@ -289,6 +315,12 @@ void gateway_free(struct gateway **gp)
     struct gateway *g = *gp;
     if (!g)
         return;
+    if (g->webpush) {
+        webpush_free(&g->webpush);
+        free(g);
+        *gp = NULL;
+        return;
+    }
     assert(!g->in_turn && !g->in_callback);
     int64_t now_ms = clock_mono_ms();
     g->closing = true;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * One app at one push service: takes requests while it has room, answers each exactly once
- * with a verdict that names the reaction.  What the service refused without looking at it
- * (REFUSED_STREAM, GOAWAY below our stream, an expired provider token) is sent again inside;
- * the caller hears only final words.  It keeps nothing over a restart: the outbox does.
+ * One app at its push service (Web Push: services): takes requests while it has room, answers
+ * each exactly once with a verdict that names the reaction.  What the service refused without
+ * looking at it (REFUSED_STREAM, GOAWAY below our stream, an expired provider token) is sent
+ * again inside; the caller hears only final words.  It keeps nothing over a restart: the
+ * outbox does.
  */
 #ifndef APNS_GATEWAY_H
 #define APNS_GATEWAY_H
@@ -24,14 +25,16 @@ enum push_type { PUSH_ALERT, PUSH_BACKGROUND, PUSH_VOIP };
 
 struct push_request {
     uint8_t apns_id[16]; /* the same again for a resend of the same content */
-    const char *token;   /* hex; this and what follows is copied by gateway_submit */
+    const char *token;   /* this and what follows is copied by gateway_submit */
     enum push_type type;
     int priority;            /* 10, 5 or 1 */
     int64_t expiration_s;    /* seconds since 1970; 0 = try once, do not store */
     const char *collapse_id; /* NULL or at most 64 bytes */
     const uint8_t *payload;  /* JSON */
     size_t payload_len;
-    void *ctx; /* given back with the verdict */
+    const uint8_t *brief; /* Web Push: instead of payload where that is too long */
+    size_t brief_len;     /* 0: there is none */
+    void *ctx;            /* given back with the verdict */
 };
 
 /* What the outbox has to do (push.md names each: every status and reason has one). */

@@ -32,10 +32,13 @@ struct gateway_tuning {
 
 struct client_cert;
 struct event;
+struct webpush;
 
 struct gateway {
     unsigned magic;
     const struct apns_app_opts *opts;
+    struct webpush
+        *webpush; /* NULL: APNs or FCM; else everything is its, and below is unused */
     struct gateway_events events;
     struct gateway_tuning tuning;
     struct protocol protocol;

@@ -7,6 +7,7 @@
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
 #include "apns/payload.h"
+#include "apns/webpush_message.h"
 #include "base/clock.h"
 #include "base/crypt.h"
 
@@ -17,7 +18,7 @@
 #define P2_COLLAPSE_LEN 6
 
 /* What a name is for: part of what is hashed, so that one never says anything of another. */
-enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH };
+enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH, NAME_TOPIC };
 
 static void hash_name(const struct outbox *o, enum name_kind kind, const struct entry *e,
                       int64_t gen, uint8_t out[SHA256_BYTES])
@@ -88,6 +89,25 @@ static void compose_fcm(struct outbox *o, const struct entry *e,
         fcm_message_badge(&o->payload, &m, f->badge > 0 ? (unsigned)f->badge : 0);
 }
 
+/* Push services see the topic, and must not see by it which subscriptions are one account's.
+ */
+static void compose_webpush(struct outbox *o, const struct entry *e,
+                            const struct outbox_fetched *f,
+                            const struct payload_alert_opts *alert, struct push_request *out,
+                            char collapse_id[65])
+{
+    uint8_t hash[SHA256_BYTES];
+    if (!alert) {
+        webpush_message_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
+        return;
+    }
+    webpush_message_brief(&o->payload, alert);
+    out->brief_len = buf_len(&o->payload);
+    webpush_message_alert(&o->payload, alert);
+    hash_name(o, NAME_TOPIC, e, 0, hash);
+    crypt_base64url(hash, 24, collapse_id);
+}
+
 static void compose_alert(struct outbox *o, const struct entry *e,
                           const struct outbox_fetched *f, struct push_request *out,
                           char collapse_id[65])
@@ -103,7 +123,9 @@ static void compose_alert(struct outbox *o, const struct entry *e,
         .sound = e->app->opts->sound,
         .thread = thread,
     };
-    if (e->app->opts->fcm)
+    if (e->app->opts->webpush)
+        compose_webpush(o, e, f, &alert, out, collapse_id);
+    else if (e->app->opts->fcm)
         compose_fcm(o, e, f, &alert, out, collapse_id);
     else
         payload_alert(&o->payload, &alert);
@@ -129,12 +151,15 @@ void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox
         hex16(hash, collapse_id);
         out->priority = 5;
         out->expiration_s = f->badge > 0 ? 0 : now_s + STORED_S;
-        if (e->app->opts->fcm)
+        if (e->app->opts->webpush)
+            compose_webpush(o, e, f, NULL, out, collapse_id);
+        else if (e->app->opts->fcm)
             compose_fcm(o, e, f, NULL, out, collapse_id);
         else
             payload_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
     }
     out->collapse_id = collapse_id;
-    out->payload = buf_data(&o->payload);
-    out->payload_len = buf_len(&o->payload);
+    out->brief = buf_data(&o->payload); /* before the rest, when there is one */
+    out->payload = out->brief + out->brief_len;
+    out->payload_len = buf_len(&o->payload) - out->brief_len;
 }

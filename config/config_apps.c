@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/config_int.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/arena.h"
 
+#define HTTPS_PORT 443
 #define APNS_HOST "api.push.apple.com"
 #define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
 #define FCM_HOST "fcm.googleapis.com"
@@ -22,7 +24,7 @@ static bool parse_url(struct reader *r, const char *url, struct host_opts *out)
     size_t len = strlen(host);
     if (len && host[len - 1] == '/')
         host[len - 1] = '\0';
-    return !strpbrk(host, "/?#@") && config_split_address(r, host, 443, out);
+    return !strpbrk(host, "/?#@") && config_split_address(r, host, HTTPS_PORT, out);
 }
 
 static void need(struct reader *r, int i, enum key k)
@@ -37,7 +39,7 @@ static void build_address(struct reader *r, int i, enum key url, const char *hos
                           struct apns_app_opts *a)
 {
     const struct value *v = &r->p->apps[i][url];
-    struct host_opts at = {host, 443};
+    struct host_opts at = {host, HTTPS_PORT};
     if (v->text && !parse_url(r, v->text, &at))
         complain_key(r, url, i, "%s: expected https://host:port", key_table[url].path);
     a->host = at.host;
@@ -103,14 +105,70 @@ static bool has_section(const struct reader *r, int i, const char *section)
     return false;
 }
 
+static void build_ports(struct reader *r, int i, struct webpush_opts *o)
+{
+    const struct value *v = &r->p->apps[i][KEY_WEBPUSH_PORTS];
+    uint16_t *ports = config_must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *ports));
+    ports[0] = HTTPS_PORT;
+    for (size_t k = 0; k < v->list_n; k++) {
+        char *end;
+        const char *text = v->list[k];
+        unsigned long port = strtoul(text, &end, 10);
+        if (*text < '0' || *text > '9' || *end || port < 1 || port > UINT16_MAX)
+            complain_key(r, KEY_WEBPUSH_PORTS, i, "%s: \"%s\" is not a port",
+                         key_table[KEY_WEBPUSH_PORTS].path, text);
+        ports[k] = (uint16_t)port;
+    }
+    if (v->item && v->list_n == 0)
+        complain_key(r, KEY_WEBPUSH_PORTS, i, "%s: no port at all is allowed",
+                     key_table[KEY_WEBPUSH_PORTS].path);
+    o->ports = ports;
+    o->ports_n = v->list_n ? v->list_n : 1;
+}
+
+/* A name or an address, as endpoints have it, or a name below "*.". */
+static bool is_host_pattern(const char *text)
+{
+    const char *host = strncmp(text, "*.", 2) == 0 ? text + 2 : text;
+    return *host && host[strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                      "0123456789.-_[:]")] == '\0';
+}
+
+static void build_webpush(struct reader *r, int i, struct apns_app_opts *a)
+{
+    const struct value *v = r->p->apps[i];
+    const struct value *hosts = &v[KEY_WEBPUSH_HOSTS];
+    struct webpush_opts *o = config_must(arena_alloc(r->p->arena, sizeof *o));
+    need(r, i, KEY_WEBPUSH_KEY_FILE);
+    need(r, i, KEY_WEBPUSH_SUBJECT);
+    *o = (struct webpush_opts){.private_key = v[KEY_WEBPUSH_KEY_FILE].text,
+                               .subject = v[KEY_WEBPUSH_SUBJECT].text,
+                               .allow_hosts = hosts->list,
+                               .allow_hosts_n = hosts->list_n,
+                               .allow_private = v[KEY_WEBPUSH_PRIVATE].number};
+    for (size_t k = 0; k < hosts->list_n; k++)
+        if (!is_host_pattern(hosts->list[k]))
+            complain_key(r, KEY_WEBPUSH_HOSTS, i,
+                         "%s: \"%s\" is not a host, or *.domain for all below it",
+                         key_table[KEY_WEBPUSH_HOSTS].path, hosts->list[k]);
+    build_ports(r, i, o);
+    a->webpush = o;
+    a->ca_pem = v[KEY_WEBPUSH_CA_FILE].text;
+    a->host = "";
+}
+
 static void build_service(struct reader *r, int i, struct apns_app_opts *a)
 {
     bool fcm = has_section(r, i, "push.apps[].fcm.");
-    if (fcm && has_section(r, i, "push.apps[].apns."))
-        complain_key(r, KEY_FCM_ACCOUNT_FILE, i,
-                     "push.apps[]: apns and fcm exclude each other; make two apps of it");
+    bool webpush = has_section(r, i, "push.apps[].webpush.");
+    if (fcm + webpush + has_section(r, i, "push.apps[].apns.") > 1)
+        complain_key(r, webpush ? KEY_WEBPUSH_KEY_FILE : KEY_FCM_ACCOUNT_FILE, i,
+                     "push.apps[]: apns, fcm and webpush exclude each other; make an app of "
+                     "each");
     else if (fcm)
         build_fcm(r, i, a);
+    else if (webpush)
+        build_webpush(r, i, a);
     else
         build_apns(r, i, a);
 }

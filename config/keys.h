@@ -100,6 +100,13 @@ enum key_reload {
     KEY(FCM_URL, "push.apps[].fcm.url", TEXT, 0, 0, 1, 1024, RELOAD)                          \
     KEY(FCM_TOKEN_URL, "push.apps[].fcm.token_url", TEXT, 0, 0, 1, 1024, RELOAD)              \
     KEY(FCM_CA_FILE, "push.apps[].fcm.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)               \
+    KEY(WEBPUSH_KEY_FILE, "push.apps[].webpush.private_key_file", FILE, 0, 0, 1, 65536,       \
+        RELOAD)                                                                               \
+    KEY(WEBPUSH_SUBJECT, "push.apps[].webpush.subject", TEXT, 0, 0, 1, 255, RELOAD)           \
+    KEY(WEBPUSH_HOSTS, "push.apps[].webpush.allow_hosts", LIST, 0, 0, 0, 1000, RELOAD)        \
+    KEY(WEBPUSH_PORTS, "push.apps[].webpush.ports", LIST, 0, 0, 1, 100, RELOAD)               \
+    KEY(WEBPUSH_PRIVATE, "push.apps[].webpush.allow_private", BOOL, 0, "false", 0, 0, RELOAD) \
+    KEY(WEBPUSH_CA_FILE, "push.apps[].webpush.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)       \
     KEY(LIMITS_STANZA, "limits.stanza_bytes", SIZE, 0, "1MiB", 4096, 64 << 20, RELOAD)        \
     KEY(LIMITS_DEVICES, "limits.devices_per_account", NUMBER, 0, "20", 1, 1000, RELOAD)       \
     KEY(LIMITS_COMMANDS, "limits.commands_per_minute", NUMBER, 0, "10", 1, 6000, RELOAD)      \

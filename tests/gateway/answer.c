@@ -11,12 +11,12 @@
 #include <time.h>
 
 #include "tests/gateway/checks.h"
-#include "tests/gateway/control.h"
-#include "tests/gateway/devices.h"
 #include "tests/gateway/fcm.h"
 #include "tests/gateway/gateway.h"
 #include "tests/gateway/oauth.h"
+#include "tests/gateway/record.h"
 #include "tests/gateway/text.h"
+#include "tests/gateway/webpush.h"
 
 enum { UUID_SIZE = 37, HTTP_DATE_SIZE = 40 };
 
@@ -70,7 +70,7 @@ static void send_goaway_reason(struct gw_h2 *h, int32_t last_id, const char *rea
 {
     struct gw_text t = {0};
 
-    if (h->service == GW_FCM) {
+    if (h->service != GW_APNS) {
         gw_h2_goaway(h, last_id, NGHTTP2_NO_ERROR, reason[0] == '\0' ? "max_age" : reason);
         return;
     }
@@ -88,7 +88,7 @@ static void distrust(struct gw_h2 *h, const struct gw_stream *rejected)
     struct gw_stream *s;
     bool room = true;
 
-    if (h->service == GW_FCM)
+    if (h->service != GW_APNS)
         return;
     h->trusted = false;
     gw_h2_set_limit(h, 1);
@@ -143,7 +143,7 @@ static ssize_t read_answer(nghttp2_session *session, int32_t stream_id, uint8_t 
     memcpy(buf, s->answer + s->answer_sent, n);
     s->answer_sent += n;
     /* FCM ends with a frame that has nothing in it. */
-    if (s->answer_sent == s->answer_len && (n == 0 || s->h2->service == GW_APNS))
+    if (s->answer_sent == s->answer_len && (n == 0 || s->h2->service != GW_FCM))
         *data_flags |= NGHTTP2_DATA_FLAG_EOF;
     return (ssize_t)n;
 }
@@ -169,15 +169,6 @@ static void write_answer(struct gw_stream *s, const struct gw_verdict *v)
     gw_text_free(&t);
 }
 
-static void format_date(int64_t seconds, char out[HTTP_DATE_SIZE])
-{
-    time_t t = (time_t)seconds;
-    struct tm tm;
-
-    gmtime_r(&t, &tm);
-    strftime(out, HTTP_DATE_SIZE, "%a, %d %b %Y %H:%M:%S GMT", &tm);
-}
-
 static void answer_as_fcm(struct gw_stream *s, int status, const char *type)
 {
     nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
@@ -188,14 +179,14 @@ static void answer_as_fcm(struct gw_stream *s, int status, const char *type)
     size_t n = 0;
 
     snprintf(code, sizeof(code), "%d", status);
-    format_date(now_s, date);
+    gw_http_date(now_s, date, sizeof(date));
     nva[n++] = header(":status", code);
     nva[n++] = header("date", date);
     if (s->answer_len > 0)
         nva[n++] = header("content-type", type);
     if (status != 200 && a->kind == GW_ACT_ANSWER && a->retry_after_s >= 0) {
         if (a->retry_as_date)
-            format_date(now_s + a->retry_after_s, retry_after);
+            gw_http_date(now_s + a->retry_after_s, retry_after, sizeof(retry_after));
         else
             snprintf(retry_after, sizeof(retry_after), "%d", a->retry_after_s);
         nva[n++] = header("retry-after", retry_after);
@@ -249,26 +240,42 @@ static void submit_apns_answer(struct gw_stream *s, const struct gw_verdict *v)
     nghttp2_submit_response(s->h2->session, s->id, nva, n, s->answer_len > 0 ? &body : NULL);
 }
 
-static void submit_answer(struct gw_stream *s, const struct gw_verdict *v)
+static void submit_webpush_answer(struct gw_stream *s, const struct gw_verdict *v)
 {
-    if (s->h2->service == GW_FCM)
-        submit_fcm_answer(s, v);
-    else
-        submit_apns_answer(s, v);
+    nghttp2_data_provider body = {.source.ptr = s, .read_callback = read_answer};
+    nghttp2_nv nva[1 + GW_WEBPUSH_FIELDS];
+    struct gw_webpush_fields f;
+    char status[16];
+    size_t i, n = 0;
+
+    gw_webpush_answer(&s->request, &s->push, &s->action, v, &f);
+    snprintf(status, sizeof(status), "%d", v->status);
+    nva[n++] = header(":status", status);
+    for (i = 0; i < f.n; i++)
+        nva[n++] = header(f.name[i], f.value[i]);
+    s->answer_len = strlen(s->action.body);
+    memcpy(s->answer, s->action.body, s->answer_len);
+    nghttp2_submit_response(s->h2->session, s->id, nva, n, s->answer_len > 0 ? &body : NULL);
 }
 
-/* The phone has it before anybody who waits for it is told. */
+static void submit_answer(struct gw_stream *s, const struct gw_verdict *v)
+{
+    switch (s->h2->service) {
+    case GW_APNS:
+        submit_apns_answer(s, v);
+        break;
+    case GW_FCM:
+        submit_fcm_answer(s, v);
+        break;
+    case GW_WEBPUSH:
+        submit_webpush_answer(s, v);
+        break;
+    }
+}
+
 static void record(struct gw_stream *s, const struct gw_verdict *v)
 {
-    struct gateway *gw = s->h2->gw;
-
-    if (v->status == 200 || s->action.deliver)
-        gw_devices_deliver(gw->devices, &s->push, &s->request, v->status == 200, gw_now_ms());
-    gw_stats_answer(&gw->stats, v->status, v->reason);
-    gw_pushes_add(gw->pushes, &s->origin, &s->request, &s->push, v);
-    if (strlen(s->push.token) == GW_TOKEN_HEX || gw_fcm_is_token(s->push.token))
-        gw_devices_saw(gw->devices, s->push.token);
-    gw_control_saw(gw->control);
+    gw_record(s->h2->gw, &s->origin, &s->request, &s->push, v, s->action.deliver);
 }
 
 static void answer(struct gw_stream *s, const struct gw_verdict *v)
@@ -279,7 +286,7 @@ static void answer(struct gw_stream *s, const struct gw_verdict *v)
     if (s->id > h->highest_answered)
         h->highest_answered = s->id;
     record(s, v);
-    if (v->status == 200)
+    if (gw_is_good(v))
         h->trusted = true;
     else
         distrust(h, s);
@@ -288,7 +295,7 @@ static void answer(struct gw_stream *s, const struct gw_verdict *v)
 
 static void answer_ok(struct gw_stream *s)
 {
-    answer(s, &(struct gw_verdict){.status = 200});
+    answer(s, &(struct gw_verdict){.status = s->h2->service == GW_WEBPUSH ? 201 : 200});
 }
 
 /* The push was read and will not be answered. */
@@ -457,6 +464,21 @@ static void delay_over(evutil_socket_t fd, short what, void *ctx)
     h->pump(h->conn);
 }
 
+static struct gw_verdict check(struct gw_stream *s)
+{
+    struct gw_h2 *h = s->h2;
+
+    switch (h->service) {
+    case GW_APNS:
+        break;
+    case GW_FCM:
+        return gw_fcm_check(h->gw, &s->request, &s->push);
+    case GW_WEBPUSH:
+        return gw_webpush_check(h->gw, &s->request, &s->push);
+    }
+    return gw_check(h->gw, &h->binding, &s->request, &s->push);
+}
+
 void gw_stream_complete(struct gw_stream *s)
 {
     struct gw_h2 *h = s->h2;
@@ -472,9 +494,8 @@ void gw_stream_complete(struct gw_stream *s)
         exchange(s);
         return;
     }
-    v = h->service == GW_FCM ? gw_fcm_check(h->gw, &s->request, &s->push)
-                             : gw_check(h->gw, &h->binding, &s->request, &s->push);
-    if (v.status != 200) {
+    v = check(s);
+    if (!gw_is_good(&v)) {
         answer(s, &v);
     } else if (!gw_scripts_take(h->gw->scripts, s->push.token, &s->action)) {
         answer_ok(s);

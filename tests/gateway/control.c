@@ -3,7 +3,7 @@
  *  POST /script      {"token": T, "actions": [{…}, …]}, see script.h; T is a device's, "*"
  *                    for any, or "oauth" for FCM's token endpoint; each action:
  *                    "status" with "reason" "body" "retry_after" "retry_as_date"
- *                    "field" "timestamp_ms" |
+ *                    "field" "timestamp_ms" "location" |
  *                    "silence" | "refuse_stream" | "reset_stream": code |
  *                    "goaway": {"reason", "last": before|after} |
  *                    "two_step_goaway" with "gap_ms" | "cut": before_answer|after_answer;
@@ -14,7 +14,8 @@
  *  POST /jwt         {"expire_now": true, "stick_to_connection": bool}
  *  POST /oauth       {"expire_now": true} | {"life_s": N} | {"clock_s": N}    FCM's access
  *                    tokens: all void, how long new ones live, how wrong our clock is
- *  POST /down        {"ms": N} | {"down": bool}, and "service": apns|fcm
+ *  POST /down        {"ms": N} | {"down": bool}, and "service": apns|fcm|webpush
+ *  POST /webpush     {"http1": bool}                   whether it speaks only HTTP/1.1
  *  POST /max_streams {"n": N}
  *  POST /ping        {"ack": bool}
  *  POST /reset       everything but open connections is as at the start
@@ -268,6 +269,8 @@ static void post_down(const struct call *c)
 
     if (cJSON_IsString(service) && strcmp(service->valuestring, "fcm") == 0)
         server = c->gw->fcm_server;
+    if (cJSON_IsString(service) && strcmp(service->valuestring, "webpush") == 0)
+        server = c->gw->webpush_server;
     if (server == NULL) {
         reply_bad(c, "there is no such service");
         return;
@@ -299,6 +302,18 @@ static void post_max_streams(const struct call *c)
     reply_ok(c);
 }
 
+static void post_webpush(const struct call *c)
+{
+    const cJSON *http1 = member(c, "http1");
+
+    if (!cJSON_IsBool(http1)) {
+        reply_bad(c, "http1 must be true or false");
+        return;
+    }
+    c->gw->webpush_http1 = cJSON_IsTrue(http1);
+    reply_ok(c);
+}
+
 static void post_ping(const struct call *c)
 {
     const cJSON *ack = member(c, "ack");
@@ -327,6 +342,9 @@ static void post_reset(const struct call *c)
     gw_oauth_reset(gw->oauth);
     if (gw->fcm_server != NULL)
         gw_server_up(gw->fcm_server, 0);
+    if (gw->webpush_server != NULL)
+        gw_server_up(gw->webpush_server, 0);
+    gw->webpush_http1 = false;
     reply_ok(c);
 }
 
@@ -475,6 +493,7 @@ static const struct {
     {EVHTTP_REQ_POST, "/down", post_down},
     {EVHTTP_REQ_POST, "/max_streams", post_max_streams},
     {EVHTTP_REQ_POST, "/ping", post_ping},
+    {EVHTTP_REQ_POST, "/webpush", post_webpush},
     {EVHTTP_REQ_POST, "/reset", post_reset},
     {EVHTTP_REQ_GET, "/pushes", get_pushes},
     {EVHTTP_REQ_GET, "/device", get_device},

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "tests/gateway/stats.h"
+#include "tests/gateway/text.h"
 
 struct event_base;
 struct gw_control;
@@ -18,11 +19,12 @@ struct gw_pushes;
 struct gw_scripts;
 struct gw_server;
 
-enum gw_service { GW_APNS, GW_FCM };
+enum gw_service { GW_APNS, GW_FCM, GW_WEBPUSH };
 
 struct gw_opts {
     const char *listen, *control;
-    const char *fcm_listen; /* NULL: no FCM side */
+    const char *fcm_listen;     /* NULL: no FCM side */
+    const char *webpush_listen; /* NULL: no Web Push side */
     const char *cert_file, *key_file, *client_ca_file, *ready_file;
     bool accept_all; /* no checks, nothing recorded: for benchmarks */
     bool token_any;  /* a token nobody registered is good for every topic */
@@ -45,6 +47,9 @@ struct gateway {
     struct gw_pushes *pushes;
     struct gw_scripts *scripts;
     struct gw_server *server, *fcm_server; /* fcm_server: NULL without FCM side */
+    struct gw_server *webpush_server;      /* NULL without Web Push side */
+    bool webpush_http1;                    /* it speaks only that */
+    struct gw_numbers webpush_jwts;
     struct gw_control *control;
 };
 

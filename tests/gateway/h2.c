@@ -259,7 +259,7 @@ struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t co
     /* A certificate has said who it is; a provider token must first be seen. */
     h->trusted = gw->opts.accept_all || cert_uid[0] != '\0';
     h->limit = h->trusted ? gw->max_streams : 1;
-    if (service == GW_FCM)
+    if (service != GW_APNS)
         h->limit = gw->opts.fcm_streams;
     h->born_ms = h->used_ms = gw_now_ms();
     h->session = new_session(h);

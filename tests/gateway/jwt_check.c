@@ -165,8 +165,8 @@ static bool verify_der(EVP_PKEY *pkey, const uint8_t *sig, size_t sig_len,
     return ok;
 }
 
-static bool verify_raw(EVP_PKEY *pkey, const uint8_t *raw, const char *signed_part,
-                       size_t signed_len)
+bool gw_es256_verify(EVP_PKEY *pkey, const uint8_t raw[64], const char *signed_part,
+                     size_t signed_len)
 {
     ECDSA_SIG *sig = ECDSA_SIG_new();
     BIGNUM *r = BN_bin2bn(raw, 32, NULL), *s = BN_bin2bn(raw + 32, 32, NULL);
@@ -190,7 +190,7 @@ out:
 static bool verify(EVP_PKEY *pkey, const uint8_t *sig, size_t len, const char *text,
                    size_t signed_len)
 {
-    return (len == 64 && verify_raw(pkey, sig, text, signed_len)) ||
+    return (len == 64 && gw_es256_verify(pkey, sig, text, signed_len)) ||
            verify_der(pkey, sig, len, text, signed_len);
 }
 

@@ -11,7 +11,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct evp_pkey_st;
 struct gw_jwts;
+
+/* raw: r and s, 32 bytes each (RFC 7518 section 3.4). */
+bool gw_es256_verify(struct evp_pkey_st *key, const uint8_t raw[64], const char *text,
+                     size_t len);
 
 /* Belongs to one connection; starts as {0}. */
 struct gw_binding {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * strict-gateway: a stand-in for Apple's push gateway and, on a port of its own, Google's,
- * for tests, the demo and benchmarks.  It speaks HTTP/2 over TLS as they do and is stricter
- * than the real ones, so that a mistake of the sender fails here and not at a customer's.
- * As APNs stricter in:
+ * strict-gateway: a stand-in for Apple's push gateway and, on ports of their own, Google's and
+ * a Web Push service, for tests, the demo and benchmarks.  It speaks HTTP/2 over TLS as they
+ * do and is stricter than the real ones, so that a mistake of the sender fails here and not at
+ * a customer's. As APNs stricter in:
  *
  *  - ALPN h2 is demanded, and :authority
  *  - a header name given twice is DuplicateHeaders; one in upper case or otherwise
@@ -37,6 +37,16 @@
  *  - data alone is not urgent on iOS (apns-priority 5); a device gets 240 messages a minute
  *  - one stream above the limit ends the connection, and so does the third PING that comes
  *    without anything to do
+ *
+ * As a Web Push service (HTTP/2, or HTTP/1.1 alone when told so) stricter in:
+ *
+ *  - TTL and Urgency must be there, a Topic is 1 to 32 characters of base64url, no header is
+ *    there twice
+ *  - a VAPID token (RFC 8292) is demanded: its audience is our origin as the request names it,
+ *    it ends within a day, it has a subject and both header fields, its signature is raw and
+ *    good for the key it comes with, which is the one the subscription was registered with
+ *  - the body is one record of aes128gcm with an uncompressed P-256 key, 4096 bytes at most
+ *  - HTTP/1.1 has one Host, one Content-Length, nothing folded, and waits for the answer
  *
  * What it does for a test beyond that is listed in control.c.
  */
@@ -74,6 +84,7 @@ static const char usage[] =
     "  --fcm-streams N        at once (100)\n"
     "  --fcm-idle-ms N        until session_timeout (240000)\n"
     "  --fcm-age-ms N         until max_age (3600000)\n"
+    "  --webpush HOST:PORT    speaks as a Web Push service there\n"
     "  --accept-all           no checks, no record: for benchmarks\n"
     "  --ready-file FILE      where to write the ports, as on standard output\n";
 
@@ -93,6 +104,7 @@ static const struct option long_options[] = {
     {"ready-file", required_argument, NULL, 'r'},
     {"fcm", required_argument, NULL, 'f'},
     {"fcm-account", required_argument, NULL, 'F'},
+    {"webpush", required_argument, NULL, 'W'},
     {"fcm-streams", required_argument, NULL, 'S'},
     {"fcm-idle-ms", required_argument, NULL, 'I'},
     {"fcm-age-ms", required_argument, NULL, 'G'},
@@ -120,6 +132,9 @@ static bool read_fcm_option(struct gateway *gw, int option, const char *value)
     switch (option) {
     case 'f':
         o->fcm_listen = value;
+        return true;
+    case 'W':
+        o->webpush_listen = value;
         return true;
     case 'F':
         return gw_oauth_set_account(gw->oauth, value);
@@ -227,6 +242,8 @@ static bool write_ready(const struct gateway *gw)
                    gw_control_port(gw->control));
     if (gw->fcm_server != NULL)
         gw_text_printf(&line, ",\"fcm\":%u", gw_server_port(gw->fcm_server));
+    if (gw->webpush_server != NULL)
+        gw_text_printf(&line, ",\"webpush\":%u", gw_server_port(gw->webpush_server));
     gw_text_puts(&line, "}\n");
     fputs(line.s, stdout);
     fflush(stdout);
@@ -269,13 +286,18 @@ static int run(struct gateway *gw)
     gw->server = gw_server_new(gw, GW_APNS, gw->opts.listen);
     if (gw->opts.fcm_listen != NULL)
         gw->fcm_server = gw_server_new(gw, GW_FCM, gw->opts.fcm_listen);
+    if (gw->opts.webpush_listen != NULL)
+        gw->webpush_server = gw_server_new(gw, GW_WEBPUSH, gw->opts.webpush_listen);
     if (gw->control != NULL && gw->server != NULL &&
+        (gw->webpush_server != NULL || gw->opts.webpush_listen == NULL) &&
         (gw->fcm_server != NULL || gw->opts.fcm_listen == NULL) && write_ready(gw)) {
         event_base_dispatch(gw->base);
         rc = 0;
     }
     gw_server_free(&gw->server);
     gw_server_free(&gw->fcm_server);
+    gw_server_free(&gw->webpush_server);
+    gw_numbers_free(&gw->webpush_jwts);
     gw_control_free(&gw->control);
     gw_scripts_free(&gw->scripts);
     gw_devices_free(&gw->devices);

@@ -89,6 +89,7 @@ void gw_pushes_add(struct gw_pushes *p, const struct gw_push_origin *from,
 {
     struct record *rec = gw_alloc(sizeof(*rec));
     struct gw_text t = {0};
+    size_t i;
 
     rec->seq = ++p->last_seq;
     rec->status = v->status;
@@ -103,7 +104,12 @@ void gw_pushes_add(struct gw_pushes *p, const struct gw_push_origin *from,
     gw_text_puts(&t, "\"headers\":");
     write_headers(r, &t);
     gw_text_puts(&t, ",\"payload\":");
-    if (push->payload_valid) {
+    if (push->binary) {
+        gw_text_puts(&t, "null,\"body_hex\":\"");
+        for (i = 0; i < r->body_kept; i++)
+            gw_text_printf(&t, "%02x", r->body[i]);
+        gw_text_puts(&t, "\"");
+    } else if (push->payload_valid) {
         gw_text_add(&t, (const char *)r->body, r->body_kept);
     } else {
         gw_text_puts(&t, "null,\"payload_text\":");

@@ -55,6 +55,7 @@ struct gw_push {
     bool has_alert, has_badge;
     int64_t badge;
     unsigned kept; /* how many a phone that is off has stored for it, each under its own key */
+    bool binary;   /* the body is no text */
     unsigned jwt;  /* number of the provider or access token, 0 when none is valid */
     char kept_collapse[GW_COLLAPSE_MAX + 1]; /* what collapse_id points to, for FCM */
 };

@@ -165,6 +165,8 @@ static bool parse_member(const cJSON *item, struct gw_action *a, int *kinds)
         return get_text(item, a->reason, sizeof(a->reason));
     if (strcmp(name, "field") == 0)
         return get_text(item, a->field, sizeof(a->field));
+    if (strcmp(name, "location") == 0)
+        return get_text(item, a->location, sizeof(a->location));
     if (strcmp(name, "body") == 0)
         return get_text(item, a->body, sizeof(a->body));
     if (strcmp(name, "deliver") == 0) {

@@ -35,8 +35,9 @@ struct gw_action {
     bool deliver;         /* the phone gets it although the sender is told otherwise */
     bool retry_as_date;   /* retry_after_s is said as a date */
     char reason[64];
-    char field[64]; /* FCM: of the message, which is wrong */
-    char body[256]; /* sent instead of {"reason":…} when not empty */
+    char field[64];     /* FCM: of the message, which is wrong */
+    char location[256]; /* Web Push: of a redirect */
+    char body[256];     /* sent instead of {"reason":…} when not empty */
 };
 
 /* For the token endpoint: only status, body and retry_after count. */

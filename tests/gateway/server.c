@@ -18,6 +18,7 @@
 
 #include "tests/gateway/address.h"
 #include "tests/gateway/gateway.h"
+#include "tests/gateway/h1.h"
 #include "tests/gateway/h2.h"
 #include "tests/gateway/text.h"
 
@@ -46,6 +47,7 @@ struct conn {
     enum conn_state state;
     SSL *ssl;
     struct gw_h2 *h2;
+    struct gw_h1 *h1; /* instead of it, for HTTP/1.1 */
     struct event *readable, *writable, *timer;
     uint8_t out[RECORD + RECORD + 9];
     size_t out_len, out_sent;
@@ -73,6 +75,7 @@ static void conn_free(struct conn *c)
 {
     LIST_REMOVE(c, next);
     gw_h2_free(&c->h2);
+    gw_h1_free(&c->h1);
     event_free(c->readable);
     event_free(c->writable);
     event_free(c->timer);
@@ -131,6 +134,12 @@ static void shake_hands(struct conn *c)
         return;
     }
     SSL_get0_alpn_selected(c->ssl, &alpn, &alpn_len);
+    if (c->server->service == GW_WEBPUSH && alpn_len == 8) {
+        evtimer_del(c->timer);
+        c->h1 = gw_h1_new(gw, c->id, conn_pump, c);
+        set_state(c, OPEN);
+        return;
+    }
     if (alpn_len != 2 || memcmp(alpn, "h2", 2) != 0) {
         gw->stats.handshakes_failed++;
         gw_stats_violation(&gw->stats, "no ALPN h2");
@@ -141,6 +150,16 @@ static void shake_hands(struct conn *c)
     read_cert_uid(c, cert_uid, sizeof(cert_uid));
     c->h2 = gw_h2_new(gw, c->server->service, c->id, cert_uid, conn_pump, c);
     set_state(c, OPEN);
+}
+
+static enum gw_h2_fate fate(const struct conn *c)
+{
+    return c->h1 != NULL ? gw_h1_fate(c->h1) : gw_h2_fate(c->h2);
+}
+
+static size_t next_output(struct conn *c, const uint8_t **data_out)
+{
+    return c->h1 != NULL ? gw_h1_output(c->h1, data_out) : gw_h2_output(c->h2, data_out);
 }
 
 static void read_some(struct conn *c)
@@ -156,8 +175,11 @@ static void read_some(struct conn *c)
                 set_state(c, DEAD);
             return;
         }
-        gw_h2_input(c->h2, in, (size_t)n);
-        if (gw_h2_fate(c->h2) != GW_H2_RUN)
+        if (c->h1 != NULL)
+            gw_h1_input(c->h1, in, (size_t)n);
+        else
+            gw_h2_input(c->h2, in, (size_t)n);
+        if (fate(c) != GW_H2_RUN)
             return;
     }
     /* OpenSSL may hold bytes the socket will not announce again. */
@@ -171,7 +193,7 @@ static void gather_output(struct conn *c)
     size_t n;
 
     c->out_len = c->out_sent = 0;
-    while (c->out_len < RECORD && (n = gw_h2_output(c->h2, &frame)) > 0) {
+    while (c->out_len < RECORD && (n = next_output(c, &frame)) > 0) {
         assert(n <= sizeof(c->out) - c->out_len);
         memcpy(c->out + c->out_len, frame, n);
         c->out_len += n;
@@ -222,22 +244,22 @@ static void exchange(struct conn *c)
 {
     bool sent;
 
-    if (gw_h2_fate(c->h2) == GW_H2_RUN)
+    if (fate(c) == GW_H2_RUN)
         read_some(c);
-    if (c->state == OPEN && gw_h2_fate(c->h2) == GW_H2_CUT)
+    if (c->state == OPEN && fate(c) == GW_H2_CUT)
         cut(c);
     if (c->state != OPEN)
         return;
     sent = write_some(c);
     if (c->state != OPEN)
         return;
-    switch (gw_h2_fate(c->h2)) {
+    switch (fate(c)) {
     case GW_H2_RUN:
         break;
     case GW_H2_CLOSE:
     case GW_H2_CUT_FLUSHED:
         if (sent)
-            linger(c, gw_h2_fate(c->h2) == GW_H2_CLOSE);
+            linger(c, fate(c) == GW_H2_CLOSE);
         break;
     case GW_H2_CUT:
         cut(c);
@@ -323,21 +345,23 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
     start_timer(c, HANDSHAKE_S);
 }
 
-static int choose_h2(SSL *ssl, const unsigned char **out, unsigned char *out_len,
-                     const unsigned char *in, unsigned in_len, void *ctx)
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *ctx)
 {
     struct gw_server *s = ctx;
-    unsigned i;
+    bool http1 = s->service == GW_WEBPUSH && s->gw->webpush_http1;
+    const char *wanted = http1 ? "http/1.1" : "h2";
+    unsigned i, len = (unsigned)strlen(wanted);
 
     (void)ssl;
-    for (i = 0; i + 2 < in_len; i += in[i] + 1u) {
-        if (in[i] == 2 && memcmp(in + i + 1, "h2", 2) == 0) {
+    for (i = 0; i < in_len; i += in[i] + 1u) {
+        if (in[i] == len && i + len < in_len && memcmp(in + i + 1, wanted, len) == 0) {
             *out = in + i + 1;
-            *out_len = 2;
+            *out_len = (unsigned char)len;
             return SSL_TLSEXT_ERR_OK;
         }
     }
-    gw_stats_violation(&s->gw->stats, "ALPN without h2");
+    gw_stats_violation(&s->gw->stats, "ALPN without %s", wanted);
     return SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
@@ -350,7 +374,7 @@ static SSL_CTX *new_tls(struct gw_server *s)
         abort();
     SSL_CTX_set_min_proto_version(tls, TLS1_2_VERSION);
     SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_alpn_select_cb(tls, choose_h2, s);
+    SSL_CTX_set_alpn_select_cb(tls, choose_alpn, s);
     if (SSL_CTX_use_certificate_chain_file(tls, o->cert_file) != 1 ||
         SSL_CTX_use_PrivateKey_file(tls, o->key_file, SSL_FILETYPE_PEM) != 1)
         goto fail;

@@ -53,7 +53,7 @@ void gw_stats_answer(struct gw_stats *s, int status, const char *reason)
         tally_add(&s->by_reason, reason);
     if (status == 0)
         s->unanswered++;
-    else if (status == 200)
+    else if (status / 100 == 2)
         s->accepted++;
     else
         s->rejected++;

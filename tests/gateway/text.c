@@ -55,6 +55,35 @@ int64_t gw_now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
+void gw_http_date(int64_t seconds, char *out, size_t size)
+{
+    time_t t = (time_t)seconds;
+    struct tm tm;
+
+    gmtime_r(&t, &tm);
+    strftime(out, size, "%a, %d %b %Y %H:%M:%S GMT", &tm);
+}
+
+unsigned gw_text_number(struct gw_numbers *n, const char *text)
+{
+    unsigned i;
+
+    for (i = 0; i < n->n; i++)
+        if (strcmp(n->text[i], text) == 0)
+            return i + 1;
+    n->text = gw_realloc(n->text, n->n + 1, sizeof(*n->text));
+    n->text[n->n] = gw_strdup(text);
+    return ++n->n;
+}
+
+void gw_numbers_free(struct gw_numbers *n)
+{
+    while (n->n > 0)
+        free(n->text[--n->n]);
+    free(n->text);
+    *n = (struct gw_numbers){0};
+}
+
 static void reserve(struct gw_text *t, size_t more)
 {
     size_t need = t->len + more + 1;

@@ -37,5 +37,15 @@ char *gw_strdup(const char *s);
 char *gw_strndup(const char *s, size_t n);
 
 int64_t gw_now_ms(void);
+/* RFC 9110, section 5.6.7. */
+void gw_http_date(int64_t seconds, char *out, size_t size);
+
+/* Texts by number: 1, 2, ... in the order they were first seen.  Starts as {0}. */
+struct gw_numbers {
+    char **text;
+    unsigned n;
+};
+unsigned gw_text_number(struct gw_numbers *n, const char *text);
+void gw_numbers_free(struct gw_numbers *n);
 
 #endif

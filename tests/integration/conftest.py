@@ -7,6 +7,7 @@
     APPS = ("org.example.chat",)           the apps that clients may name
     FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
     CERTIFICATE_APPS = {"chat.old": {}}    those that show Apple a certificate
+    WEBPUSH_APPS = {"chat.web": {}}        those reached through Web Push
 
 and gets one world (server, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
@@ -145,7 +146,8 @@ def module_world(request, module_workspace, postgres, server, loop):
                       settings=getattr(request.module, "SETTINGS", None),
                       apps=getattr(request.module, "APPS", (APP,)),
                       fcm_apps=getattr(request.module, "FCM_APPS", {}),
-                      certificate_apps=getattr(request.module, "CERTIFICATE_APPS", {}))
+                      certificate_apps=getattr(request.module, "CERTIFICATE_APPS", {}),
+                      webpush_apps=getattr(request.module, "WEBPUSH_APPS", {}))
     except BaseException:
         _keep_logs(request, module_workspace)
         raise

@@ -26,6 +26,10 @@ static char folder[64];
     "push:\n  apps:\n    - id: org.example.chat\n      fcm:\n"                                \
     "        service_account_file: account.json\n"
 
+#define WEBPUSH                                                                               \
+    "push:\n  apps:\n    - id: org.example.chat\n      webpush:\n"                            \
+    "        private_key_file: vapid.pem\n        subject: mailto:a@example.org\n"
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -192,11 +196,32 @@ static void every_complaint_has_line_and_column(void **state)
          "push.apps[].fcm.service_account_file is missing"},
         {MINIMAL "push: {apps: [{id: a, fcm: {service_account_file: none.json}}]}\n",
          "cannot read none.json"},
-        {MINIMAL FCM "      apns: {topic: t}\n", "apns and fcm exclude each other"},
+        {MINIMAL FCM "      apns: {topic: t}\n", "apns, fcm and webpush exclude each other"},
+        {MINIMAL WEBPUSH "      fcm: {form: data}\n", "apns, fcm and webpush exclude"},
+        {MINIMAL WEBPUSH "      apns: {topic: t}\n", "apns, fcm and webpush exclude"},
+        {MINIMAL "push: {apps: [{id: a, webpush: {subject: \"mailto:a@b\"}}]}\n",
+         "push.apps[].webpush.private_key_file is missing"},
+        {MINIMAL "push: {apps: [{id: a, webpush: {private_key_file: vapid.pem}}]}\n",
+         "push.apps[].webpush.subject is missing"},
+        {MINIMAL WEBPUSH "        ports: [443, 0]\n",
+         ":11:16: push.apps[].webpush.ports: \"0\" is not a port"},
+        {MINIMAL WEBPUSH "        ports: [65536]\n", "\"65536\" is not a port"},
+        {MINIMAL WEBPUSH "        ports: [\" 443\"]\n", "\" 443\" is not a port"},
+        {MINIMAL WEBPUSH "        ports: [https]\n", "\"https\" is not a port"},
+        {MINIMAL WEBPUSH "        ports: []\n", "no port at all is allowed"},
+        {MINIMAL WEBPUSH "        ports: 443\n", "expected a list"},
+        {MINIMAL WEBPUSH "        allow_hosts: [\"https://a.example\"]\n",
+         ":11:22: push.apps[].webpush.allow_hosts: \"https://a.example\" is not a host"},
+        {MINIMAL WEBPUSH "        allow_hosts: [\"a.*.example\"]\n", "is not a host"},
+        {MINIMAL WEBPUSH "        allow_hosts: [\"*.\"]\n", "is not a host"},
+        {MINIMAL WEBPUSH "        allow_private: maybe\n", "expected true or false"},
+        {MINIMAL WEBPUSH "        url: https://a.example\n",
+         "unknown setting push.apps[].webpush.url"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
     put("key.p8", "KEY\n");
     put("account.json", "{}\n");
+    put("vapid.pem", "KEY\n");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect(cases[i].content, cases[i].complaint);
 }
@@ -251,6 +276,42 @@ static void a_certificate_takes_the_place_of_a_key(void **state)
     assert_string_equal(c->push.apps[0].certificate_pem, "CERT");
     assert_string_equal(c->push.apps[0].private_key_pem, "SECRET");
     assert_null(c->push.apps[0].key_pem);
+    config_free(&c);
+}
+
+static void an_app_is_reached_through_web_push(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("vapid.pem", "KEY\n");
+    put("ca.pem", "CA\n");
+    char *text = load(MINIMAL WEBPUSH, &c);
+    assert_string_equal(text, "");
+    free(text);
+    const struct webpush_opts *o = c->push.apps[0].webpush;
+    assert_string_equal(o->private_key, "KEY");
+    assert_string_equal(o->subject, "mailto:a@example.org");
+    assert_int_equal(o->ports_n, 1);
+    assert_int_equal(o->ports[0], 443);
+    assert_int_equal(o->allow_hosts_n, 0);
+    assert_false(o->allow_private);
+    assert_null(c->push.apps[0].fcm);
+    assert_null(c->push.apps[0].ca_pem);
+    config_free(&c);
+    text = load(MINIMAL WEBPUSH "        allow_private: true\n"
+                                "        ports: [8443, 65535]\n"
+                                "        allow_hosts: [push.example.net, \"*.example.org\"]\n"
+                                "        ca_file: ca.pem\n",
+                &c);
+    assert_string_equal(text, "");
+    free(text);
+    o = c->push.apps[0].webpush;
+    assert_int_equal(o->ports_n, 2);
+    assert_int_equal(o->ports[1], 65535);
+    assert_int_equal(o->allow_hosts_n, 2);
+    assert_string_equal(o->allow_hosts[1], "*.example.org");
+    assert_true(o->allow_private);
+    assert_string_equal(c->push.apps[0].ca_pem, "CA");
     config_free(&c);
 }
 
@@ -394,6 +455,7 @@ int main(void)
         cmocka_unit_test(environment_and_files_fill_values),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
+        cmocka_unit_test(an_app_is_reached_through_web_push),
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
         cmocka_unit_test(a_reload_names_what_needs_a_restart),

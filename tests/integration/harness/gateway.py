@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The strict gateway (tests/gateway), APNs and FCM: certificates, keys, and asking it."""
+"""The strict gateway (tests/gateway), APNs, FCM and Web Push: certificates, keys, and asking it."""
 
+import base64
 import json
 import secrets
 import signal
@@ -37,7 +38,7 @@ def _openssl(*args, folder):
 
 
 def make_certificates(folder):
-    """ca.pem, and cert.pem + key.pem for 127.0.0.1 signed by it."""
+    """ca.pem, and cert.pem + key.pem for 127.0.0.1 (and 127.0.0.3) signed by it."""
     _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", "ca.key",
              folder=folder)
     _openssl("req", "-x509", "-new", "-key", "ca.key", "-out", "ca.pem", "-days", "30",
@@ -46,7 +47,7 @@ def make_certificates(folder):
              folder=folder)
     _openssl("req", "-new", "-key", "key.pem", "-out", "cert.csr", "-subj", "/CN=127.0.0.1",
              folder=folder)
-    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+    (folder / "san.cnf").write_text("subjectAltName=IP:127.0.0.1,IP:127.0.0.3,DNS:localhost\n")
     _openssl("x509", "-req", "-in", "cert.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
              "-CAcreateserial", "-days", "30", "-extfile", "san.cnf", "-out", "cert.pem",
              folder=folder)
@@ -71,6 +72,16 @@ def make_client_certificate(folder, topic, name="client", days=365, more_topics=
     _openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key",
              "-CAcreateserial", "-days", str(days), "-extfile", f"{name}.cnf", "-out",
              f"{name}.pem", folder=folder)
+
+
+def make_vapid_key(folder):
+    """vapid.pem, and its public half as clients subscribe with it."""
+    _openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out",
+             "vapid.pem", folder=folder)
+    _openssl("pkey", "-in", "vapid.pem", "-pubout", "-outform", "DER", "-out", "vapid.der",
+             folder=folder)
+    point = (folder / "vapid.der").read_bytes()[-65:]
+    return base64.urlsafe_b64encode(point).decode().rstrip("=")
 
 
 _account_keys = {}
@@ -171,8 +182,9 @@ class Gateway:
         make_certificates(self.folder)
         make_provider_key(self.folder)
         make_service_account(self.folder)
+        self.vapid_key = make_vapid_key(self.folder)
         self.process = None
-        self.port = self.control_port = self.fcm_port = None
+        self.port = self.control_port = self.fcm_port = self.webpush_port = None
         self._ready = self.folder / "ready"
         workspace.on_close(self.stop)
 
@@ -189,6 +201,7 @@ class Gateway:
             "--fcm", f"127.0.0.1:{self.fcm_port or 0}",
             "--fcm-account", f"{PROJECT}:{ACCOUNT}:{ACCOUNT_KEY_ID}:"
                              f"{self.folder / 'service-account.pub.pem'}",
+            "--webpush", f"127.0.0.1:{self.webpush_port or 0}",
             "--token-any", "--ready-file", self._ready, *self.options], self.folder / "gateway.log")
         self.process.wait_ready(self._read_ready, 15)
         return self
@@ -199,7 +212,7 @@ class Gateway:
         except FileNotFoundError:
             return False
         self.port, self.control_port = ports["apns"], ports["control"]
-        self.fcm_port = ports["fcm"]
+        self.fcm_port, self.webpush_port = ports["fcm"], ports["webpush"]
         return True
 
     def stop(self):
@@ -244,6 +257,22 @@ class Gateway:
             },
         }
 
+    @property
+    def webpush_url(self):
+        """The origin of its Web Push side."""
+        return f"https://127.0.0.1:{self.webpush_port}"
+
+    def webpush_app(self, app_id="org.example.chat.web", **settings):
+        """An entry of push.apps that may send to the Web Push side, which is on this machine."""
+        return {
+            "id": app_id,
+            "webpush": {
+                "private_key_file": str(self.folder / "vapid.pem"),
+                "subject": "mailto:admin@example.org", "ports": [self.webpush_port],
+                "allow_private": True, "ca_file": str(self.folder / "ca.pem"), **settings,
+            },
+        }
+
     # The control port.
 
     def _call(self, method, path, body=None, timeout=30, **query):
@@ -259,13 +288,17 @@ class Gateway:
             raise HarnessError(f"gateway {path}: {error.code} {error.read()!r}") from error
         return json.loads(data) if data else None
 
+    def records(self, token):
+        """Every request for the token as it was recorded, oldest first."""
+        return self._call("GET", "/pushes", token=token)
+
     def pushes(self, token):
         """Every request for the token, however it was answered, oldest first."""
-        return [Push(record) for record in self._call("GET", "/pushes", token=token)]
+        return [Push(record) for record in self.records(token)]
 
     def fcm_messages(self, token):
         """Every message for the registration token, however it was answered, oldest first."""
-        return [FcmPush(record) for record in self._call("GET", "/pushes", token=token)]
+        return [FcmPush(record) for record in self.records(token)]
 
     def wait_fcm(self, token, count=1, timeout=15):
         """The messages that were accepted for the token, once there are that many."""
@@ -309,6 +342,14 @@ class Gateway:
     def down(self, is_down=True, service="apns"):
         """Refuses connections, closing those that are open; or accepts again."""
         self._call("POST", "/down", {"down": is_down, "service": service})
+
+    def only_http1(self, only=True):
+        """The Web Push side, for connections from now on."""
+        self._call("POST", "/webpush", {"http1": only})
+
+    def register(self, token, *topics):
+        """The token is good for these alone; a subscription's is the VAPID key."""
+        self._call("POST", "/register", {"token": token, "topics": list(topics)})
 
     def oauth(self, **order):
         """FCM's access tokens: expire_now=True, life_s=N, clock_s=N; see control.c."""

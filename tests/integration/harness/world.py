@@ -12,6 +12,7 @@ from .oracle import Oracle
 from .procs import wait_until
 from .servers import make_server
 from .sidecar import Sidecar
+from .webpush import Node, Subscription
 
 APP = "org.example.chat"
 
@@ -32,7 +33,7 @@ class World:
 
     def __init__(self, workspace, postgres, loop, server=None, settings=None, apps=(APP,),
                  kind="ejabberd", options=None, start=True, name="", fcm_apps=None,
-                 certificate_apps=None):
+                 certificate_apps=None, webpush_apps=None):
         self.workspace, self.postgres, self.loop = workspace, postgres, loop
         self.server = server or make_server(kind, workspace, name, **(options or {})).start()
         self.gateway = Gateway(workspace, topics=apps, name=f"gateway{name}").start()
@@ -43,9 +44,12 @@ class World:
                                [self.gateway.fcm_app(app, **app_options)
                                 for app, app_options in (fcm_apps or {}).items()] +
                                [self.gateway.certificate_app(app, **app_options)
-                                for app, app_options in (certificate_apps or {}).items()],
+                                for app, app_options in (certificate_apps or {}).items()] +
+                               [self.gateway.webpush_app(app, **app_options)
+                                for app, app_options in (webpush_apps or {}).items()],
                                name=f"sidecar{name}", settings=settings)
         self._oracle = None
+        self._node = None
         if start:
             self.sidecar.start()
 
@@ -65,6 +69,13 @@ class World:
     def ejabberd(self):
         """The server, for tests of what only ejabberd has."""
         return self.server
+
+    @property
+    def node(self):
+        """Started at first use: the browsers' end of Web Push."""
+        if self._node is None:
+            self._node = Node(self.workspace)
+        return self._node
 
     @property
     def component(self):
@@ -132,6 +143,29 @@ class World:
         client.logout()
         self.away(user)
         return token
+
+    def subscription(self, origin=None):
+        """A browser's, not registered; another origin must lead to the gateway, too."""
+        made = Subscription(self.node, self.gateway, origin)
+        self.sidecar.secrets += made.secrets
+        return made
+
+    def register_webpush(self, client, subscription, device_id="browser-1", **fields):
+        """Hands the subscription over; returns the answer's {jid, node, secret}."""
+        command = client.command(self.component, "register-push-webpush",
+                                 {**subscription.fields, "device-id": device_id, **fields})
+        answer = form_fields(command.find("{jabber:x:data}x"))
+        self.sidecar.secrets.append(answer["secret"])
+        return answer
+
+    def browser(self, user, app, origin=None):
+        """The user's browser: subscribes and goes away."""
+        client = self.login(user, "browser")
+        subscription = self.subscription(origin)
+        self.register_webpush(client, subscription, app=app)
+        client.logout()
+        self.away(user)
+        return subscription
 
     def register_device(self, client, token=None, provider=APP):
         """The Tigase dialect; returns the device token."""

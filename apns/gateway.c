@@ -242,7 +242,7 @@ enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
     g->events = *events;
     g->tuning = *tuning;
     snprintf(g->log_prefix, sizeof g->log_prefix, "gateway app=%s", opts->id);
-    const struct protocol_opts p = {base, opts, g->log_prefix, wake, g};
+    const struct protocol_opts p = {base, opts, g->log_prefix, events->tokens, wake, g};
     enum err_kind kind = protocol(&p, &g->protocol, e);
     if (!kind && opts->certificate_pem)
         kind = client_cert_new(opts->certificate_pem, opts->private_key_pem, opts->topic,

@@ -18,6 +18,7 @@
 struct event_base;
 struct apns_app_opts;
 struct gateway;
+struct provider_tokens;
 
 #define GATEWAY_CERTIFICATE_WARN_DAYS 30 /* before its end */
 
@@ -68,6 +69,8 @@ struct gateway_events {
     void (*verdict)(void *ctx, void *request_ctx, const struct push_verdict *v);
     void (*room)(void *ctx, struct gateway *g); /* it had none, now it has */
     void *ctx;
+    /* Borrowed until gateway_free: where provider tokens are shared; NULL: its own. */
+    struct provider_tokens *tokens;
 };
 
 struct gateway_status {

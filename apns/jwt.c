@@ -10,13 +10,12 @@
 #define ID_MAX 32
 #define EXPIRED_S (60 * 60)   /* the service refuses a token of this age */
 #define FUTURE_MAX_S (5 * 60) /* a clock that was set back further than this */
-#define AUTHORIZATION_MAX 512
 
 struct token {
     unsigned serial; /* 0: never made */
     int64_t iat_s;
     size_t len;
-    char text[AUTHORIZATION_MAX]; /* "bearer " and the JWT */
+    char text[JWT_TEXT_MAX]; /* "bearer " and the JWT */
 };
 
 struct jwt {
@@ -72,40 +71,75 @@ void jwt_free(struct jwt **j)
     *j = NULL;
 }
 
-static void make_token(struct jwt *j, int64_t real_s, int64_t mono_ms)
+void jwt_sign(const struct jwt *j, int64_t real_s, struct jwt_token *out)
 {
+    char header[128], claims[128];
+    snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", j->key_id);
+    snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"iat\":%lld}", j->team_id,
+             (long long)real_s);
+    (void)es256_jwt(j->key, header, claims, stpcpy(out->text, "bearer "));
+    out->iat_s = real_s;
+}
+
+void jwt_use(struct jwt *j, const struct jwt_token *token, int64_t real_s, int64_t mono_ms)
+{
+    int64_t age_s = real_s - token->iat_s;
+    if (j->serials > 0 && strcmp(j->tokens[j->now].text, token->text) == 0)
+        return;
     /* The oldest text goes; requests in flight may still point to the younger two. */
     unsigned next = (j->now + 1) % 3, other = (j->now + 2) % 3;
     if (j->tokens[other].serial < j->tokens[next].serial)
         next = other;
     struct token *t = &j->tokens[next];
-    char header[128], claims[128];
-    snprintf(header, sizeof header, "{\"alg\":\"ES256\",\"kid\":\"%s\"}", j->key_id);
-    snprintf(claims, sizeof claims, "{\"iss\":\"%s\",\"iat\":%lld}", j->team_id,
-             (long long)real_s);
-    char *at = stpcpy(t->text, "bearer ");
-    t->len = (size_t)(at - t->text) + es256_jwt(j->key, header, claims, at);
+    strcpy(t->text, token->text);
+    t->len = strlen(t->text);
     t->serial = ++j->serials;
-    t->iat_s = real_s;
+    t->iat_s = token->iat_s;
     j->before = j->now;
     j->now = next;
-    j->made_mono_ms = mono_ms;
+    j->made_mono_ms = mono_ms - (age_s > 0 ? age_s : 0) * 1000;
+}
+
+void jwt_present(const struct jwt *j, struct jwt_token *out)
+{
+    const struct token *t = &j->tokens[j->now];
+    out->iat_s = t->iat_s;
+    strcpy(out->text, t->text);
+}
+
+static void make_token(struct jwt *j, int64_t real_s, int64_t mono_ms)
+{
+    struct jwt_token t;
+    jwt_sign(j, real_s, &t);
+    jwt_use(j, &t, real_s, mono_ms);
+}
+
+/* A clock that was set right by an hour makes the token useless whatever we renewed lately:
+ * the service counts from iat. */
+static bool is_useless(const struct jwt *j, int64_t real_s)
+{
+    int64_t age_s = real_s - j->tokens[j->now].iat_s;
+    return j->serials == 0 || age_s >= EXPIRED_S || age_s < -FUTURE_MAX_S;
+}
+
+bool jwt_is_due(const struct jwt *j, int64_t real_s, int64_t mono_ms)
+{
+    return is_useless(j, real_s) ||
+           (mono_ms >= jwt_renewable_ms(j) && real_s - j->tokens[j->now].iat_s >= JWT_RENEW_S);
+}
+
+const char *jwt_text(const struct jwt *j, int64_t real_s, size_t *len_out)
+{
+    const struct token *t = &j->tokens[j->now];
+    *len_out = t->len;
+    return is_useless(j, real_s) ? NULL : t->text;
 }
 
 const char *jwt_authorization(struct jwt *j, int64_t real_s, int64_t mono_ms, size_t *len_out)
 {
-    if (j->serials == 0)
+    if (jwt_is_due(j, real_s, mono_ms))
         make_token(j, real_s, mono_ms);
     const struct token *t = &j->tokens[j->now];
-    int64_t age_s = real_s - t->iat_s;
-    bool in_turn = mono_ms >= jwt_renewable_ms(j);
-    /* A clock that was set right by an hour makes the token useless whatever we renewed
-     * lately: the service counts from iat. */
-    bool useless = age_s >= EXPIRED_S || age_s < -FUTURE_MAX_S;
-    if (useless || (in_turn && age_s >= JWT_RENEW_S)) {
-        make_token(j, real_s, mono_ms);
-        t = &j->tokens[j->now];
-    }
     *len_out = t->len;
     return t->text;
 }
@@ -115,15 +149,21 @@ unsigned jwt_serial(const struct jwt *j)
     return j->serials == 0 ? 0 : j->tokens[j->now].serial;
 }
 
+bool jwt_may_renew(struct jwt *j, int64_t mono_ms)
+{
+    if (mono_ms >= jwt_renewable_ms(j))
+        return true;
+    if (j->forced && mono_ms < j->forced_mono_ms + JWT_MIN_S * INT64_C(1000))
+        return false;
+    j->forced = true;
+    j->forced_mono_ms = mono_ms;
+    return true;
+}
+
 bool jwt_renew(struct jwt *j, int64_t real_s, int64_t mono_ms)
 {
-    bool in_turn = j->serials == 0 || mono_ms >= jwt_renewable_ms(j);
-    if (!in_turn) {
-        if (j->forced && mono_ms < j->forced_mono_ms + JWT_MIN_S * INT64_C(1000))
-            return false;
-        j->forced = true;
-        j->forced_mono_ms = mono_ms;
-    }
+    if (!jwt_may_renew(j, mono_ms))
+        return false;
     make_token(j, real_s, mono_ms);
     return true;
 }

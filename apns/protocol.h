@@ -18,6 +18,7 @@
 
 struct apns_app_opts;
 struct event_base;
+struct provider_tokens;
 
 /* Of the credentials, when there is no authorization. */
 enum protocol_state {
@@ -59,6 +60,7 @@ struct protocol_opts {
     struct event_base *base;
     const struct apns_app_opts *app; /* borrowed */
     const char *log_prefix;          /* borrowed */
+    struct provider_tokens *tokens;  /* shared; NULL: one of its own */
     void (*changed)(void *ctx);      /* there is an authorization now, or the state changed */
     void *ctx;
 };

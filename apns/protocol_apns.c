@@ -5,10 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "apns/jwt.h"
 #include "apns/opts.h"
 #include "apns/payload.h"
 #include "apns/protocol.h"
+#include "apns/provider_token.h"
 #include "base/crypt.h"
 
 #define TOKEN_MAX 512
@@ -17,7 +17,9 @@
 #define NUMBER_MAX 20
 
 struct apns {
-    struct jwt *jwt; /* NULL: a certificate says who we are */
+    struct provider_token *token; /* NULL: a certificate says who we are */
+    struct provider_tokens *own;  /* NULL: the token is shared */
+    struct provider_listener listener;
     const char *topic;
     char *voip_topic;
 };
@@ -123,41 +125,38 @@ static const char *authorization(void *self, int64_t real_s, int64_t mono_ms, si
     struct apns *a = self;
     *len_out = 0;
     *serial_out = 0;
-    if (!a->jwt)
+    if (!a->token)
         return "";
-    const char *text = jwt_authorization(a->jwt, real_s, mono_ms, len_out);
-    *serial_out = jwt_serial(a->jwt);
-    return text;
+    return provider_token_authorization(a->token, real_s, mono_ms, len_out, serial_out);
 }
 
 /* Many pushes may come back for the same old token; it is renewed for the first. */
 static bool renew(void *self, unsigned serial, int64_t real_s, int64_t mono_ms)
 {
     struct apns *a = self;
-    return a->jwt && (serial != jwt_serial(a->jwt) || jwt_renew(a->jwt, real_s, mono_ms));
+    return a->token && provider_token_renew(a->token, serial, real_s, mono_ms);
 }
 
 static bool revert(void *self, unsigned serial, int64_t real_s, int64_t *until_ms_out)
 {
     struct apns *a = self;
     *until_ms_out = INT64_MIN;
-    if (!a->jwt)
-        return false;
-    *until_ms_out = jwt_renewable_ms(a->jwt);
-    return serial != jwt_serial(a->jwt) || jwt_revert(a->jwt, real_s);
+    return a->token && provider_token_revert(a->token, serial, real_s, until_ms_out);
 }
 
 static enum protocol_state state(const void *self, const char **reason_out)
 {
-    (void)self;
+    const struct apns *a = self;
     *reason_out = "";
-    return PROTOCOL_READY;
+    return a->token && provider_token_waits(a->token) ? PROTOCOL_WAITING : PROTOCOL_READY;
 }
 
 static void apns_free(void *self)
 {
     struct apns *a = self;
-    jwt_free(&a->jwt);
+    if (a->token)
+        provider_token_unlisten(&a->listener);
+    provider_tokens_free(&a->own);
     free(a->voip_topic);
     free(a);
 }
@@ -175,23 +174,40 @@ static const struct protocol_ops ops = {
     .free = apns_free,
 };
 
+static enum err_kind find_token(struct apns *a, const struct protocol_opts *opts,
+                                struct err *e)
+{
+    const struct apns_app_opts *app = opts->app;
+    if (app->certificate_pem)
+        return ERR_NONE;
+    if (!opts->tokens)
+        a->own = provider_tokens_new(NULL);
+    enum err_kind kind =
+        provider_token_find(opts->tokens ? opts->tokens : a->own, app->key_pem, app->key_id,
+                            app->team_id, &a->token, e);
+    if (kind)
+        return kind;
+    a->listener = (struct provider_listener){.changed = opts->changed, .ctx = opts->ctx};
+    provider_token_listen(a->token, &a->listener);
+    return ERR_NONE;
+}
+
 enum err_kind protocol_apns(const struct protocol_opts *opts, struct protocol *out,
                             struct err *e)
 {
     const struct apns_app_opts *app = opts->app;
-    struct jwt *jwt = NULL;
-    enum err_kind kind = ERR_NONE;
-    if (!app->certificate_pem)
-        kind = jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
-    if (kind)
-        return kind;
     struct apns *a = calloc(1, sizeof *a);
     size_t voip_size = strlen(app->topic) + sizeof ".voip";
     char *voip_topic = malloc(voip_size);
     if (!a || !voip_topic)
         abort();
     snprintf(voip_topic, voip_size, "%s.voip", app->topic);
-    *a = (struct apns){jwt, app->topic, voip_topic};
-    *out = (struct protocol){&ops, a};
-    return ERR_NONE;
+    a->topic = app->topic;
+    a->voip_topic = voip_topic;
+    enum err_kind kind = find_token(a, opts, e);
+    if (kind)
+        apns_free(a);
+    else
+        *out = (struct protocol){&ops, a};
+    return kind;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/crypt.h"
 
+#include <assert.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
@@ -226,6 +227,40 @@ bool crypt_same(const void *a, size_t a_len, const void *b, size_t b_len)
 static bool uuid_dash_before(size_t i)
 {
     return i == 4 || i == 6 || i == 8 || i == 10;
+}
+
+#define NONCE_BYTES 12
+#define TAG_BYTES 16
+
+void crypt_seal(const uint8_t key[32], const void *plain, size_t len, uint8_t *out)
+{
+    int n = 0, end = 0;
+    uint8_t *text = out + NONCE_BYTES;
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    crypt_random(out, NONCE_BYTES);
+    if (!ctx || EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out) != 1 ||
+        EVP_EncryptUpdate(ctx, text, &n, plain, (int)len) != 1 || (size_t)n != len ||
+        EVP_EncryptFinal_ex(ctx, text + len, &end) != 1 ||
+        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, text + len) != 1)
+        abort();
+    EVP_CIPHER_CTX_free(ctx);
+}
+
+bool crypt_unseal(const uint8_t key[32], const uint8_t *sealed, size_t len, void *out)
+{
+    int n = 0, end = 0;
+    uint8_t tag[TAG_BYTES];
+    assert(len >= CRYPT_SEAL_BYTES);
+    len -= CRYPT_SEAL_BYTES;
+    memcpy(tag, sealed + NONCE_BYTES + len, sizeof tag);
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    if (!ctx || EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, sealed) != 1 ||
+        EVP_DecryptUpdate(ctx, out, &n, sealed + NONCE_BYTES, (int)len) != 1 ||
+        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, sizeof tag, tag) != 1)
+        abort();
+    bool good = EVP_DecryptFinal_ex(ctx, (uint8_t *)out + len, &end) == 1;
+    EVP_CIPHER_CTX_free(ctx);
+    return good;
 }
 
 void uuid_format(const uint8_t raw[UUID_BYTES], char out[UUID_TEXT_BYTES])

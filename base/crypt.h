@@ -39,6 +39,12 @@ void crypt_aes_decrypt(struct crypt_aes *c, const uint8_t in[16], uint8_t out[16
 /* Takes the same time whatever the contents; false when the lengths differ. */
 bool crypt_same(const void *a, size_t a_len, const void *b, size_t b_len);
 
+/* AES-256-GCM under a random nonce: out gets len + CRYPT_SEAL_BYTES bytes.  Opening fails when
+ * a single bit is another; len there is that of sealed, at least CRYPT_SEAL_BYTES. */
+#define CRYPT_SEAL_BYTES 28
+void crypt_seal(const uint8_t key[32], const void *plain, size_t len, uint8_t *out);
+bool crypt_unseal(const uint8_t key[32], const uint8_t *sealed, size_t len, void *out);
+
 /* Lower-case 8-4-4-4-12. */
 void uuid_format(const uint8_t raw[UUID_BYTES], char out[UUID_TEXT_BYTES]);
 bool uuid_parse(const char *text, uint8_t raw_out[UUID_BYTES]);

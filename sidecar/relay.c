@@ -7,6 +7,7 @@
 
 #include "apns/devices.h"
 #include "apns/dialect.h"
+#include "apns/provider_token.h"
 #include "archive/ident.h"
 #include "archive/inbox.h"
 #include "archive/inbox_esl.h"
@@ -64,6 +65,7 @@ struct relay {
     struct quarantine *quarantine;
     struct commands *commands;
     struct publish publish;
+    struct provider_tokens *tokens;
     struct gateway **gateways; /* of push.apps */
     bool behind;
 };
@@ -327,8 +329,9 @@ static void start_push(struct relay *r)
     };
     uuid_random(opts.worker);
     r->outbox = outbox_new(r->base, &opts);
+    r->tokens = provider_tokens_new(r->pool);
     for (size_t i = 0; i < push->apps_n; i++) {
-        struct gateway_events events = {outbox_verdict, outbox_room, r->outbox};
+        struct gateway_events events = {outbox_verdict, outbox_room, r->outbox, r->tokens};
         struct err e;
         /* relay_new has tried these settings before. */
         if (gateway_new(r->base, &push->apps[i], &events, &r->gateways[i], &e))
@@ -448,6 +451,7 @@ void relay_free(struct relay **rp)
     search_free(&r->search);
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
+    provider_tokens_free(&r->tokens);
     mam_free(&r->mam);
     prefs_store_free(&r->prefs);
     xep0136_free(&r->xep0136);

@@ -30,7 +30,7 @@ def test_a_push_without_a_provider_token(world, alice):
     alice.send_chat(bob.bare, world.body())
     push = world.gateway.wait(token, 1)[0]
     assert push.badge == 1 and push.header("apns-topic") == APP
-    assert push.header("authorization") is None
+    assert push.jwt == 0
     assert world.gateway.stats()["violations"] == []
 
 

@@ -219,6 +219,29 @@ static void test_base64_is_that_of_rfc_4648(void **state)
         }
 }
 
+static void a_seal_shows_nothing_and_breaks_with_any_bit(void **state)
+{
+    (void)state;
+    static const uint8_t key[32] = {1, 2, 3}, other[32] = {1, 2, 4};
+    static const char text[] = "what nobody may read";
+    uint8_t sealed[sizeof text + CRYPT_SEAL_BYTES], again[sizeof sealed];
+    char out[sizeof text];
+    crypt_seal(key, text, sizeof text, sealed);
+    crypt_seal(key, text, sizeof text, again);
+    assert_memory_not_equal(sealed, again, sizeof sealed);
+    assert_null(memmem(sealed, sizeof sealed, "nobody", 6));
+    assert_true(crypt_unseal(key, sealed, sizeof sealed, out));
+    assert_string_equal(out, text);
+    assert_false(crypt_unseal(other, sealed, sizeof sealed, out));
+    for (size_t i = 0; i < sizeof sealed; i++) {
+        sealed[i] ^= 1;
+        assert_false(crypt_unseal(key, sealed, sizeof sealed, out));
+        sealed[i] ^= 1;
+    }
+    crypt_seal(key, "", 0, sealed);
+    assert_true(crypt_unseal(key, sealed, CRYPT_SEAL_BYTES, out));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -232,6 +255,7 @@ int main(void)
         cmocka_unit_test(test_uuids_are_written_and_read),
         cmocka_unit_test(test_random_uuids_are_version_4_and_differ),
         cmocka_unit_test(test_base64_is_that_of_rfc_4648),
+        cmocka_unit_test(a_seal_shows_nothing_and_breaks_with_any_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

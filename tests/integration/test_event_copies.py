@@ -14,7 +14,8 @@ from harness.oracle import HIDDEN
 from harness.procs import wait_until
 
 pytestmark = pytest.mark.servers()
-SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True}}
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True},
+          "generic": {"with_muc": True}}
 SETTINGS = {"push.confirm_after": "1s"}
 
 

@@ -99,7 +99,7 @@ def write(world, sender, recipient, text="hello", **options):
 
 
 @pytest.mark.servers()
-@pytest.mark.needs("live-presence")
+@pytest.mark.needs("live-presence", "snapshot")
 def test_offline_is_pushed_now_to_all_devices(world, alice, bob):
     tokens = [world.phone(bob, resource) for resource in ("phone", "tablet")]
     timer = Timer()

@@ -291,6 +291,7 @@ def offline_with_unread(world, count, bob=None):
     return alice, bob, sent, token
 
 
+@pytest.mark.needs("snapshot")
 def test_reading_elsewhere_sends_badge_0(world):
     alice, bob, sent, token = offline_with_unread(world, 2)
     before = len(world.gateway.pushes(token))
@@ -303,6 +304,7 @@ def test_reading_elsewhere_sends_badge_0(world):
     assert world.gateway.device(token)["badge"] == 0
 
 
+@pytest.mark.needs("snapshot")
 def test_reading_a_part_sends_the_rest_without_storing_it(world):
     alice, bob, sent, token = offline_with_unread(world, 3)
     before = len(world.gateway.pushes(token))
@@ -312,6 +314,7 @@ def test_reading_a_part_sends_the_rest_without_storing_it(world):
     assert push.header("apns-expiration") == "0"
 
 
+@pytest.mark.needs("snapshot")
 def test_several_reads_make_one_update(world):
     alice, bob, sent, token = offline_with_unread(world, 5)
     before = len(world.gateway.pushes(token))
@@ -323,6 +326,7 @@ def test_several_reads_make_one_update(world):
     world.no_push(token, 2, since=before + 1)
 
 
+@pytest.mark.needs("snapshot")
 def test_the_device_that_reads_is_not_told(world):
     """It knows already; only the other devices get the update, in use or not."""
     bob = world.user("bob")
@@ -338,6 +342,7 @@ def test_the_device_that_reads_is_not_told(world):
     world.no_push(token, 1, since=1)
 
 
+@pytest.mark.needs("snapshot")
 def test_mark_all_read_sends_badge_0(world):
     _, bob, _, token = offline_with_unread(world, 2)
     before = len(world.gateway.pushes(token))
@@ -346,6 +351,7 @@ def test_mark_all_read_sends_badge_0(world):
     assert push.badge == 0
 
 
+@pytest.mark.needs("snapshot")
 @pytest.mark.parametrize("how", [
     "marker", pytest.param("displayed", marks=pytest.mark.needs("publishes-seen"))])
 def test_the_web_reads_and_the_phone_follows(world, how):

@@ -6,7 +6,8 @@ that is not to be had.  tests/servers.py writes the table into docs/servers.md a
 every promise has a test which runs on that server.  No imports here: it runs without the harness.
 """
 
-TITLES = {"ejabberd": "ejabberd", "prosody": "Prosody", "openfire": "Openfire"}
+TITLES = {"ejabberd": "ejabberd", "prosody": "Prosody", "openfire": "Openfire",
+          "generic": "any other"}
 
 # In the order of the page.
 ABILITIES = {
@@ -52,6 +53,17 @@ LACKS = {
         "late": "deliveries from the offline store are not copied",
         "live-copies": "batches, up to 5 s late",
         "cluster": "only the node that we are connected to would be seen",
+    },
+    "generic": {
+        "own-archive": "no delegation is known",
+        "rosters": "no way to read them is known",
+        "snapshot": "nobody tells",
+        "goodbyes": "nothing is told; silence counts after `push.stale_after`",
+        "undelivered": "no publish is known to mean it",
+        "blocked": "unless the refusal is forwarded, too",
+        "refusals": "unless the refusal is forwarded, too",
+        "late": "unless the delivery is forwarded, too",
+        "cluster": "one connection",
     },
 }
 

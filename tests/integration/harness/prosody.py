@@ -52,6 +52,47 @@ def _escape(name):
     return "".join(c if c.isalnum() else f"%{ord(c):02x}" for c in name)
 
 
+# A server that knows of components what XEP-0114 says, and nothing of what is in
+# config/prosody.  For copies an administrator might write rules of his own: here each stanza is
+# forwarded when it is sent and, to a local account, when it is delivered.
+PLAIN = """
+component_ports = {{ {component_port} }}
+component_interfaces = {{ "127.0.0.1" }}
+component_conflict_resolve = "kick_old"
+VirtualHost "{host}"
+  {firewall}
+Component "{component}"
+  component_secret = "{secret}"
+"""
+FIREWALL = """
+  modules_enabled = {{ "firewall" }}
+  firewall_scripts = {{ "{rules}" }}
+"""
+RULES = """
+::preroute
+KIND: message
+FROM: nobody@firewall.invalid
+REPLY=never said
+
+KIND: message presence
+FORWARD={component}
+
+KIND: iq
+TYPE: set
+INSPECT: {{http://jabber.org/protocol/pubsub}}pubsub/publish@node=urn:xmpp:mds:displayed:0
+FORWARD={component}
+
+::deliver
+KIND: message
+FROM: nobody@firewall.invalid
+REPLY=never said
+
+KIND: message
+NOT FROM: {component}
+FORWARD={component}
+"""
+
+
 class Prosody(OneProcess):
     kind = "prosody"
     archive_address = None  # queries to the users' own addresses are delegated
@@ -66,18 +107,22 @@ class Prosody(OneProcess):
         self.folder = workspace.folder(name)
         self.config = self.folder / "prosody.cfg.lua"
         (self.folder / "data").mkdir()
-        rules = self.folder / "prosody.pfw"
-        rules.write_text(self._published("prosody.pfw", {"sidecar.example.org": component}))
-        fragment = self._published("prosody.cfg.lua", {
-            "sidecar.example.org": component, "example.org": HOST, "SECRET": self.secret,
-            "5347": str(self.component_port), "/etc/prosody/prosody.pfw": str(rules)})
+        self.rules = self.folder / "prosody.pfw"
         self.config.write_text(
             BASE.format(folder=self.folder, c2s_port=self.c2s_port,
                         resume_timeout=resume_timeout)
-            + fragment
+            + self._fragment()
             + REMOTE.format(remote=REMOTE_HOST, host=HOST, secret=self.secret)
             + (MUC.format(rooms=ROOMS) if with_muc else ""))
         workspace.on_close(self.stop)
+
+    def _fragment(self):
+        """The published one; its rules are written, too."""
+        self.rules.write_text(self._published("prosody.pfw",
+                                              {"sidecar.example.org": self.component}))
+        return self._published("prosody.cfg.lua", {
+            "sidecar.example.org": self.component, "example.org": HOST, "SECRET": self.secret,
+            "5347": str(self.component_port), "/etc/prosody/prosody.pfw": str(self.rules)})
 
     @staticmethod
     def _published(name, placeholders):
@@ -156,3 +201,23 @@ class Prosody(OneProcess):
 
     def component_refusals(self):
         return self._log_count("Disconnecting component")
+
+
+class PlainProsody(Prosody):
+    """As any server with components; `forwards`: what passes is forwarded to ours."""
+
+    kind = "generic"
+
+    def __init__(self, workspace, name="generic", forwards=True, **options):
+        self.forwards = forwards
+        super().__init__(workspace, name, **options)
+        self.archive_address = self.component  # nobody delegates
+
+    def settings(self):
+        return {"xmpp.copies_from": [HOST]} if self.forwards else {}
+
+    def _fragment(self):
+        self.rules.write_text(RULES.format(component=self.component))
+        return PLAIN.format(component_port=self.component_port, host=HOST,
+                            component=self.component, secret=self.secret,
+                            firewall=FIREWALL.format(rules=self.rules) if self.forwards else "")

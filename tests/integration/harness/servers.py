@@ -22,9 +22,10 @@ that are about that kind.
 
 from .ejabberd import Ejabberd
 from .openfire import OpenfireStandIn
-from .prosody import Prosody
+from .prosody import PlainProsody, Prosody
 
-KINDS = {"ejabberd": Ejabberd, "prosody": Prosody, "openfire": OpenfireStandIn}
+KINDS = {"ejabberd": Ejabberd, "prosody": Prosody, "openfire": OpenfireStandIn,
+         "generic": PlainProsody}
 
 
 def make_server(kind, workspace, name="", **options):

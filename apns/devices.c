@@ -46,6 +46,9 @@ static const struct pg_statement register_st = {
 static const struct pg_statement unregister_st = {
     "device_unregister",
     "SELECT xs.device_unregister($1::uuid, $2::uuid, $3::uuid, $4::text)"};
+static const struct pg_statement remove_st = {"device_remove",
+                                              "SELECT xs.device_remove($1::uuid, $2::uuid)"};
+static const struct pg_statement test_st = {"device_test", "SELECT xs.test_push($1::uuid)"};
 static const struct pg_statement list_st = {
     "device_list",
     "SELECT d.app, r.resource, d.device, r.dialect, r.registered_at, d.answered_at,"
@@ -243,6 +246,32 @@ void devices_unregister(struct devices *d, const struct device_key *key, devices
     c->fn.removed = fn;
     c->lost = lost_remove;
     pg_pool_send(d->pool, &unregister_st, &p, on_removed, c);
+}
+
+void devices_remove(struct devices *d, const uint8_t owner[OWNER_BYTES],
+                    const uint8_t device[16], devices_removed_fn fn, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, owner);
+    pg_add_uuid(&p, device);
+    struct call *c = new_call(d, ctx);
+    c->fn.removed = fn;
+    c->lost = lost_remove;
+    pg_pool_send(d->pool, &remove_st, &p, on_removed, c);
+}
+
+/* Answered like a removal: with a number. */
+void devices_test(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_tested_fn fn,
+                  void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, owner);
+    struct call *c = new_call(d, ctx);
+    c->fn.removed = fn;
+    c->lost = lost_remove;
+    pg_pool_send(d->pool, &test_st, &p, on_removed, c);
 }
 
 static void read_row(const struct pg_result *r, int row, struct device_row *out)

@@ -78,6 +78,16 @@ typedef void (*devices_removed_fn)(void *ctx, unsigned removed, const struct pg_
 void devices_unregister(struct devices *d, const struct device_key *key, devices_removed_fn fn,
                         void *ctx);
 
+/* The same by the id that devices_list shows. */
+void devices_remove(struct devices *d, const uint8_t owner[OWNER_BYTES],
+                    const uint8_t device[16], devices_removed_fn fn, void *ctx);
+
+/* Leaves an alert about nothing for each device of the account in the outbox: how many.  Tell
+ * outbox_look. */
+typedef void (*devices_tested_fn)(void *ctx, unsigned devices, const struct pg_error *e);
+void devices_test(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_tested_fn fn,
+                  void *ctx);
+
 typedef void (*devices_list_fn)(void *ctx, const struct device_row *rows, size_t n,
                                 const struct pg_error *e);
 void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_list_fn fn,

@@ -443,6 +443,13 @@ void outbox_pause(struct outbox *o, bool pause)
     outbox_soon(o);
 }
 
+void outbox_look(struct outbox *o)
+{
+    o->upkeep_ms = 0;
+    o->released = true; /* also when a round has just looked */
+    outbox_soon(o);
+}
+
 bool outbox_drain(struct outbox *o)
 {
     o->draining = true;

@@ -25,6 +25,8 @@ struct push_request;
 struct push_verdict;
 
 #define OUTBOX_DEVICE_BYTES 16
+/* As if a conversation, of an alert that is about none: xs.test_push. */
+#define OUTBOX_TEST_PEER UINT64_MAX
 #define OUTBOX_MEMORY_MAX 200000 /* entries held; the others wait in the database */
 
 /* What the policy is asked about.  Borrowed for the call. */
@@ -97,6 +99,9 @@ void outbox_reload(struct outbox *o, const struct push_opts *push);
 void outbox_start(struct outbox *o);
 /* While paused entries are only collected: ingest is behind, counts are not those of now. */
 void outbox_pause(struct outbox *o, bool pause);
+/* Somebody has left entries in the database that are due: they are not to wait for the next
+ * round. */
+void outbox_look(struct outbox *o);
 /* Before an orderly end: no push begins any more.  True once none is on its way and every
  * answer is stored, so that the next worker sends nothing twice; ask again until then. */
 bool outbox_drain(struct outbox *o);

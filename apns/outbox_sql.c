@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/opts.h"
 #include "base/clock.h"
 #include "base/event.h"
 #include "store/pg_array.h"
@@ -83,7 +84,8 @@ static const struct pg_statement badges_st = {
     " JOIN xs.registration r ON r.owner = c.owner"
     " JOIN xs.device d ON d.device = r.device"
     " CROSS JOIN LATERAL xs.device_badge(r.device) b"
-    " WHERE d.badge_sent <> b.badge OR EXISTS ("
+    " CROSS JOIN LATERAL xs.device_muted(r.device) muted"
+    " WHERE d.badge_sent <> b.badge + muted.badge OR EXISTS ("
     "   SELECT FROM xs.registration r2"
     "   JOIN xs.outbox o2 ON o2.owner = r2.owner AND o2.device = r2.device"
     "   WHERE r2.device = r.device AND o2.state <> 3)"
@@ -104,9 +106,14 @@ static const struct pg_statement badges_st = {
     " JOIN xs.account acc ON acc.owner = a.owner"
     " JOIN xs.registration r ON r.owner = a.owner AND r.device = a.device"
     " WHERE a.state = 1"};
+/* Last what the account itself has set (xs.push_settings). */
 static const struct pg_statement fetch_st = {
-    "outbox_fetch", "SELECT * FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[],"
-                    " $4::uuid[], $5::bigint[])"};
+    "outbox_fetch",
+    "SELECT f.*, muted.badge, s.content,"
+    "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END"
+    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
+    " CROSS JOIN LATERAL xs.device_muted(($4::uuid[])[f.o_n]) muted"
+    " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"};
 static const struct pg_statement settle_st = {
     "outbox_settle",
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
@@ -302,13 +309,15 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->registered = pg_bool(r, row, 4);
     out->token = pg_text(r, row, 5);
     out->badge_sent = (int)pg_i64(r, row, 6);
-    out->badge = (int)pg_i64(r, row, 7);
+    out->badge = (int)(pg_i64(r, row, 7) + pg_i64(r, row, 14));
     out->unread = (int)pg_i64(r, row, 8);
     out->muted = pg_bool(r, row, 9);
     out->peer_jid = pg_text(r, row, 10);
     out->encrypted = pg_bool(r, row, 11);
     out->body = pg_is_null(r, row, 12) ? NULL : pg_text(r, row, 12);
     out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
+    out->content = pg_is_null(r, row, 15) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 15);
+    out->quiet = pg_bool(r, row, 16);
 }
 
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,

@@ -72,6 +72,8 @@ struct outbox_fetched {
     bool encrypted;
     const char *body;         /* NULL: none, or not asked for */
     const char *account_name; /* what the app knows the account by; NULL: nothing */
+    int content;              /* enum push_content: no more than that, says the account */
+    bool quiet;               /* its quiet hours, for this conversation */
 };
 void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
                       pg_result_fn cb, void *ctx);

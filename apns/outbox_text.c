@@ -16,6 +16,7 @@
 #define STORED_S (28 * 24 * 3600)
 
 #define P2_COLLAPSE_LEN 6
+#define TEST_TEXT "This is a test"
 
 /* What a name is for: part of what is hashed, so that one never says anything of another. */
 enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH, NAME_TOPIC };
@@ -114,10 +115,15 @@ static void compose_alert(struct outbox *o, const struct entry *e,
 {
     char name[256], thread[65];
     strcpy(thread, collapse_id);
+    const bool test = e->peer == OUTBOX_TEST_PEER;
+    const enum push_content most = o->push->content;
+    const enum push_content asked = (enum push_content)f->content;
     const struct payload_alert_opts alert = {
-        .content = o->push->content,
-        .sender = sender_name(f->peer_jid, name, sizeof name),
-        .body = f->body,
+        .content = test           ? PUSH_CONTENT_BODY
+                   : asked < most ? asked
+                                  : most,
+        .sender = test ? NULL : sender_name(f->peer_jid, name, sizeof name),
+        .body = test ? TEST_TEXT : f->body,
         .encrypted = f->encrypted,
         .badge = f->badge > 0 ? (unsigned)f->badge : 0,
         .sound = e->app->opts->sound,

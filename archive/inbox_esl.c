@@ -122,11 +122,8 @@ static void list(struct lookups *lookups, const struct archive_opts *opts,
 
 static void add_options(struct stanza *field, const char *const *options)
 {
-    for (; *options; options++) {
-        struct stanza *option = stanza_add(field, "option", NULL);
-        stanza_set(option, "label", *options);
-        stanza_add_leaf(option, "value", NULL, *options);
-    }
+    for (; *options; options++)
+        form_add_option(field, *options, *options);
 }
 
 static void answer_form(const struct archive_request *r, const struct archive_answer *answer)

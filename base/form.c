@@ -59,3 +59,20 @@ void form_add_value(struct stanza *field, const char *value)
 {
     stanza_add_leaf(field, "value", NS_DATA_FORMS, value);
 }
+
+void form_set_title(struct stanza *x, const char *title)
+{
+    stanza_add_leaf(x, "title", NS_DATA_FORMS, title);
+}
+
+void form_set_label(struct stanza *field, const char *label)
+{
+    stanza_set(field, "label", label);
+}
+
+void form_add_option(struct stanza *field, const char *label, const char *value)
+{
+    struct stanza *option = stanza_add(field, "option", NS_DATA_FORMS);
+    stanza_set(option, "label", label);
+    stanza_add_leaf(option, "value", NS_DATA_FORMS, value);
+}

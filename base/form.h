@@ -26,6 +26,10 @@ struct stanza *form_add(struct stanza *parent, const char *type, const char *for
 /* A field with its type attribute (NULL: none) and one value (NULL: no <value/>). */
 struct stanza *form_add_field(struct stanza *x, const char *var, const char *type,
                               const char *value);
+/* What a person reads: of the form, of a field, of one of the values to choose from. */
+void form_set_title(struct stanza *x, const char *title);
+void form_set_label(struct stanza *field, const char *label);
+void form_add_option(struct stanza *field, const char *label, const char *value);
 void form_add_value(struct stanza *field, const char *value);
 
 #endif

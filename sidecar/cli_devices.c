@@ -14,7 +14,7 @@
 static const struct pg_statement device_rows = {
     "cli_devices",
     "SELECT r.device, r.app, r.resource, r.dialect, r.registered_at, d.answered_at,"
-    "   d.badge_sent, b.badge,"
+    "   d.badge_sent, b.badge + muted.badge,"
     "   (SELECT count(*) FROM xs.registration s WHERE s.device = r.device),"
     "   (SELECT count(*) FROM xs.outbox o WHERE o.owner = r.owner AND o.device = r.device"
     "      AND o.state <> 3),"
@@ -23,6 +23,7 @@ static const struct pg_statement device_rows = {
     "   l.at, l.status, l.reason"
     " FROM xs.registration r JOIN xs.device d ON d.device = r.device"
     " CROSS JOIN LATERAL xs.device_badge(r.device) b"
+    " CROSS JOIN LATERAL xs.device_muted(r.device) muted"
     " LEFT JOIN LATERAL (SELECT p.at, p.status, p.reason FROM xs.push_log p"
     "   WHERE p.owner = r.owner AND p.device = r.device ORDER BY p.at DESC LIMIT 1) l ON true"
     " WHERE r.owner = $1::uuid ORDER BY r.registered_at, r.device"};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sidecar/commands.h"
+#include "sidecar/commands_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,11 +19,6 @@
 #define MARK_ALL_READ "mark-all-read"
 #define MARKED_WITHIN_MS 10000
 
-struct commands {
-    struct commands_opts opts;
-    bool ready;
-};
-
 /* One registration on its way to the database. */
 struct pending {
     struct commands *commands;
@@ -31,7 +26,7 @@ struct pending {
     struct dialect_request request;
 };
 
-static void later(struct adhoc_call *call)
+void commands_later(struct adhoc_call *call)
 {
     adhoc_error(call, "wait", "internal-server-error", "the database is not reachable now");
 }
@@ -65,7 +60,7 @@ static void on_registered(void *ctx, const struct device_registered *r,
     free(ctx);
     if (e->failure) {
         log_warn("registration", "not stored: %s", e->text);
-        later(p.call);
+        commands_later(p.call);
         return;
     }
     log_info("registration", "dialect=%s fresh=%d evicted=%u", p.request.command->node,
@@ -81,7 +76,7 @@ static void on_unregistered(void *ctx, unsigned removed, const struct pg_error *
     free(ctx);
     if (e->failure) {
         log_warn("registration", "not removed: %s", e->text);
-        later(p.call);
+        commands_later(p.call);
     } else if (removed == 0) {
         adhoc_error(p.call, "cancel", "item-not-found", "no such device is registered");
     } else {
@@ -124,7 +119,7 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
         return;
     }
     if (!c->ready) {
-        later(call);
+        commands_later(call);
         return;
     }
     struct dialect_request request;
@@ -171,7 +166,7 @@ static void on_mark_all_read(void *ctx, struct adhoc_call *call)
 {
     struct commands *c = ctx;
     if (!c->ready) {
-        later(call);
+        commands_later(call);
         return;
     }
     ingest_mark_read(c->opts.ingest, call->account, NULL, clock_mono_ms() + MARKED_WITHIN_MS,
@@ -188,6 +183,8 @@ struct commands *commands_new(struct service *service)
     for (size_t i = 0; i < n; i++)
         adhoc_add(service, all[i].node, all[i].title, on_dialect, c);
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
+    commands_add_devices(service, c);
+    commands_add_settings(service, c);
     return c;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The component's ad-hoc commands: registration of devices in every dialect, and "mark all
- * read".  It joins forms, dialects and registry; until PostgreSQL is there each is answered
- * "wait".
+ * The component's ad-hoc commands: registration of devices in every dialect, "mark all
+ * read", and for people their devices, a test and what they want to be told of.  It joins
+ * forms, dialects and registry; until PostgreSQL is there each is answered "wait".
  */
 #ifndef SIDECAR_COMMANDS_H
 #define SIDECAR_COMMANDS_H
@@ -10,6 +10,8 @@
 struct commands;
 struct devices;
 struct ingest;
+struct outbox;
+struct pg_pool;
 struct push_opts;
 struct service;
 
@@ -22,6 +24,8 @@ struct commands_opts {
     const char *component;
     struct ingest *ingest;
     struct devices *devices;
+    struct outbox *outbox;
+    struct pg_pool *pool;
 };
 /* From now on they are carried out. */
 void commands_ready(struct commands *c, const struct commands_opts *opts);

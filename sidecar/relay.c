@@ -257,6 +257,8 @@ static void become_ready(struct relay *r)
         .component = c->component.component,
         .ingest = r->ingest,
         .devices = r->devices,
+        .outbox = r->outbox,
+        .pool = r->pool,
     };
     commands_ready(r->commands, &commands);
 }

@@ -501,6 +501,154 @@ static void what_is_read_within_settle_is_not_pushed(void **state)
     assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "nothing unread");
 }
 
+/* Quiet hours that began an hour ago, or begin in one, by UTC. */
+static void set_quiet_hours(int from_now_min, const char *always_peers)
+{
+    char sql[512];
+    db_do("DELETE FROM xs.push_settings");
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.push_settings (owner, quiet_from, quiet_to, zone, always_peers)"
+             " SELECT owner, (m + 1440 + %d) %% 1440, (m + 1440 + %d) %% 1440, 'UTC', '%s'"
+             " FROM xs.account, extract(epoch FROM now() AT TIME ZONE 'UTC') e,"
+             "   LATERAL (SELECT (e::bigint / 60 %% 1440)::int AS m) x",
+             from_now_min, from_now_min + 120, always_peers);
+    db_do(sql);
+}
+
+static void in_quiet_hours_the_badge_changes_without_an_alert(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    set_quiet_hours(-60, "{}");
+    message(w, 0, 0);
+    pass(w, 600);
+    struct flying *f = any_flying(w);
+    assert_false(f->alert);
+    assert_int_equal(f->badge, 1);
+    assert_null(strstr(f->payload, "alert"));
+    accept_all(w);
+    assert_string_equal(db_ask("SELECT reason FROM xs.push_log"), "quiet hours");
+    assert_int_equal(db_int("SELECT sum(unread) FROM xs.account"), 1);
+    /* Who is heard at any time; others are not, though the count tells of them. */
+    set_quiet_hours(-60, "{2}");
+    message(w, 0, 1);
+    pass(w, 600);
+    f = any_flying(w);
+    assert_true(f->alert);
+    assert_int_equal(f->badge, 2);
+    accept_all(w);
+    /* They are over, or not yet there. */
+    set_quiet_hours(60, "{}");
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_true(any_flying(w)->alert);
+    assert_int_equal(any_flying(w)->badge, 3);
+    accept_all(w);
+    /* A zone that an upgrade of PostgreSQL has taken away is none, and stops nobody's pushes.
+     */
+    set_quiet_hours(-60, "{}");
+    db_do("UPDATE xs.push_settings SET zone = 'Atlantis/Poseidonis'");
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_true(any_flying(w)->alert);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 4);
+}
+
+static void an_account_lowers_what_is_shown_and_never_raises_it(void **state)
+{
+    static const struct {
+        enum push_content configured;
+        int asked;
+        const char *shown;
+        const char *hidden;
+    } rows[] = {
+        {PUSH_CONTENT_BODY, PUSH_CONTENT_SENDER, "peer0", "secret"},
+        {PUSH_CONTENT_BODY, PUSH_CONTENT_COUNT, "unread message", "peer0"},
+        {PUSH_CONTENT_BODY, PUSH_CONTENT_NONE, "New message", "peer0"},
+        {PUSH_CONTENT_COUNT, PUSH_CONTENT_BODY, "unread message", "peer0"},
+        {PUSH_CONTENT_NONE, PUSH_CONTENT_SENDER, "New message", "peer0"},
+    };
+    struct world *w = *state;
+    enroll(0, 0);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char sql[256];
+        push.content = rows[i].configured;
+        snprintf(sql, sizeof sql,
+                 "INSERT INTO xs.push_settings (owner, content) SELECT owner, %d FROM"
+                 " xs.account ON CONFLICT (owner) DO UPDATE SET content = excluded.content",
+                 rows[i].asked);
+        db_do(sql);
+        message(w, 0, 0);
+        pass(w, 600);
+        struct flying *f = any_flying(w);
+        if (!strstr(f->payload, rows[i].shown) || strstr(f->payload, rows[i].hidden))
+            fail_msg("%zu: %s", i, f->payload);
+        accept_all(w);
+    }
+    push.content = PUSH_CONTENT_BODY;
+}
+
+static void muted_conversations_are_on_the_icon_of_who_wants_them(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 0); /* another account on the phone, which does not */
+    db_do("INSERT INTO xs.mute SELECT owner, 1, NULL, 1 FROM xs.account");
+    db_do("INSERT INTO xs.push_settings (owner, muted_in_badge) SELECT owner, true"
+          " FROM xs.account WHERE jid = 'user0@a.example'");
+    message(w, 0, 0);
+    pass(w, 600);
+    struct flying *f = any_flying(w);
+    assert_false(f->alert); /* muted is muted */
+    assert_int_equal(f->badge, 1);
+    accept_all(w);
+    message(w, 0, 1);
+    message(w, 1, 0);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 2);
+    accept_all(w);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_int_equal(any_flying(w)->badge, 1);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 1);
+}
+
+static void a_test_is_an_alert_about_nothing(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(0, 1);
+    enroll(1, 2);
+    set_quiet_hours(-60, "{}"); /* who asks for it wants to see it */
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(db_int("SELECT xs.test_push(owner) FROM xs.account"
+                            " WHERE jid = 'user0@a.example'"),
+                     2);
+    outbox_look(w->outbox);
+    pass(w, 0);
+    pass(w, 0);
+    for (int i = 0; i < 2; i++) {
+        struct flying *f = any_flying(w);
+        assert_non_null(f);
+        assert_true(f->alert);
+        assert_int_equal(f->badge, 1);
+        assert_non_null(strstr(f->payload, "This is a test"));
+        f->used = false; /* the world knows alerts only of its own conversations */
+        w->gateway.n--;
+        outbox_verdict(w->outbox, f->ctx, &done);
+        outbox_room(w->outbox, &w->gateway);
+        pass(w, 0);
+    }
+    assert_null(any_flying(w));
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE peer = -1"), 2);
+    assert_int_equal(db_int("SELECT unread FROM xs.account WHERE jid = 'user0@a.example'"), 1);
+}
+
 static void muted_conversations_are_neither_pushed_nor_counted(void **state)
 {
     struct world *w = *state;
@@ -1298,6 +1446,10 @@ int main(void)
         CASE(a_transaction_that_is_rolled_back_pushes_nothing),
         CASE(what_is_read_within_settle_is_not_pushed),
         CASE(muted_conversations_are_neither_pushed_nor_counted),
+        CASE(in_quiet_hours_the_badge_changes_without_an_alert),
+        CASE(an_account_lowers_what_is_shown_and_never_raises_it),
+        CASE(muted_conversations_are_on_the_icon_of_who_wants_them),
+        CASE(a_test_is_an_alert_about_nothing),
         CASE(an_icon_may_count_conversations),
         CASE(the_worker_writes_down_what_its_apps_count),
         CASE(a_read_sends_one_silent_badge_two_seconds_later),

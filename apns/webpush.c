@@ -13,11 +13,11 @@
 #include "base/crypt.h"
 #include "base/map.h"
 
-#define BUSY_MS 2000
+#define BUSY_MS 300
 
 const struct webpush_tuning webpush_tuning_default = {
     .room_max = 1000,
-    .room_new = 250,
+    .room_small = 250,
     .active_max = 32,
     .active_new = 16,
     .origins_max = 1000,
@@ -126,19 +126,19 @@ static void enqueue(struct webpush *w, struct piece *p)
 {
     struct origin *o = origin_of(w, p->to.origin);
     int64_t now_ms = p->queued_ms;
-    bool new = !o->state.proven;
+    bool small = origin_is_small(&o->state);
     if (origin_is_held(&o->state, now_ms)) {
         webpush_tell_later(w, p, PUSH_RETRY, o->state.held_until_ms - now_ms, o->state.reason);
         return;
     }
     if (o->items >= origin_items_max(&o->state) ||
-        (new && w->items_new >= w->tuning.room_new)) {
+        (small && w->items_small >= w->tuning.room_small)) {
         webpush_tell_later(w, p, PUSH_RETRY, BUSY_MS, "push service is busy");
         return;
     }
     p->origin = o;
-    p->is_new = new;
-    w->items_new += new;
+    p->is_small = small;
+    w->items_small += small;
     o->items++;
     TAILQ_INSERT_TAIL(&o->queue, p, next);
     if (!o->waiting) {

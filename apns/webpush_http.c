@@ -43,6 +43,14 @@ static void call_free(struct call *c)
     free(c);
 }
 
+/* It was there, and went; whether the request was looked at nobody knows. */
+static bool is_lost(int result)
+{
+    return result == CURLE_HTTP2 || result == CURLE_HTTP2_STREAM ||
+           result == CURLE_SEND_ERROR || result == CURLE_RECV_ERROR ||
+           result == CURLE_GOT_NOTHING || result == CURLE_PARTIAL_FILE;
+}
+
 static void finish(void *ctx, void *easy, int result)
 {
     struct webpush_http *h = ctx;
@@ -61,6 +69,7 @@ static void finish(void *ctx, void *easy, int result)
         a.status = (int)status;
         a.retry_after_s = retry_after > 0 ? (int64_t)retry_after : -1;
     } else {
+        a.lost = is_lost(result);
         a.refused_address = result == CURLE_COULDNT_CONNECT && c->not_public;
         a.error = a.refused_address ? c->not_public : curl_easy_strerror((CURLcode)result);
     }

@@ -23,6 +23,7 @@ struct webpush_answer {
     int status;           /* 0: there was none */
     const char *error;    /* why there was none; a constant */
     bool refused_address; /* there was none because nothing public is behind the name */
+    bool lost;            /* there was none because a connection that was good broke */
     bool http2;
     int64_t retry_after_s; /* -1: it does not say */
 };

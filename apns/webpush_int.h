@@ -28,10 +28,10 @@ struct piece {
     int64_t queued_ms, sent_ms;
     int64_t expiration_s;
     size_t pad_to;
-    bool high;               /* urgency */
-    bool is_new;             /* counted in items_new */
-    bool judged;             /* verdict is what is to be told */
-    bool short_now, renewed; /* each is done once */
+    bool high;                     /* urgency */
+    bool is_small;                 /* counted in items_small */
+    bool judged;                   /* verdict is what is to be told */
+    bool short_now, renewed, lost; /* each is done once */
     char topic[WEBPUSH_TOPIC_MAX + 1];
     char id[37];
     struct subscription to;
@@ -71,7 +71,7 @@ struct webpush {
     struct origins by_use, by_wait;
     struct pieces told; /* verdicts to be told in the next turn */
     LIST_HEAD(all_pieces, piece) all;
-    size_t items, items_new, in_flight;
+    size_t items, items_small, in_flight;
     unsigned active, active_new;
     bool had_room, closing, in_turn;
     int64_t log_again_ms;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/webpush_origin.h"
 
+#include <limits.h>
 #include <stdio.h>
 
 #define BAD_MAX 3 /* in a row, then it is left alone */
@@ -17,7 +18,7 @@ void origin_init(struct origin_state *o)
 
 unsigned origin_in_flight_max(const struct origin_state *o)
 {
-    if (o->bad > 0)
+    if (o->bad > 1)
         return 1;
     if (!o->proven)
         return 2;
@@ -26,7 +27,24 @@ unsigned origin_in_flight_max(const struct origin_state *o)
 
 unsigned origin_items_max(const struct origin_state *o)
 {
-    return o->proven ? ORIGIN_ITEMS_PROVEN : ORIGIN_ITEMS_NEW;
+    if (!o->proven)
+        return ORIGIN_ITEMS_NEW;
+    return o->slow ? ORIGIN_ITEMS_SLOW : UINT_MAX;
+}
+
+bool origin_is_small(const struct origin_state *o)
+{
+    return !o->proven || o->slow;
+}
+
+bool origin_note_queue(struct origin_state *o, int64_t oldest_ms, int64_t now_ms)
+{
+    if (oldest_ms < 0)
+        o->slow = false;
+    if (oldest_ms < 0 || o->slow || now_ms - oldest_ms < ORIGIN_SLOW_MS)
+        return false;
+    o->slow = true;
+    return true;
 }
 
 bool origin_is_held(const struct origin_state *o, int64_t now_ms)
@@ -56,13 +74,14 @@ bool origin_note(struct origin_state *o, enum webpush_sign sign, const struct pu
         hold(o, now_ms + v->retry_after_ms);
         return !was_held && origin_is_held(o, now_ms);
     }
-    /* One that refuses does answer; it is no less known for it. */
-    if (sign == WEBPUSH_FAILS)
-        o->proven = false;
     if (sent_ms < o->failed_ms)
         return false;
     o->failed_ms = now_ms;
-    if (++o->bad < BAD_MAX)
+    o->bad++;
+    /* One that refuses does answer; it is no less known for it. */
+    if (sign == WEBPUSH_FAILS && o->bad > 1)
+        o->proven = false;
+    if (o->bad < BAD_MAX)
         return false;
     hold(o, now_ms + backoff_next_ms(&o->backoff, random));
     return !was_held;

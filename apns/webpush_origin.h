@@ -16,11 +16,13 @@
 #include "base/backoff.h"
 
 #define ORIGIN_CONNECTIONS 4
-#define ORIGIN_ITEMS_PROVEN 250
 #define ORIGIN_ITEMS_NEW 8
+#define ORIGIN_ITEMS_SLOW 32
+#define ORIGIN_SLOW_MS 3000 /* a queue whose first has waited for so long is a slow one's */
 
 struct origin_state {
-    bool proven;  /* it has answered, and not failed since */
+    bool slow;    /* its queue has not been empty since it got too long */
+    bool proven;  /* it has answered, and not failed twice since */
     bool http2;   /* as far as known */
     unsigned bad; /* failures or refusals in a row */
     struct backoff backoff;
@@ -32,9 +34,15 @@ struct origin_state {
 };
 
 void origin_init(struct origin_state *o);
-/* Requests that may be under way, and be here at all. */
+/* Requests that may be under way, and be here at all: of a service that keeps up as many as
+ * there is room for, so that nothing is given back without need. */
 unsigned origin_in_flight_max(const struct origin_state *o);
 unsigned origin_items_max(const struct origin_state *o);
+/* Whether it must share the room of those that have shown nothing. */
+bool origin_is_small(const struct origin_state *o);
+/* oldest_ms: since when the first of its queue waits; -1: the queue is empty.  True when it is
+ * slow from now on. */
+bool origin_note_queue(struct origin_state *o, int64_t oldest_ms, int64_t now_ms);
 bool origin_is_held(const struct origin_state *o, int64_t now_ms);
 /* Notes an answer to what was sent at sent_ms; many sent together count as one failure.  True
  * when the service is left alone from now on and was not before. */

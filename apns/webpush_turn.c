@@ -18,6 +18,7 @@
 #include "base/log.h"
 
 #define TICK_MS 1000
+#define SLOW_AGAIN_MS 10000
 #define LOG_EVERY_MS 1000 /* who invents services does not fill the log */
 
 /* --- ends --- */
@@ -34,7 +35,7 @@ void webpush_finish(struct webpush *w, struct piece *p, const struct push_verdic
         w->counted.rejected++;
     if (p->origin) {
         p->origin->items--;
-        w->items_new -= p->is_new;
+        w->items_small -= p->is_small;
     }
     w->items--;
     LIST_REMOVE(p, all);
@@ -123,6 +124,10 @@ static bool step_helps(struct piece *p, enum webpush_step step)
     switch (step) {
     case WEBPUSH_FINAL:
         return false;
+    case WEBPUSH_AGAIN:
+        if (p->lost || p->topic[0] == '\0')
+            return false;
+        return p->lost = true;
     case WEBPUSH_SHORTER:
         if (p->short_now || p->brief_len == 0)
             return false;
@@ -189,7 +194,7 @@ static void send_piece(struct crew_job *j)
         .ctx = p,
     };
     p->sent_ms = clock_mono_ms();
-    w->counted.sent += !p->short_now && !p->renewed;
+    w->counted.sent += !p->short_now && !p->renewed && !p->lost;
     webpush_http_send(w->http, &post);
 }
 
@@ -226,6 +231,20 @@ static bool may_begin(const struct webpush *w, const struct origin *o)
            (o->state.proven || w->active_new < w->tuning.active_new);
 }
 
+/* What cannot be sent soon goes back, so that it is not in the way of others. */
+static void trim(struct webpush *w, struct origin *o, int64_t now_ms)
+{
+    struct piece *p = TAILQ_FIRST(&o->queue);
+    if (!origin_note_queue(&o->state, p ? p->queued_ms : -1, now_ms))
+        return;
+    log_info(w->log_prefix, "%s is slow", o->name);
+    unsigned max = origin_items_max(&o->state), items = o->items;
+    for (; items > max && (p = TAILQ_LAST(&o->queue, pieces)); items--) {
+        TAILQ_REMOVE(&o->queue, p, next);
+        webpush_tell_later(w, p, PUSH_RETRY, SLOW_AGAIN_MS, "push service is slow");
+    }
+}
+
 static void begin_all(struct webpush *w, int64_t now_ms)
 {
     for (struct origin *o = TAILQ_FIRST(&w->by_wait), *next; o; o = next) {
@@ -239,6 +258,7 @@ static void begin_all(struct webpush *w, int64_t now_ms)
             TAILQ_REMOVE(&o->queue, p, next);
             webpush_tell_later(w, p, PUSH_RETRY, 0, "push service is slow");
         }
+        trim(w, o, now_ms);
         if (TAILQ_EMPTY(&o->queue))
             stop_waiting(w, o);
     }

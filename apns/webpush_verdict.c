@@ -62,7 +62,7 @@ enum webpush_step webpush_judge(const struct webpush_answer *a, enum webpush_sig
     *sign_out = WEBPUSH_FAILS;
     if (a->status == 0) {
         judge_silence(a, out);
-        return WEBPUSH_FINAL;
+        return a->lost ? WEBPUSH_AGAIN : WEBPUSH_FINAL;
     }
     for (size_t i = 0; i < sizeof rows / sizeof *rows && r == &unknown; i++)
         if (a->status >= rows[i].first && a->status <= rows[i].last)

@@ -13,6 +13,7 @@
 /* What is done before the outbox hears anything. */
 enum webpush_step {
     WEBPUSH_FINAL,   /* nothing: the verdict is the outbox's */
+    WEBPUSH_AGAIN,   /* once more: its topic replaces what may have arrived */
     WEBPUSH_SHORTER, /* once more without the text */
     WEBPUSH_RENEW,   /* once more with another token */
 };

@@ -159,7 +159,7 @@ static inline int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char
 {
     (void)ssl;
     struct server *s = ctx;
-    if (s->no_alpn || in_len != 3 || memcmp(in, "\x02h2", 3) != 0)
+    if (s->no_alpn || in_len < 3 || memcmp(in, "\x02h2", 3) != 0)
         return SSL_TLSEXT_ERR_NOACK;
     *out = in + 1;
     *out_len = 2;

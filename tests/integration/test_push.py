@@ -587,6 +587,8 @@ def test_a_configuration_error_stops_the_app_and_keeps_the_devices(world, alice,
     said = f"level=error process=worker gateway app={app} stopped: {reason}; one push is tried"
     world.sidecar.allow_error(said)
     wrong = world.phone(bob, "tablet", app=app)
+    if reason == "InvalidProviderToken":
+        replace_worker(world)  # the token is shared; this one has not renewed it out of turn
     world.gateway.script(wrong, {"status": status, "reason": reason, "times": -1})
     write(world, alice, bob)
     # InvalidProviderToken deserves one try with a fresh token.

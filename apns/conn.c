@@ -18,6 +18,8 @@
 #include <unistd.h>
 
 #include "apns/client_cert.h"
+#include "apns/opts.h"
+#include "apns/proxy.h"
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -50,6 +52,7 @@ struct conn {
     struct event *on_write;
     struct h2 *h2;
     struct buf out;
+    bool proxy_asked;            /* the whole request is sent */
     int64_t deadline_ms;         /* to be UP */
     int64_t address_deadline_ms; /* for the present address */
     char error[160];
@@ -61,6 +64,9 @@ static bool move_allowed(enum conn_state from, enum conn_state to)
     case CONN_RESOLVING:
         return to == CONN_CONNECTING || to == CONN_DEAD;
     case CONN_CONNECTING:
+        return to == CONN_CONNECTING || to == CONN_PROXY || to == CONN_HANDSHAKE ||
+               to == CONN_DEAD;
+    case CONN_PROXY:
         return to == CONN_CONNECTING || to == CONN_HANDSHAKE || to == CONN_DEAD;
     case CONN_HANDSHAKE:
         return to == CONN_CONNECTING || to == CONN_SETTINGS || to == CONN_DEAD;
@@ -324,6 +330,81 @@ static void handshake(struct conn *c, int64_t now_ms)
     conn_flush(c);
 }
 
+static void begin_tls(struct conn *c, int64_t now_ms)
+{
+    if (!prepare_tls(c)) {
+        die(c, "TLS: the host name is not usable");
+        return;
+    }
+    set_state(c, CONN_HANDSHAKE);
+    handshake(c, now_ms);
+}
+
+/* --- the proxy; what it answers is kept in out, too, once the request is gone from there ---
+ */
+
+static void proxy_failed(struct conn *c, ssize_t n, int64_t now_ms)
+{
+    char why[128];
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return;
+    snprintf(why, sizeof why, "proxy: %s",
+             n == 0 ? "it closes the connection" : strerror(errno));
+    fail_address(c, why, now_ms);
+}
+
+static void send_to_proxy(struct conn *c, int64_t now_ms)
+{
+    while (buf_len(&c->out) > 0) {
+        ssize_t n = send(c->fd, buf_data(&c->out), buf_len(&c->out), MSG_NOSIGNAL);
+        if (n <= 0) {
+            if (n < 0 && errno == EAGAIN)
+                want_write(c);
+            else
+                proxy_failed(c, n, now_ms);
+            return;
+        }
+        buf_consume(&c->out, (size_t)n);
+    }
+    c->proxy_asked = true;
+}
+
+static void ask_proxy(struct conn *c, int64_t now_ms)
+{
+    set_state(c, CONN_PROXY);
+    c->proxy_asked = false;
+    buf_reset(&c->out);
+    proxy_request(c->opts.proxy, c->opts.host, c->opts.port, &c->out);
+    send_to_proxy(c, now_ms);
+}
+
+static void hear_proxy(struct conn *c, int64_t now_ms)
+{
+    uint8_t in[1024];
+    char why[128];
+    if (!c->proxy_asked) {
+        send_to_proxy(c, now_ms);
+        return;
+    }
+    ssize_t n = recv(c->fd, in, sizeof in, 0);
+    if (n <= 0) {
+        proxy_failed(c, n, now_ms);
+        return;
+    }
+    buf_add(&c->out, in, (size_t)n);
+    switch (proxy_read(buf_data(&c->out), buf_len(&c->out), why, sizeof why)) {
+    case PROXY_MORE:
+        return;
+    case PROXY_OPEN:
+        buf_reset(&c->out);
+        begin_tls(c, now_ms);
+        return;
+    case PROXY_REFUSED:
+        fail_address(c, why, now_ms);
+        return;
+    }
+}
+
 static void finish_connect(struct conn *c, int64_t now_ms)
 {
     int error = 0;
@@ -336,16 +417,12 @@ static void finish_connect(struct conn *c, int64_t now_ms)
         fail_address(c, why, now_ms);
         return;
     }
-    if (!prepare_tls(c)) {
-        die(c, "TLS: the host name is not usable");
-        return;
-    }
-    if (event_add(c->on_read, NULL) != 0) {
+    if (event_add(c->on_read, NULL) != 0)
         die(c, "event_add failed");
-        return;
-    }
-    set_state(c, CONN_HANDSHAKE);
-    handshake(c, now_ms);
+    else if (c->opts.proxy)
+        ask_proxy(c, now_ms);
+    else
+        begin_tls(c, now_ms);
 }
 
 static void read_all(struct conn *c, int64_t now_ms)
@@ -401,6 +478,8 @@ static void on_socket(evutil_socket_t fd, short what, void *ctx)
     int64_t now_ms = clock_mono_ms();
     if (c->state == CONN_CONNECTING)
         finish_connect(c, now_ms);
+    else if (c->state == CONN_PROXY)
+        hear_proxy(c, now_ms);
     else if (c->state == CONN_HANDSHAKE)
         handshake(c, now_ms);
     if (c->state == CONN_SETTINGS || c->state == CONN_UP)
@@ -426,7 +505,9 @@ struct conn *conn_new(const struct conn_opts *opts, int64_t now_ms)
     buf_init(&c->out, OUTPUT_MAX);
     c->deadline_ms = now_ms + opts->connect_timeout_ms;
     c->address_deadline_ms = INT64_MAX;
-    c->resolve = resolve_start(opts->base, opts->host, opts->port, resolved, c);
+    const struct proxy_opts *proxy = opts->proxy;
+    c->resolve = resolve_start(opts->base, proxy ? proxy->host : opts->host,
+                               proxy ? proxy->port : opts->port, resolved, c);
     return c;
 }
 
@@ -476,12 +557,14 @@ void conn_tick(struct conn *c, int64_t now_ms)
     switch (c->state) {
     case CONN_RESOLVING:
     case CONN_CONNECTING:
+    case CONN_PROXY:
     case CONN_HANDSHAKE:
     case CONN_SETTINGS:
         if (now_ms >= c->deadline_ms)
             die(c, "no connection within the time allowed");
         else if (c->state != CONN_SETTINGS && now_ms >= c->address_deadline_ms)
-            fail_address(c, "connect: timed out", now_ms);
+            fail_address(c, c->state == CONN_PROXY ? "proxy: no answer" : "connect: timed out",
+                         now_ms);
         return;
     case CONN_UP:
         if (h2_tick(c->h2, now_ms, &e))
@@ -499,6 +582,7 @@ int64_t conn_deadline(const struct conn *c)
     case CONN_SETTINGS:
         return c->deadline_ms;
     case CONN_CONNECTING:
+    case CONN_PROXY:
     case CONN_HANDSHAKE:
         return c->deadline_ms < c->address_deadline_ms ? c->deadline_ms
                                                        : c->address_deadline_ms;

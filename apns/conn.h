@@ -19,6 +19,7 @@ struct client_cert;
 struct conn;
 struct conn_tls;
 struct event_base;
+struct proxy_opts;
 
 /* Whom to trust: the certificates in ca_pem, or the system's when NULL; and what we show
  * ourselves, NULL for nothing, which is not borrowed.  CONFIG. */
@@ -28,7 +29,8 @@ void conn_tls_free(struct conn_tls **t);
 
 enum conn_state {
     CONN_RESOLVING,  /* -> CONNECTING, DEAD */
-    CONN_CONNECTING, /* -> HANDSHAKE, CONNECTING (next address), DEAD */
+    CONN_CONNECTING, /* -> PROXY, HANDSHAKE, CONNECTING (next address), DEAD */
+    CONN_PROXY,      /* the proxy is asked for the way -> HANDSHAKE, CONNECTING, DEAD */
     CONN_HANDSHAKE,  /* -> SETTINGS, CONNECTING (next address), DEAD */
     CONN_SETTINGS,   /* waits for the peer's SETTINGS -> UP, DEAD */
     CONN_UP,         /* -> DEAD */
@@ -40,7 +42,8 @@ struct conn_opts {
     struct conn_tls *tls;
     const char *host; /* a name or a numeric address; the certificate must be for it */
     uint16_t port;
-    int64_t connect_timeout_ms; /* until UP, over all addresses */
+    const struct proxy_opts *proxy; /* NULL: straight there */
+    int64_t connect_timeout_ms;     /* until UP, over all addresses */
     struct h2_opts h2;
     /* Something happened on the socket: look at the state and the events.  It is the last
      * thing a conn does in a loop turn, so the conn may be freed in it. */

@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "apns/opts.h"
+#include "apns/proxy.h"
+
 /* A set of certificates that is one file is read once and kept by libcurl (7.87 and later),
  * one that is a folder is not. */
 static void trust_system(CURL *easy)
@@ -15,11 +18,25 @@ static void trust_system(CURL *easy)
         CURL_SET(easy, CURLOPT_CAPATH, NULL);
 }
 
-void curl_set_common(void *easy, const char *ca_pem)
+static void set_proxy(CURL *easy, const struct proxy_opts *proxy)
+{
+    char url[PROXY_URL_BYTES] = "";
+    if (proxy)
+        proxy_url(proxy, url);
+    CURL_SET(easy, CURLOPT_PROXY, url);
+    CURL_SET(easy, CURLOPT_NOPROXY, "");
+    if (!proxy || !proxy->user)
+        return;
+    CURL_SET(easy, CURLOPT_PROXYAUTH, (long)CURLAUTH_BASIC);
+    CURL_SET(easy, CURLOPT_PROXYUSERNAME, proxy->user);
+    CURL_SET(easy, CURLOPT_PROXYPASSWORD, proxy->password);
+}
+
+void curl_set_common(void *easy, const char *ca_pem, const struct proxy_opts *proxy)
 {
     CURL_SET(easy, CURLOPT_PROTOCOLS_STR, "https");
     CURL_SET(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-    CURL_SET(easy, CURLOPT_PROXY, "");
+    set_proxy(easy, proxy);
     CURL_SET(easy, CURLOPT_NOSIGNAL, 1L);
     CURL_SET(easy, CURLOPT_QUICK_EXIT, 1L); /* a name that does not resolve holds up no end */
     if (!ca_pem) {

@@ -10,8 +10,11 @@
             abort();                                                                          \
     } while (0)
 
-/* https alone, TLS 1.2 at least, no proxy of the environment, no signals.  easy is a CURL;
- * ca_pem: whom to trust, borrowed as long as it lives; NULL: whom the system does. */
-void curl_set_common(void *easy, const char *ca_pem);
+struct proxy_opts;
+
+/* https alone, TLS 1.2 at least, no proxy of the environment but this one (NULL: none), no
+ * signals.  easy is a CURL; ca_pem: whom to trust, borrowed as long as it lives; NULL: whom
+ * the system does. */
+void curl_set_common(void *easy, const char *ca_pem, const struct proxy_opts *proxy);
 
 #endif

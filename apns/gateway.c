@@ -214,6 +214,7 @@ static void make_pool(struct gateway *g, struct event_base *base)
                                 .tls = g->tls,
                                 .host = g->opts->host,
                                 .port = g->opts->port,
+                                .proxy = g->opts->proxy,
                                 .connect_timeout_ms = g->tuning.connect_timeout_ms,
                                 .h2 = g->tuning.h2,
                                 .turn = gateway_turn,

@@ -39,6 +39,16 @@ static int64_t date_of(CURL *easy)
     return s;
 }
 
+/* What a proxy said is no answer of the service. */
+static const char *why_not(CURL *easy, CURLcode result)
+{
+    long status = 0;
+    (void)curl_easy_getinfo(easy, CURLINFO_HTTP_CONNECTCODE, &status);
+    if (status == 407)
+        return "proxy: it wants other credentials (status 407)";
+    return status >= 300 ? "proxy: it does not let us through" : curl_easy_strerror(result);
+}
+
 static void finish(void *ctx, void *easy, int result)
 {
     struct http_post *p = post_of(ctx);
@@ -53,7 +63,7 @@ static void finish(void *ctx, void *easy, int result)
         a.body = buf_data(&p->body);
         a.len = buf_len(&p->body);
     } else {
-        a.error = curl_easy_strerror((CURLcode)result);
+        a.error = why_not(easy, (CURLcode)result);
     }
     a.status = (int)status;
     curl_easy_cleanup(easy);
@@ -116,7 +126,7 @@ void http_post_send(struct http_post *p, const char *body, size_t len)
         abort();
     p->easy = easy;
     buf_reset(&p->body);
-    curl_set_common(easy, p->ca_pem);
+    curl_set_common(easy, p->ca_pem, p->opts.proxy);
     CURL_SET(easy, CURLOPT_URL, p->url);
     CURL_SET(easy, CURLOPT_FRESH_CONNECT, 1L);
     CURL_SET(easy, CURLOPT_FORBID_REUSE, 1L);

@@ -12,6 +12,7 @@
 
 struct event_base;
 struct http_post;
+struct proxy_opts;
 
 #define HTTP_POST_BODY_MAX 16384 /* of an answer; a longer one is none */
 
@@ -26,9 +27,10 @@ struct http_answer {
 
 struct http_post_opts {
     struct event_base *base;
-    const char *url;    /* copied */
-    const char *ca_pem; /* copied; NULL: whom the system trusts */
-    int64_t timeout_ms; /* from http_post_send to done */
+    const char *url;                /* copied */
+    const char *ca_pem;             /* copied; NULL: whom the system trusts */
+    const struct proxy_opts *proxy; /* borrowed; NULL: none */
+    int64_t timeout_ms;             /* from http_post_send to done */
     /* Exactly once for each http_post_send, later than it; may send again, may not free. */
     void (*done)(void *ctx, const struct http_answer *a);
     void *ctx;

@@ -264,8 +264,8 @@ enum err_kind oauth_new(const struct oauth_opts *opts, const struct oauth_tuning
     o->timer = evtimer_new(opts->base, on_timer, o);
     if (!o->url || !o->timer)
         abort();
-    const struct http_post_opts post = {opts->base,         o->url,    opts->ca_pem,
-                                        tuning->timeout_ms, on_answer, o};
+    const struct http_post_opts post = {
+        opts->base, o->url, opts->ca_pem, opts->proxy, tuning->timeout_ms, on_answer, o};
     o->post = http_post_new(&post);
     o->valid_until_ms = o->next_ms = INT64_MIN;
     backoff_init(&o->backoff, tuning->backoff_min_ms, tuning->backoff_max_ms);

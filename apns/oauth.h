@@ -27,11 +27,12 @@ extern const struct oauth_tuning oauth_tuning_default;
 
 struct oauth_opts {
     struct event_base *base;
-    const char *service_account; /* what its file holds; not borrowed */
-    const char *url;             /* instead of the file's token_uri; NULL: none */
-    const char *ca_pem;          /* NULL: whom the system trusts */
-    const char *log_prefix;      /* borrowed */
-    void (*changed)(void *ctx);  /* the state, or the token: never during a call of ours */
+    const char *service_account;    /* what its file holds; not borrowed */
+    const char *url;                /* instead of the file's token_uri; NULL: none */
+    const char *ca_pem;             /* NULL: whom the system trusts */
+    const struct proxy_opts *proxy; /* borrowed; NULL: none */
+    const char *log_prefix;         /* borrowed */
+    void (*changed)(void *ctx);     /* the state, or the token: never during a call of ours */
     void *ctx;
 };
 

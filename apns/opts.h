@@ -20,6 +20,14 @@ enum fcm_form {
     FCM_DATA          /* the app does */
 };
 
+/* A proxy that opens a way to the services by CONNECT. */
+struct proxy_opts {
+    const char *host; /* of the proxy itself */
+    uint16_t port;
+    const char *user; /* NULL: it asks for none */
+    const char *password;
+};
+
 struct fcm_opts {
     const char *service_account; /* the contents of service_account_file */
     const char *token_url;       /* NULL: the service account's own */
@@ -55,8 +63,9 @@ struct apns_app_opts {
     /* either: */
     const char *host; /* from url, or the service's own */
     uint16_t port;
-    const char *ca_pem;            /* contents of ca_file; NULL = the system's */
-    int64_t server_error_retry_ms; /* after a 5xx; 0 = what the service asks for */
+    const char *ca_pem;             /* contents of ca_file; NULL = the system's */
+    const struct proxy_opts *proxy; /* NULL: none */
+    int64_t server_error_retry_ms;  /* after a 5xx; 0 = what the service asks for */
 };
 
 struct push_opts {

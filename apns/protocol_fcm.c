@@ -114,6 +114,7 @@ enum err_kind protocol_fcm(const struct protocol_opts *opts, struct protocol *ou
                                  .service_account = app->service_account,
                                  .url = app->token_url,
                                  .ca_pem = opts->app->ca_pem,
+                                 .proxy = opts->app->proxy,
                                  .log_prefix = opts->log_prefix,
                                  .changed = opts->changed,
                                  .ctx = opts->ctx};

@@ -236,6 +236,7 @@ enum err_kind webpush_new(struct event_base *base, const struct apns_app_opts *o
         .base = base,
         .ca_pem = opts->ca_pem,
         .allow_private = opts->webpush->allow_private,
+        .proxy = opts->proxy,
         .connections_per_origin = ORIGIN_CONNECTIONS,
         .connections = tuning->active_max * ORIGIN_CONNECTIONS,
         .connect_timeout_ms = tuning->connect_timeout_ms,

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/webpush_http.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
 #include <inttypes.h>
+#include <netdb.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 #include "apns/curl_loop.h"
 #include "apns/curl_set.h"
 #include "base/address.h"
+#include "base/resolve.h"
 
 #define MAGIC 0x77706874u
 #define ANSWER_MAX 16384 /* more of a body is not read, not even to be dropped */
@@ -23,6 +26,8 @@ struct call {
     struct webpush_http *http;
     CURL *easy;
     struct curl_slist *fields;
+    struct curl_slist *connect_to; /* the address that the proxy is told */
+    struct resolve *resolve;       /* while it is looked for; the transfer has not begun */
     void *ctx;
     size_t read;
     const char *not_public; /* an address that was refused; NULL: none was */
@@ -40,6 +45,8 @@ static void call_free(struct call *c)
     LIST_REMOVE(c, all);
     curl_easy_cleanup(c->easy);
     curl_slist_free_all(c->fields);
+    curl_slist_free_all(c->connect_to);
+    resolve_free(&c->resolve);
     free(c);
 }
 
@@ -83,7 +90,8 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
 {
     struct call *c = ctx;
     (void)purpose;
-    const char *what = c->http->opts.allow_private ? NULL : address_not_public(&a->addr);
+    bool any = c->http->opts.allow_private || c->http->opts.proxy; /* a is the proxy's */
+    const char *what = any ? NULL : address_not_public(&a->addr);
     if (what) {
         c->not_public = what;
         return CURL_SOCKET_BAD;
@@ -125,7 +133,8 @@ void webpush_http_free(struct webpush_http **hp)
         return;
     while (!LIST_EMPTY(&h->calls)) {
         struct call *c = LIST_FIRST(&h->calls);
-        curl_loop_remove(h->loop, c->easy);
+        if (!c->resolve)
+            curl_loop_remove(h->loop, c->easy);
         call_free(c);
     }
     curl_loop_free(&h->loop);
@@ -160,6 +169,66 @@ static void set_fields(struct call *c, const struct webpush_post *p)
     CURL_SET(c->easy, CURLOPT_HTTPHEADER, c->fields);
 }
 
+/* Through a proxy libcurl connects to nothing of the stranger's choice, but the proxy would:
+ * it is told an address that we have looked at, and no name that may be another's a moment
+ * later. */
+
+static void give_up(struct call *c, const char *error, bool refused)
+{
+    struct webpush_http *h = c->http;
+    struct webpush_answer a = {
+        .error = error, .refused_address = refused, .retry_after_s = -1};
+    void *post_ctx = c->ctx;
+    call_free(c);
+    h->opts.done(h->opts.ctx, post_ctx, &a);
+}
+
+static void looked_up(void *ctx, const struct addrinfo *first, const char *why)
+{
+    struct call *c = ctx;
+    char host[INET6_ADDRSTRLEN], port[8], text[INET6_ADDRSTRLEN + 16];
+    const char *what = NULL;
+    (void)why;
+    for (; first && (what = address_not_public(first->ai_addr)); first = first->ai_next)
+        c->not_public = what;
+    if (!first) {
+        give_up(c, c->not_public ? c->not_public : "the name has no address",
+                c->not_public != NULL);
+        return;
+    }
+    if (getnameinfo(first->ai_addr, first->ai_addrlen, host, sizeof host, port, sizeof port,
+                    NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+        abort();
+    snprintf(text, sizeof text, first->ai_family == AF_INET6 ? "::[%s]:%s" : "::%s:%s", host,
+             port);
+    resolve_free(&c->resolve);
+    c->connect_to = curl_slist_append(NULL, text);
+    if (!c->connect_to)
+        abort();
+    CURL_SET(c->easy, CURLOPT_CONNECT_TO, c->connect_to);
+    curl_loop_add(c->http->loop, c->easy);
+}
+
+static void look_up(struct call *c, const char *endpoint)
+{
+    char *host = NULL, *port = NULL;
+    CURLU *url = curl_url();
+    /* It was read when it was registered. */
+    if (!url || curl_url_set(url, CURLUPART_URL, endpoint, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_HOST, &host, 0) != CURLUE_OK ||
+        curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) != CURLUE_OK)
+        abort();
+    size_t len = strlen(host);
+    bool v6 = len > 2 && host[0] == '[';
+    if (v6)
+        host[len - 1] = '\0';
+    c->resolve = resolve_start(c->http->opts.base, v6 ? host + 1 : host,
+                               (uint16_t)strtoul(port, NULL, 10), looked_up, c);
+    curl_free(host);
+    curl_free(port);
+    curl_url_cleanup(url);
+}
+
 void webpush_http_send(struct webpush_http *h, const struct webpush_post *p)
 {
     struct call *c = calloc(1, sizeof *c);
@@ -168,7 +237,7 @@ void webpush_http_send(struct webpush_http *h, const struct webpush_post *p)
         abort();
     *c = (struct call){.http = h, .easy = easy, .ctx = p->ctx};
     LIST_INSERT_HEAD(&h->calls, c, all);
-    curl_set_common(easy, h->opts.ca_pem);
+    curl_set_common(easy, h->opts.ca_pem, h->opts.proxy);
     set_fields(c, p);
     CURL_SET(easy, CURLOPT_PRIVATE, c);
     CURL_SET(easy, CURLOPT_URL, p->endpoint);
@@ -185,5 +254,8 @@ void webpush_http_send(struct webpush_http *h, const struct webpush_post *p)
     CURL_SET(easy, CURLOPT_POST, 1L);
     CURL_SET(easy, CURLOPT_POSTFIELDS, p->body);
     CURL_SET(easy, CURLOPT_POSTFIELDSIZE, (long)p->len);
-    curl_loop_add(h->loop, easy);
+    if (h->opts.proxy && !h->opts.allow_private)
+        look_up(c, p->endpoint);
+    else
+        curl_loop_add(h->loop, easy);
 }

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 struct event_base;
+struct proxy_opts;
 struct webpush_http;
 
 struct webpush_answer {
@@ -32,6 +33,9 @@ struct webpush_http_opts {
     struct event_base *base;
     const char *ca_pem; /* borrowed; NULL: whom the system trusts */
     bool allow_private;
+    /* Borrowed; NULL: none.  It is told an address that we have looked at, not a name, unless
+     * allow_private is set. */
+    const struct proxy_opts *proxy;
     unsigned connections_per_origin;
     unsigned connections;
     int64_t connect_timeout_ms;

@@ -205,6 +205,77 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
     build_service(r, i, a);
 }
 
+static int hex_digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %40 and the like (RFC 3986 section 2.1), in place. */
+static bool decode_percent(char *text)
+{
+    char *out = text;
+    for (const char *in = text; *in; in++) {
+        int c = *in;
+        if (c == '%') {
+            int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
+            c = 16 * high + low;
+            if (low < 0 || c == 0)
+                return false;
+            in += 2;
+        }
+        *out++ = (char)c;
+    }
+    *out = '\0';
+    return true;
+}
+
+/* "user:password@", taken off what follows it. */
+static bool take_credentials(char **rest, struct proxy_opts *out)
+{
+    char *at = strrchr(*rest, '@');
+    if (!at)
+        return true;
+    char *user = *rest, *colon = strchr(user, ':');
+    *at = '\0';
+    *rest = at + 1;
+    if (!colon || colon > at || colon == user)
+        return false;
+    *colon = '\0';
+    out->user = user;
+    out->password = colon + 1;
+    return decode_percent(user) && decode_percent(colon + 1) && !strchr(user, ':');
+}
+
+/* What it holds is not repeated in a complaint: there is a password in it. */
+static const struct proxy_opts *read_proxy(struct reader *r)
+{
+    const char *url = r->p->values[KEY_PUSH_PROXY].text;
+    if (!url || !*url)
+        return NULL;
+    struct proxy_opts *p = config_must(arena_alloc(r->p->arena, sizeof *p));
+    struct host_opts at = {0};
+    *p = (struct proxy_opts){0};
+    bool good = strncmp(url, "http://", 7) == 0;
+    if (good) {
+        char *rest = config_must(arena_strdup(r->p->arena, url + 7));
+        size_t len = strlen(rest);
+        if (len > 0 && rest[len - 1] == '/')
+            rest[len - 1] = '\0';
+        good = take_credentials(&rest, p) && !strpbrk(rest, "/?# ") &&
+               config_split_address(r, rest, 0, &at) && strlen(at.host) < 256;
+    }
+    if (!good)
+        complain_key(
+            r, KEY_PUSH_PROXY, -1,
+            "push.proxy: expected http://host:port or http://user:password@host:port");
+    p->host = at.host;
+    p->port = at.port;
+    return p;
+}
+
 void config_build_push(struct reader *r)
 {
     struct push_opts *p = &r->config->push;
@@ -218,8 +289,11 @@ void config_build_push(struct reader *r)
     p->devices_per_account = (unsigned)number(r, KEY_LIMITS_DEVICES);
     struct apns_app_opts *apps =
         config_must(arena_alloc(r->p->arena, (r->p->apps_n + 1) * sizeof *apps));
-    for (size_t i = 0; i < r->p->apps_n; i++)
+    const struct proxy_opts *proxy = read_proxy(r);
+    for (size_t i = 0; i < r->p->apps_n; i++) {
         build_app(r, (int)i, &apps[i]);
+        apps[i].proxy = proxy;
+    }
     p->apps = apps;
     p->apps_n = r->p->apps_n;
 }

@@ -184,6 +184,16 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "push: {apps: [{id: a}]}\n", "push.apps[].apns.topic is missing"},
         {MINIMAL APNS "        certificate_file: key.p8\n        private_key_file: key.p8\n",
          ":10:19: push.apps[].apns.key_file: a certificate and a key exclude each other"},
+        {MINIMAL "push: {proxy: proxy.example.org:3128}\n",
+         ":5:15: push.proxy: expected http://"},
+        {MINIMAL "push: {proxy: \"https://a:1\"}\n", ":5:15: push.proxy: expected http://"},
+        {MINIMAL "push: {proxy: \"http://a\"}\n", ":5:15: push.proxy: expected http://"},
+        {MINIMAL "push: {proxy: \"http://a:1/path\"}\n",
+         ":5:15: push.proxy: expected http://"},
+        {MINIMAL "push: {proxy: \"http://user@a:1\"}\n",
+         ":5:15: push.proxy: expected http://"},
+        {MINIMAL "push: {proxy: \"http://u:%zz@a:1\"}\n",
+         ":5:15: push.proxy: expected http://"},
         {MINIMAL APNS "        url: http://x\n",
          ":13:14: push.apps[].apns.url: expected https"},
         {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
@@ -313,6 +323,31 @@ static void an_app_is_reached_through_web_push(void **state)
     assert_true(o->allow_private);
     assert_string_equal(c->push.apps[0].ca_pem, "CA");
     config_free(&c);
+}
+
+static void a_proxy_may_want_credentials(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("key.p8", "KEY\n");
+    char *text = load(MINIMAL APNS, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_null(c->push.apps[0].proxy);
+    config_free(&c);
+    text = load(MINIMAL APNS "  proxy: \"http://me%40home:p%3aw%25@[::1]:3128/\"\n", &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->push.apps[0].proxy->host, "::1");
+    assert_int_equal(c->push.apps[0].proxy->port, 3128);
+    assert_string_equal(c->push.apps[0].proxy->user, "me@home");
+    assert_string_equal(c->push.apps[0].proxy->password, "p:w%");
+    config_free(&c);
+    /* Nothing of it is in a complaint. */
+    text = load(MINIMAL "push: {proxy: \"http://me:verysecret@a/\"}\n", NULL);
+    assert_non_null(strstr(text, "push.proxy"));
+    assert_null(strstr(text, "verysecret"));
+    free(text);
 }
 
 static void an_app_is_reached_through_apns_or_fcm(void **state)
@@ -454,6 +489,7 @@ int main(void)
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
+        cmocka_unit_test(a_proxy_may_want_credentials),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(an_app_is_reached_through_web_push),
         cmocka_unit_test(special_words_have_their_numbers),

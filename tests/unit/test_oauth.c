@@ -212,7 +212,8 @@ static void make(void)
     char url[64];
     struct err e;
     snprintf(url, sizeof url, "https://127.0.0.1:%u/token", w.port);
-    const struct oauth_opts o = {w.base, account, url, w.cert_pem, "test", on_changed, &w};
+    const struct oauth_opts o = {w.base, account, url,        w.cert_pem,
+                                 NULL,   "test",  on_changed, &w};
     assert_int_equal(oauth_new(&o, &w.tuning, &w.oauth, &e), ERR_NONE);
 }
 

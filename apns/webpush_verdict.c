@@ -69,6 +69,8 @@ enum webpush_step webpush_judge(const struct webpush_answer *a, enum webpush_sig
             r = &rows[i];
     *sign_out = r->sign;
     out->reaction = r->reaction;
+    if (r->reaction == PUSH_DONE)
+        out->status = 200; /* by which the outbox, and what it has stored, know it */
     if (r->reason[0])
         snprintf(out->reason, sizeof out->reason, "%d %s", a->status, r->reason);
     if (a->status == 503 && a->retry_after_s >= 0)

@@ -21,6 +21,7 @@ struct call {
         devices_removed_fn removed;
         devices_list_fn list;
         devices_owner_fn owner;
+        devices_known_fn known;
     } fn;
     void *ctx;
     void (*lost)(struct call *c, const struct pg_error *e);
@@ -54,6 +55,14 @@ static const struct pg_statement list_st = {
     "SELECT d.app, r.resource, d.device, r.dialect, r.registered_at, d.answered_at,"
     " d.badge_sent FROM xs.registration r JOIN xs.device d USING (device)"
     " WHERE r.owner = $1::uuid ORDER BY r.registered_at, d.device"};
+
+static const struct pg_statement know_st = {
+    "device_know",
+    "SELECT EXISTS (SELECT FROM xs.registration r WHERE r.owner = $1::uuid"
+    "   AND r.device = $2::uuid),"
+    " EXISTS (SELECT FROM xs.push_log p WHERE p.owner = $1::uuid AND p.device = $2::uuid"
+    "   AND (p.status = 410 OR p.reason IN ('BadDeviceToken', 'DeviceTokenNotForTopic',"
+    "        'UNREGISTERED', 'SENDER_ID_MISMATCH')))"};
 
 /* A node that a client chose may be that of several accounts. */
 static const struct pg_statement find_st = {
@@ -172,6 +181,7 @@ static bool make_names(const struct device_registration *r, char *node, char *se
     crypt_random(raw, sizeof raw);
     switch (r->dialect) {
     case DEVICE_TIGASE:
+    case DEVICE_STATELESS:
         crypt_base64url(raw, 18, node);
         return false;
     case DEVICE_P2:
@@ -374,6 +384,43 @@ void devices_find(struct devices *d, const char *node, const char *secret, devic
     f->call = c;
     memcpy(f->secret, secret, len + 1);
     pg_pool_send(d->pool, &find_st, &p, on_found, f);
+}
+
+void devices_stateless_id(const struct devices *d, const char *domain, const char *app,
+                          const char *token, struct device_stateless *out)
+{
+    devices_id(d, app, token, out->device);
+    keyed_id(d, "stateless", out->device, sizeof out->device, domain, out->owner);
+}
+
+static void lost_know(struct call *c, const struct pg_error *e)
+{
+    c->fn.known(c->ctx, DEVICE_UNKNOWN, e);
+}
+
+static void on_known(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call *c = ctx;
+    if (end_call(c))
+        c->fn.known(c->ctx,
+                    r && pg_bool(r, 0, 0)   ? DEVICE_KNOWN
+                    : r && pg_bool(r, 0, 1) ? DEVICE_GONE
+                                            : DEVICE_UNKNOWN,
+                    e);
+    free(c);
+}
+
+void devices_know(struct devices *d, const struct device_stateless *id, devices_known_fn fn,
+                  void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, id->owner);
+    pg_add_uuid(&p, id->device);
+    struct call *c = new_call(d, ctx);
+    c->fn.known = fn;
+    c->lost = lost_know;
+    pg_pool_send(d->pool, &know_st, &p, on_known, c);
 }
 
 void devices_free(struct devices **d)

@@ -27,6 +27,7 @@ enum device_dialect {
     DEVICE_TIGASE = 1, /* register-device: the node is the secret */
     DEVICE_P2 = 2, /* register-push-apns, -fcm: node and secret, bound to the client's id */
     DEVICE_APPSERVER = 3, /* v1-register-push: the node is the client's id; and a secret */
+    DEVICE_STATELESS = 4, /* by a publish that names the token; nobody knows whose it is */
 };
 
 struct device_key {
@@ -106,6 +107,23 @@ struct device_owner {
 typedef void (*devices_owner_fn)(void *ctx, const struct device_owner *o,
                                  const struct pg_error *e);
 void devices_find(struct devices *d, const char *node, const char *secret, devices_owner_fn fn,
+                  void *ctx);
+
+/* Whether such a device is registered, without being told an account: by a publish of that
+ * domain alone. */
+enum device_known {
+    DEVICE_UNKNOWN,
+    DEVICE_KNOWN,
+    DEVICE_GONE, /* it was, until the gateway said that it is gone */
+};
+struct device_stateless {
+    uint8_t owner[OWNER_BYTES]; /* stands for an account, one for each device */
+    uint8_t device[16];
+};
+void devices_stateless_id(const struct devices *d, const char *domain, const char *app,
+                          const char *token, struct device_stateless *out);
+typedef void (*devices_known_fn)(void *ctx, enum device_known known, const struct pg_error *e);
+void devices_know(struct devices *d, const struct device_stateless *id, devices_known_fn fn,
                   void *ctx);
 
 /* The id of (app, token), and of a client's device-id within an account. */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "apns/dialect.h"
+#include "apns/dialect_int.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -72,6 +72,21 @@ const struct dialect_command *dialect_find(const char *node)
     return NULL;
 }
 
+const char *dialect_name(enum device_dialect dialect)
+{
+    switch (dialect) {
+    case DEVICE_TIGASE:
+        return "register-device";
+    case DEVICE_P2:
+        return "register-push";
+    case DEVICE_APPSERVER:
+        return "v1-register-push";
+    case DEVICE_STATELESS:
+        return "publish";
+    }
+    return "unknown";
+}
+
 const struct dialect_command *dialect_commands(size_t *n_out)
 {
     *n_out = COUNT(commands);
@@ -115,19 +130,25 @@ static bool app_serves(const struct apns_app_opts *app, const char *domain)
 }
 
 /* A subscription is no device-token, which is all that the command for any service takes. */
-static bool app_fits(const struct apns_app_opts *app, const char *domain,
-                     enum push_service service)
+bool dialect_app_fits(const struct apns_app_opts *app, const char *domain,
+                      enum push_service service)
 {
     enum push_service its = service_of(app);
     return app_serves(app, domain) &&
            (service == PUSH_ANY ? its != PUSH_WEBPUSH : its == service);
 }
 
+bool dialect_app_is_called(const struct apns_app_opts *app, const char *name)
+{
+    return strcmp(app->id, name) == 0 || is_one_of(name, app->names, app->names_n);
+}
+
 static bool named_app(const struct push_opts *opts, const char *domain,
                       enum push_service service, const char *name, size_t *app_out)
 {
     for (size_t i = 0; i < opts->apps_n; i++)
-        if (strcmp(opts->apps[i].id, name) == 0 && app_fits(&opts->apps[i], domain, service)) {
+        if (dialect_app_is_called(&opts->apps[i], name) &&
+            dialect_app_fits(&opts->apps[i], domain, service)) {
             *app_out = i;
             return true;
         }
@@ -156,7 +177,7 @@ static const struct dialect_error *find_app(const struct push_opts *opts, const 
         service = known->service;
     size_t found = 0;
     for (size_t i = 0; i < opts->apps_n; i++)
-        if (app_fits(&opts->apps[i], domain, service) && found++ == 0)
+        if (dialect_app_fits(&opts->apps[i], domain, service) && found++ == 0)
             *app_out = i;
     if (found == 1)
         return NULL;
@@ -164,7 +185,7 @@ static const struct dialect_error *find_app(const struct push_opts *opts, const 
 }
 
 /* APNs' tokens are hex of a length Apple reserves the right to change. */
-static bool read_apns_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
+bool dialect_read_apns_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
 {
     static const char digits[] = "0123456789abcdef0123456789ABCDEF";
     size_t n = 0;
@@ -180,7 +201,7 @@ static bool read_apns_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
 
 /* What Google's look like is not written anywhere; these are the characters they are made of,
  * and they differ in upper and lower case. */
-static bool read_fcm_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
+bool dialect_read_fcm_token(const char *text, char out[DEVICE_TOKEN_MAX + 1])
 {
     static const char characters[] =
         "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-_:.%";
@@ -220,8 +241,8 @@ static const struct dialect_error *read_token(const struct apns_app_opts *app,
         return read_subscription(app->webpush, field, ctx, out, why);
     const char *text = field(ctx, name);
     if (app->fcm)
-        return read_fcm_token(text, out) ? NULL : &bad_fcm_token;
-    return read_apns_token(text, out) ? NULL : &bad_token;
+        return dialect_read_fcm_token(text, out) ? NULL : &bad_fcm_token;
+    return dialect_read_apns_token(text, out) ? NULL : &bad_token;
 }
 
 static bool read_client(const char *text, char out[DEVICE_CLIENT_MAX + 1])
@@ -282,6 +303,8 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
         err = read_appserver(field, ctx, out, &service);
         token = command->registers ? "token" : NULL;
         break;
+    case DEVICE_STATELESS: /* has no command */
+        break;
     }
     if (!err)
         err = find_app(opts, domain, service, field(ctx, "app"), provider, &out->app);
@@ -324,6 +347,8 @@ const char *const *dialect_asks(const struct dialect_command *command)
         return command->registers ? p2 : p2_unregister;
     case DEVICE_APPSERVER:
         return command->registers ? appserver : appserver_unregister;
+    case DEVICE_STATELESS:
+        break;
     }
     return NULL;
 }
@@ -337,7 +362,7 @@ bool dialect_offer(const struct push_opts *opts, const struct dialect_command *c
         const struct apns_app_opts *app = &opts->apps[k];
         struct vapid *vapid;
         struct err e;
-        if (!app_fits(app, domain, PUSH_WEBPUSH) || i-- > 0)
+        if (!dialect_app_fits(app, domain, PUSH_WEBPUSH) || i-- > 0)
             continue;
         if (vapid_new(app->webpush->private_key, app->webpush->subject, &vapid, &e))
             return false; /* such an app does not start */
@@ -375,6 +400,8 @@ void dialect_result(const struct dialect_command *command, const struct device_r
                        {"secret", "text-single", r->secret}},
             .n = 3,
         };
+        break;
+    case DEVICE_STATELESS:
         break;
     }
 }

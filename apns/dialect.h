@@ -29,6 +29,8 @@ struct dialect_command {
 };
 /* NULL when it is none of ours. */
 const struct dialect_command *dialect_find(const char *node);
+/* A word for people. */
+const char *dialect_name(enum device_dialect dialect);
 /* All of them, for announcing. */
 const struct dialect_command *dialect_commands(size_t *n_out);
 /* What disco#info of the component shows so that clients find us: the i-th of what these apps

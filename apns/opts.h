@@ -45,7 +45,9 @@ struct webpush_opts {
 };
 
 struct apns_app_opts {
-    const char *id;             /* the name clients register with */
+    const char *id;           /* the name clients register with */
+    const char *const *names; /* others that clients have for it */
+    size_t names_n;
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
     const char *sound;          /* "" = silent */
@@ -68,7 +70,16 @@ struct apns_app_opts {
     int64_t server_error_retry_ms;  /* after a 5xx; 0 = what the service asks for */
 };
 
+/* Dialects in which the node of a publish is the device's token, or it stands beside it, so
+ * that nobody has registered. */
+enum push_stateless {
+    PUSH_STATELESS_FPUSH = 1,      /* Monal: the node, and pushModule in publish-options */
+    PUSH_STATELESS_MONGOOSEIM = 2, /* service, device_id, mode, topic in publish-options */
+    PUSH_STATELESS_CHATSECURE = 4, /* token, endpoint in publish-options */
+};
+
 struct push_opts {
+    unsigned stateless; /* of push_stateless */
     enum push_content content;
     int64_t settle_ms;
     int64_t confirm_after_ms;

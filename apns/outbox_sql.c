@@ -110,10 +110,14 @@ static const struct pg_statement badges_st = {
 static const struct pg_statement fetch_st = {
     "outbox_fetch",
     "SELECT f.*, muted.badge, s.content,"
-    "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END"
+    "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END,"
+    "   p.unread, p.jid, p.encrypted, CASE WHEN $2::boolean THEN p.body END"
     " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
     " CROSS JOIN LATERAL xs.device_muted(($4::uuid[])[f.o_n]) muted"
-    " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"};
+    " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"
+    " LEFT JOIN xs.published p ON p.owner = ($3::uuid[])[f.o_n]"
+    "   AND p.device = ($4::uuid[])[f.o_n] AND p.peer = ($5::bigint[])[f.o_n]"};
+#define FETCHED_PUBLISHED 17 /* the first column of what a server has published */
 static const struct pg_statement settle_st = {
     "outbox_settle",
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
@@ -300,6 +304,19 @@ void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *
     pg_pool_send(q->pool, &fetch_st, &p, cb, ctx);
 }
 
+/* Of a message that we have not seen we know what its server says; what is counted here wins.
+ */
+static void take_published(const struct pg_result *r, int row, struct outbox_fetched *out)
+{
+    int at = FETCHED_PUBLISHED;
+    if (pg_is_null(r, row, at) || out->unread > 0)
+        return;
+    out->unread = (int)pg_i64(r, row, at);
+    out->peer_jid = pg_text(r, row, at + 1);
+    out->encrypted = pg_bool(r, row, at + 2);
+    out->body = pg_is_null(r, row, at + 3) ? NULL : pg_text(r, row, at + 3);
+}
+
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out)
 {
     out->n = (size_t)pg_i64(r, row, 0) - 1;
@@ -318,6 +335,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
     out->content = pg_is_null(r, row, 15) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 15);
     out->quiet = pg_bool(r, row, 16);
+    take_published(r, row, out);
 }
 
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,

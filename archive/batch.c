@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "archive/batch.h"
+#include "archive/batch_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -21,12 +21,13 @@ void batch_deinit(struct batch *b)
     free(b->accounts);
     free(b->flags);
     free(b->changes);
+    free(b->provisional);
     free(b->refs);
     free(b->keys);
     *b = (struct batch){0};
 }
 
-static void *grow(void *at, size_t *cap, size_t need, size_t size)
+void *batch_grow(void *at, size_t *cap, size_t need, size_t size)
 {
     if (need <= *cap)
         return at;
@@ -175,7 +176,7 @@ static uint32_t conv_of(struct batch *b, const uint8_t *owner, const char *owner
             return b->keys[at] - 1;
         }
     }
-    b->convs = grow(b->convs, &b->convs_cap, b->convs_n + 1, sizeof *b->convs);
+    b->convs = batch_grow(b->convs, &b->convs_cap, b->convs_n + 1, sizeof *b->convs);
     struct batch_conv *c = &b->convs[b->convs_n];
     *c = (struct batch_conv){.owner = owner, .owner_jid = owner_jid, .peer = peer, .jid = jid};
     read_state_init(&c->read, 0, 0, 0);
@@ -203,14 +204,15 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->ops = ops;
     b->n = n;
     b->rows = b->convs_n = b->accounts_n = b->flags_n = b->changes_n = 0;
-    b->duplicates = b->stored = b->late = 0;
+    b->duplicates = b->stored = b->late = b->provisional_n = 0;
     b->ahead_us = 0;
-    b->sorted = grow(b->sorted, &b->cap, n, sizeof *b->sorted);
+    b->sorted = batch_grow(b->sorted, &b->cap, n, sizeof *b->sorted);
     b->refs = clear_table(b->refs, &b->refs_n, n);
     b->keys = clear_table(b->keys, &b->keys_n, n);
     for (uint32_t i = 0; i < n; i++) {
         ops[i].found = false;
         ops[i].taken_back = 0;
+        ops[i].replaces = false;
         ops[i].conv = BATCH_NO_CONV;
         if (ops[i].w.kind == WRITE_ROW)
             link_row(b, i);
@@ -311,15 +313,20 @@ static struct op *new_target(struct batch *b, const struct op *op)
     return op->found ? NULL : after;
 }
 
-static void flag_stored(struct batch *b, const struct op *op, int32_t set)
+void batch_flag(struct batch *b, const uint8_t *owner, int64_t id, int32_t set)
 {
     for (size_t i = 0; i < b->flags_n; i++)
-        if (b->flags[i].id == op->target_id && same_owner(b->flags[i].owner, op->w.owner)) {
+        if (b->flags[i].id == id && same_owner(b->flags[i].owner, owner)) {
             b->flags[i].set |= set;
             return;
         }
-    b->flags = grow(b->flags, &b->flags_cap, b->flags_n + 1, sizeof *b->flags);
-    b->flags[b->flags_n++] = (struct batch_flags){op->w.owner, op->target_id, set};
+    b->flags = batch_grow(b->flags, &b->flags_cap, b->flags_n + 1, sizeof *b->flags);
+    b->flags[b->flags_n++] = (struct batch_flags){owner, id, set};
+}
+
+static void flag_stored(struct batch *b, const struct op *op, int32_t set)
+{
+    batch_flag(b, op->w.owner, op->target_id, set);
 }
 
 /* Bounces and retractions, first half: flags.  A new row never counts then; for a stored one
@@ -491,6 +498,8 @@ static void settle_counts(struct batch *b)
         if (op->id <= c->read.read_id)
             continue;
         read_state_count(&c->read, op->id);
+        if (op->replaces)
+            continue; /* whoever is to be told has been */
         c->counted++;
         c->newest_id = op->id;
         c->newest_us = op->received_us;
@@ -536,7 +545,8 @@ static struct batch_account *account_of(struct batch *b, const struct batch_conv
     struct batch_account *last = b->accounts_n ? &b->accounts[b->accounts_n - 1] : NULL;
     if (last && same_owner(last->owner, c->owner))
         return last;
-    b->accounts = grow(b->accounts, &b->accounts_cap, b->accounts_n + 1, sizeof *b->accounts);
+    b->accounts =
+        batch_grow(b->accounts, &b->accounts_cap, b->accounts_n + 1, sizeof *b->accounts);
     last = &b->accounts[b->accounts_n++];
     *last = (struct batch_account){.owner = c->owner, .jid = c->owner_jid};
     return last;
@@ -566,7 +576,8 @@ static void settle_changes(struct batch *b)
             account++;
         if (!c->counted && !c->undelivered && c->read.unread == c->read.stored_unread)
             continue;
-        b->changes = grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
+        b->changes =
+            batch_grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
         struct unread_change *u = &b->changes[b->changes_n++];
         *u = (struct unread_change){.owner_jid = b->accounts[account].jid,
                                     .peer = c->peer,
@@ -586,7 +597,9 @@ void batch_resolve(struct batch *b, int64_t last_id, int64_t max_us)
     settle_flags(b);
     settle_early(b);
     settle_positions(b);
+    batch_settle_provisional(b);
     settle_counts(b);
+    batch_uncount_provisional(b);
     settle_undelivered(b);
     settle_accounts(b);
     settle_changes(b);

@@ -57,6 +57,13 @@ struct batch_flags {
     int32_t set;
 };
 
+/* A stored row of a publish alone, which still counts. */
+struct batch_provisional {
+    uint32_t conv;
+    int64_t id;
+    bool replaced;
+};
+
 struct batch {
     struct op *ops;
     size_t n;
@@ -68,6 +75,8 @@ struct batch {
     size_t accounts_n;
     struct batch_flags *flags;
     size_t flags_n;
+    struct batch_provisional *provisional;
+    size_t provisional_n;
     struct unread_change *changes;
     size_t changes_n;
     size_t duplicates;
@@ -83,6 +92,7 @@ struct batch {
     size_t accounts_cap;
     size_t flags_cap;
     size_t changes_cap;
+    size_t provisional_cap;
     uint32_t *refs; /* hash of (owner, ref): index of the first such row + 1 */
     uint32_t *keys; /* hash of (owner, peer): index of conv + 1 */
     size_t refs_n;
@@ -101,6 +111,10 @@ void batch_set_conv(struct batch *b, size_t conv, int64_t last_id, int64_t read_
                     int64_t unread, int64_t peer_read_id);
 void batch_set_pending(struct batch *b, size_t conv, uint64_t ref, int64_t at_us);
 void batch_set_target(struct batch *b, size_t op, int64_t id, int32_t flags, int64_t counted);
+/* Whether this new row may be the text of a message that a publish has told of. */
+bool batch_may_replace(const struct op *op);
+/* In order of ids. */
+void batch_add_provisional(struct batch *b, size_t conv, int64_t id);
 /* A conversation with unread rows of the owner of a WRITE_READ for all. */
 size_t batch_add_conv(struct batch *b, size_t op, uint64_t peer);
 

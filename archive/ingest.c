@@ -14,9 +14,11 @@
 #include "archive/recent.h"
 #include "base/buf.h"
 #include "base/clock.h"
+#include "base/crypt.h"
 
 #define RECENT_BYTES ((size_t)16 << 20)
 #define ROSTER_BYTES ((size_t)1 << 20)
+#define PROVISIONAL_AGAIN_US INT64_C(86400000000) /* a restart may say one again */
 #define IDLE_S 5 /* how often the stored place of idle lanes follows the reader */
 
 static struct ingest *checked(void *arg)
@@ -367,18 +369,64 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
 }
 
-/* --- preferences ------------------------------------------------------------------------ */
+/* --- publishes -------------------------------------------------------------------------- */
 
 /* NULL when there is no room: these come from no spool, which would keep them. */
+static struct lane *add_of_owner_at(struct ingest *ing, struct write *w, int64_t at_us)
+{
+    if (!has_room(ing))
+        return NULL;
+    struct lane *lane = lane_of(ing, w->owner);
+    op_queue_add(lane->queue, w, NULL, at_us, ++lane->seq);
+    event_active(ing->turn, EV_TIMEOUT, 0);
+    return lane;
+}
+
+void ingest_provisional(struct ingest *ing, const struct ingest_provisional *p,
+                        int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
+{
+    struct lane *lane = NULL;
+    if (ing->ident) {
+        char id[sizeof "publish " + UUID_TEXT_BYTES] = "publish ";
+        uuid_format(p->id, id + strlen(id));
+        struct write w = {.kind = WRITE_ROW,
+                          .owner_jid = p->owner_jid,
+                          .peer_jid = p->peer_jid,
+                          .peer_resource = "",
+                          .flags = ROW_COUNTED | ROW_PROVISIONAL |
+                                   (p->encrypted ? ROW_ENCRYPTED : 0u),
+                          .has_id = true,
+                          .high = INT64_MAX};
+        ident_owner(ing->ident, p->owner_jid, w.owner);
+        w.peer = ident_peer(ing->ident, w.owner, p->peer_jid);
+        w.ref = ident_ref(ing->ident, w.peer, false, id);
+        w.content = ident_content(ing->ident, id, strlen(id));
+        w.low = ident_id_from_us(p->at_us - PROVISIONAL_AGAIN_US);
+        rows_unkeep(&w);
+        w.body = p->body;
+        lane = add_of_owner_at(ing, &w, p->at_us);
+    }
+    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+}
+
+void ingest_forget_provisional(struct ingest *ing, const char *owner_jid, uint64_t peer,
+                               uint64_t ref)
+{
+    struct write w = {.kind = WRITE_BOUNCE, .owner_jid = owner_jid, .peer = peer, .ref = ref};
+    if (!ing->ident)
+        return;
+    ident_owner(ing->ident, owner_jid, w.owner);
+    (void)add_of_owner_at(ing, &w, clock_real_us());
+}
+
+/* --- preferences ------------------------------------------------------------------------ */
+
 static struct lane *add_of_owner(struct ingest *ing, struct write *w)
 {
     if (!has_room(ing))
         return NULL;
     ident_owner(ing->ident, w->owner_jid, w->owner);
-    struct lane *lane = lane_of(ing, w->owner);
-    op_queue_add(lane->queue, w, NULL, clock_real_us(), ++lane->seq);
-    event_active(ing->turn, EV_TIMEOUT, 0);
-    return lane;
+    return add_of_owner_at(ing, w, clock_real_us());
 }
 
 void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct prefs *p,

@@ -139,6 +139,22 @@ void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mon
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
 
+/* Counts a message that only its server's publish has told of, until its text comes.  id makes
+ * it the same message when it is said again.  Nothing happens when there is no room. */
+struct ingest_provisional {
+    const char *owner_jid;
+    const char *peer_jid; /* bare */
+    const uint8_t *id;    /* 16 bytes */
+    const char *body;     /* for the push; of those that are not archived it is not kept */
+    bool encrypted;
+    int64_t at_us;
+};
+void ingest_provisional(struct ingest *ing, const struct ingest_provisional *p,
+                        int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+/* A stored one whose text will not come any more: ref is that of its row. */
+void ingest_forget_provisional(struct ingest *ing, const char *owner_jid, uint64_t peer,
+                               uint64_t ref);
+
 /* What the owner wants archived, from here on: what was taken before goes by the old rules.
  * Replaces mode and lists; see ingest_mark_read for done(false).  Nothing happens when the
  * queue is full. */

@@ -361,6 +361,7 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     lane_ask_prefs(w);
     send_read_convs(w);
     lane_ask_targets(w);
+    lane_ask_provisional(w);
     send_read_unread(w);
     pg_flush(w->opts.pg);
 }
@@ -495,6 +496,7 @@ void lane_writer_free(struct lane_writer **w)
     free((*w)->asked);
     free((*w)->targets);
     free((*w)->named);
+    free((*w)->provisional);
     free((*w)->prefs_asked);
     buf_deinit(&(*w)->scratch);
     free(*w);

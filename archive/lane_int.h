@@ -37,6 +37,8 @@ struct lane_writer {
     size_t targets_cap;
     uint32_t *named; /* and for rows that are meant by their own ids */
     size_t named_cap;
+    uint32_t *provisional; /* and for conversations that may have rows of publishes */
+    size_t provisional_cap;
     uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
     size_t prefs_asked_cap;
     struct buf scratch;
@@ -62,6 +64,9 @@ uint32_t *lane_room(uint32_t *at, size_t *cap, size_t n);
 
 /* lane_targets.c: asks which rows are meant by what names one. */
 void lane_ask_targets(struct lane_writer *w);
+
+/* lane_provisional.c: asks which rows of publishes its late messages may replace. */
+void lane_ask_provisional(struct lane_writer *w);
 
 /* lane_prefs.c: asks what owners want archived, where that is not known; decides it for each
  * row; writes what changed. */

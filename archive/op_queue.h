@@ -36,6 +36,7 @@ struct op {
     uint32_t conv;       /* of the batch */
     uint32_t next;       /* the next row of the same reference in this batch */
     uint32_t tail;       /* valid in the first of them */
+    bool replaces;       /* of a new row: its reader was told of it by a publish */
     bool found;          /* the row meant is stored: */
     int64_t target_id;
     int32_t target_flags;

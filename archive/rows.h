@@ -29,6 +29,7 @@ enum row_flag {
     ROW_LATE = 64,    /* came with a delay, unknown until then */
     ROW_UNKEPT = 128, /* body and stanza are empty: it was not archived, and only waits to be
                        * read, or its owner has removed it */
+    ROW_PROVISIONAL = 256, /* of a message that only its server's publish has told of */
 };
 /* In SQL: not hidden.  Written so that a planner takes it for true of nearly all rows, as it
  * is: of "flags & 32 = 0" it expects one in 200, and prefers to sort the owner's whole

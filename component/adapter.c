@@ -44,12 +44,17 @@ bool adapter_copies_message(const struct adapter *a, const struct stanza *head)
     return false;
 }
 
-static bool is_domain(const struct adapter *a, const char *text)
+static bool is_one_of(const char *text, const char *const *list, size_t n)
 {
-    for (size_t i = 0; i < a->opts->domains_n; i++)
-        if (strcmp(a->opts->domains[i], text) == 0)
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(list[i], text) == 0)
             return true;
     return false;
+}
+
+static bool is_domain(const struct adapter *a, const char *text)
+{
+    return is_one_of(text, a->opts->domains, a->opts->domains_n);
 }
 
 bool adapter_publish_means_undelivered(const struct adapter *a)
@@ -97,6 +102,12 @@ bool adapter_serves(const struct adapter *a, const struct jid *j)
 bool adapter_is_local(const struct adapter *a, const struct jid *j)
 {
     return j->local_len > 0 && adapter_serves(a, j);
+}
+
+bool adapter_is_guest(const struct adapter *a, const struct jid *j)
+{
+    return is_one_of(jid_domain(j), a->opts->accept_from, a->opts->accept_from_n) &&
+           !adapter_serves(a, j);
 }
 
 /* The mark covers both addresses: a user who reads the id off a result that we sent him cannot

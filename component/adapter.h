@@ -69,6 +69,8 @@ bool adapter_is_prober(const struct adapter *a, const struct jid *j);
 /* Of xmpp.domains: as a domain, and as a user's address. */
 bool adapter_serves(const struct adapter *a, const struct jid *j);
 bool adapter_is_local(const struct adapter *a, const struct jid *j);
+/* Of push.accept_from: neither ours nor a stranger. */
+bool adapter_is_guest(const struct adapter *a, const struct jid *j);
 
 /* An id for a message that we send from one address to another.  The server shows us a copy of
  * it, and adapter_is_echo knows it again; for any other pair of addresses the id is worthless,

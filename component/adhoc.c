@@ -25,6 +25,7 @@ struct command {
     const char *title;
     adhoc_fn fn;
     void *ctx;
+    bool guests;
 };
 
 /* A command that waits for its form. */
@@ -93,6 +94,13 @@ void adhoc_register(struct adhoc *a, const char *node, const char *title, adhoc_
     assert(a->commands_n < COMMANDS_MAX);
     a->commands[a->commands_n++] =
         (struct command){.node = node, .title = title, .fn = fn, .ctx = ctx};
+}
+
+void adhoc_open(struct adhoc *a, const char *node)
+{
+    for (size_t i = 0; i < a->commands_n; i++)
+        if (strcmp(a->commands[i].node, node) == 0)
+            a->commands[i].guests = true;
 }
 
 static const struct command *find_command(const struct adhoc *a, const char *node)
@@ -268,7 +276,9 @@ static bool refuse(struct adhoc *a, struct iq_request *r, const struct command *
                    const char *id)
 {
     enum action action = read_action(r->payload);
-    if (!r->own_account || jid_is_bare(&r->asker))
+    bool open = r->own_account ||
+                (r->guest && r->asker.local_len > 0 && (!command || command->guests));
+    if (!open || jid_is_bare(&r->asker))
         iq_forbid(r);
     else if (!r->is_set)
         iq_error(r, "modify", "bad-request", NULL);

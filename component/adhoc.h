@@ -22,7 +22,7 @@ struct stanza;
 #define ADHOC_SESSION_MS (5 * 60 * 1000)
 
 struct adhoc_call {
-    const char *account;    /* bare JID of a local user, prepared */
+    const char *account;    /* bare JID, prepared: a local user, or one of push.accept_from */
     const struct jid *from; /* full JID */
     const char *node;
     const struct stanza *form; /* what was submitted, NULL when nothing was */
@@ -34,6 +34,9 @@ typedef void (*adhoc_fn)(void *ctx, struct adhoc_call *call);
 
 /* node and title are borrowed for the service's life. */
 void adhoc_add(struct service *s, const char *node, const char *title, adhoc_fn fn, void *ctx);
+
+/* Accounts of push.accept_from may run it, too. */
+void adhoc_welcome(struct service *s, const char *node);
 
 enum adhoc_note { ADHOC_INFO, ADHOC_WARN, ADHOC_ERROR };
 
@@ -52,6 +55,7 @@ struct adhoc *adhoc_new(const struct adapter *adapter, unsigned per_minute);
 void adhoc_free(struct adhoc **a);
 void adhoc_register(struct adhoc *a, const char *node, const char *title, adhoc_fn fn,
                     void *ctx);
+void adhoc_open(struct adhoc *a, const char *node);
 /* A request with <command/>. */
 void adhoc_request(struct adhoc *a, struct iq_request *r, int64_t now_ms);
 /* Title of the command, NULL when there is none of that node. */

@@ -66,7 +66,7 @@ static void own_info(const struct disco *d, const struct iq_request *r, struct s
     for (size_t i = 0; i < sizeof always / sizeof *always; i++)
         add_feature(query, always[i]);
     for (size_t i = 0; i < d->features_n; i++)
-        if (!is_elsewhere(d, d->features[i].ns, host))
+        if (!is_elsewhere(d, d->features[i].ns, host) && !(r->guest && d->features[i].ns))
             add_feature(query, d->features[i].var);
 }
 

@@ -14,7 +14,7 @@ struct adhoc;
 struct delegation;
 struct iq_request;
 
-#define DISCO_FEATURES_MAX 128
+#define DISCO_FEATURES_MAX 512
 
 struct disco_feature {
     const char *ns; /* the delegated namespace that it belongs to, NULL: our own */

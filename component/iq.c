@@ -418,6 +418,7 @@ enum iq_open_result iq_open_direct(struct iq_table *t, const struct stanza *iq,
     r->account = asker;
     r->account.resource[0] = '\0';
     r->own_account = adapter_is_local(t->adapter, &asker);
+    r->guest = adapter_is_guest(t->adapter, &asker);
     q->route.id = keep(r->arena, stanza_get(iq, "id"));
     q->route.from = keep(r->arena, to);
     q->route.to = r->asker_text;

@@ -30,6 +30,7 @@ struct iq_request {
     const char *asker_text;  /* as it came */
     struct jid account;      /* whose data it is about, prepared, without resource */
     bool own_account;        /* the asker is that account: anything else is for iq_forbid */
+    bool guest;              /* of push.accept_from: only what is open to these is for him */
     bool delegated;          /* came through the server, addressed to the account */
     bool is_set;             /* type: set, or else get */
     const struct stanza *iq; /* <iq xmlns='jabber:client'>, a copy in arena */

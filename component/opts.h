@@ -34,6 +34,9 @@ struct component_opts {
     const char *secret;
     const char *const *domains; /* whose users we serve, prepared */
     size_t domains_n;
+    const char *const
+        *accept_from; /* whose servers may publish and users register, prepared */
+    size_t accept_from_n;
     size_t stanza_bytes_max;
     size_t parse_bytes_max; /* at least that; a server's lists may be longer than messages */
     unsigned commands_per_minute;

@@ -101,11 +101,11 @@ static void add_handler(struct service *s, const struct handler *h)
 static void add_own_handlers(struct service *s)
 {
     const struct handler own[] = {
-        {"query", NS_DISCO_INFO, on_disco_info, s, true},
-        {"query", NS_DISCO_ITEMS, on_disco_items, s, true},
-        {"ping", NS_PING, on_ping, s, true},
-        {"query", NS_VERSION, on_version, s, true},
-        {"command", NS_COMMANDS, on_command, s, true},
+        {"query", NS_DISCO_INFO, on_disco_info, s, true, true},
+        {"query", NS_DISCO_ITEMS, on_disco_items, s, true, true},
+        {"ping", NS_PING, on_ping, s, true, true},
+        {"query", NS_VERSION, on_version, s, true, true},
+        {"command", NS_COMMANDS, on_command, s, true, true},
     };
     for (size_t i = 0; i < sizeof own / sizeof *own; i++)
         add_handler(s, &own[i]);
@@ -182,6 +182,13 @@ void service_handle(struct service *s, const char *name, const char *ns, service
     add_handler(s, &(struct handler){.name = name, .ns = ns, .fn = fn, .ctx = ctx});
 }
 
+void service_welcome(struct service *s, const char *ns)
+{
+    for (size_t i = 0; i < s->handlers_n; i++)
+        if (strcmp(s->handlers[i].ns, ns) == 0)
+            s->handlers[i].guests = true;
+}
+
 void service_feature(struct service *s, const char *ns, const char *feature)
 {
     disco_add_feature(&s->disco, ns, feature);
@@ -195,6 +202,11 @@ void service_delegate(struct service *s, const char *ns)
 void adhoc_add(struct service *s, const char *node, const char *title, adhoc_fn fn, void *ctx)
 {
     adhoc_register(s->adhoc, node, title, fn, ctx);
+}
+
+void adhoc_welcome(struct service *s, const char *node)
+{
+    adhoc_open(s->adhoc, node);
 }
 
 int service_host(const struct service *s, const char *name)
@@ -297,9 +309,15 @@ static void dispatch(struct service *s, struct iq_request *r)
             continue;
         known_ns = true;
         if (!h->name || strcmp(h->name, r->payload->name) == 0) {
+            if (r->guest && !h->guests)
+                break;
             h->fn(h->ctx, r);
             return;
         }
+    }
+    if (r->guest) {
+        iq_forbid(r);
+        return;
     }
     iq_error(r, "cancel", known_ns ? "feature-not-implemented" : "service-unavailable", NULL);
 }
@@ -331,8 +349,9 @@ static struct iq_request *open_direct(struct service *s, const struct stanza *st
     struct iq_request *r;
     if (!jid_parse(&from, stanza_get(st, "from")))
         return NULL;
-    bool stranger =
-        !adapter_serves(&s->adapter, &from) && !adapter_is_prober(&s->adapter, &from);
+    bool stranger = !adapter_serves(&s->adapter, &from) &&
+                    !adapter_is_prober(&s->adapter, &from) &&
+                    !adapter_is_guest(&s->adapter, &from);
     if (stranger && !may_refuse(s, &from, o->now_ms))
         return NULL;
     if (iq_open_direct(s->iqs, st, o, &r) != IQ_OPENED)

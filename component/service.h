@@ -60,6 +60,8 @@ void service_free(struct service **s);
 typedef void (*service_request_fn)(void *ctx, struct iq_request *r);
 void service_handle(struct service *s, const char *name, const char *ns, service_request_fn fn,
                     void *ctx);
+/* Requests in that namespace are also taken from push.accept_from. */
+void service_welcome(struct service *s, const char *ns);
 /* A feature in disco#info: of the component's own address (ns NULL), or of what we do in a
  * namespace that a server may delegate.  Such a one is shown on the users' addresses and the
  * host's, and on our own for users of a host that has not delegated ns. */

@@ -61,6 +61,7 @@ struct handler {
     service_request_fn fn;
     void *ctx;
     bool direct_only; /* not for requests to users */
+    bool guests;      /* also for push.accept_from */
 };
 
 struct service {

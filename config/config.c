@@ -224,7 +224,6 @@ static void refuse_unavailable(struct reader *r)
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&
                strcmp(text(r, KEY_ARCHIVE_RETENTION), "forever") != 0);
-    refuse(r, KEY_PUSH_ACCEPT_FROM, -1, r->p->values[KEY_PUSH_ACCEPT_FROM].list_n > 0);
     for (int i = 0; i < (int)r->p->apps_n; i++) {
         const struct value *v = r->p->apps[i];
         refuse(r, KEY_APP_COLLAPSE, i, v[KEY_APP_COLLAPSE].number != 0);

@@ -9,6 +9,7 @@
 #define HTTPS_PORT 443
 #define APNS_HOST "api.push.apple.com"
 #define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
+#define APP_NAMES_MAX 200
 #define FCM_HOST "fcm.googleapis.com"
 
 static int64_t number(const struct reader *r, enum key k)
@@ -173,11 +174,82 @@ static void build_service(struct reader *r, int i, struct apns_app_opts *a)
         build_apns(r, i, a);
 }
 
+static bool is_among(const char *name, const char *const *list, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (list[i] && strcmp(list[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Each name means one app, whoever says it: a topic or a key is never the user's to choose. */
+static void check_names(struct reader *r, int i, const struct apns_app_opts *apps)
+{
+    const struct apns_app_opts *a = &apps[i];
+    for (int j = 0; j < i; j++)
+        for (size_t n = 0; n < a->names_n; n++)
+            if (is_among(a->names[n], apps[j].names, apps[j].names_n) ||
+                (apps[j].id && strcmp(apps[j].id, a->names[n]) == 0))
+                complain_key(r, KEY_APP_NAMES, i, "push.apps[].names: %s is another app's",
+                             a->names[n]);
+}
+
+static void check_number_of_names(struct reader *r, const struct apns_app_opts *apps)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < r->p->apps_n; i++)
+        n += apps[i].names_n;
+    if (n > APP_NAMES_MAX)
+        complain_key(r, KEY_APP_NAMES, 0, "push.apps[].names: more than %d in all",
+                     APP_NAMES_MAX);
+}
+
+static void build_accept_from(struct reader *r)
+{
+    struct component_opts *c = &r->config->component;
+    const struct value *v = &r->p->values[KEY_PUSH_ACCEPT_FROM];
+    const char **out = config_must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *out));
+    c->accept_from = out;
+    for (size_t i = 0; i < v->list_n; i++) {
+        const char *name = config_domain(r, KEY_PUSH_ACCEPT_FROM, v->list[i]);
+        if (name && is_among(name, c->domains, c->domains_n))
+            complain_key(r, KEY_PUSH_ACCEPT_FROM, -1,
+                         "push.accept_from: %s is one of xmpp.domains already", name);
+        else if (name)
+            out[c->accept_from_n++] = name;
+    }
+}
+
+static void build_stateless(struct reader *r)
+{
+    static const char words[] = "fpush mongooseim chatsecure";
+    static const char *const names[] = {"fpush", "mongooseim", "chatsecure"};
+    const struct value *v = &r->p->values[KEY_PUSH_STATELESS];
+    for (size_t i = 0; i < v->list_n; i++) {
+        char near[32];
+        size_t k = 0;
+        while (k < 3 && strcmp(names[k], v->list[i]) != 0)
+            k++;
+        if (k < 3)
+            r->config->push.stateless |= 1u << k;
+        else if (key_nearest_word(words, v->list[i], near))
+            complain_key(r, KEY_PUSH_STATELESS, -1,
+                         "push.stateless_dialects: expected fpush|mongooseim|chatsecure; did "
+                         "you mean \"%s\"?",
+                         near);
+        else
+            complain_key(r, KEY_PUSH_STATELESS, -1,
+                         "push.stateless_dialects: expected fpush|mongooseim|chatsecure");
+    }
+}
+
 static void build_app(struct reader *r, int i, struct apns_app_opts *a)
 {
     const struct value *v = r->p->apps[i];
     *a = (struct apns_app_opts){
         .id = v[KEY_APP_ID].text,
+        .names = v[KEY_APP_NAMES].list,
+        .names_n = v[KEY_APP_NAMES].list_n,
         .domains = v[KEY_APP_DOMAINS].list,
         .domains_n = v[KEY_APP_DOMAINS].list_n,
         .sound = v[KEY_APP_SOUND].text,
@@ -192,11 +264,9 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
     }
     for (size_t d = 0; d < a->domains_n; d++) {
         const char *name = config_domain(r, KEY_APP_DOMAINS, a->domains[d]);
-        bool known = false;
-        for (size_t k = 0; name && k < r->config->component.domains_n; k++)
-            known |= r->config->component.domains[k] &&
-                     strcmp(name, r->config->component.domains[k]) == 0;
-        if (name && !known)
+        const struct component_opts *c = &r->config->component;
+        if (name && !is_among(name, c->domains, c->domains_n) &&
+            !is_among(name, c->accept_from, c->accept_from_n))
             complain_key(r, KEY_APP_DOMAINS, i,
                          "push.apps[].domains: %s is not in xmpp.domains", name);
         if (name)
@@ -290,10 +360,14 @@ void config_build_push(struct reader *r)
     struct apns_app_opts *apps =
         config_must(arena_alloc(r->p->arena, (r->p->apps_n + 1) * sizeof *apps));
     const struct proxy_opts *proxy = read_proxy(r);
+    build_accept_from(r);
+    build_stateless(r);
     for (size_t i = 0; i < r->p->apps_n; i++) {
         build_app(r, (int)i, &apps[i]);
         apps[i].proxy = proxy;
+        check_names(r, (int)i, apps);
     }
+    check_number_of_names(r, apps);
     p->apps = apps;
     p->apps_n = r->p->apps_n;
 }

@@ -74,9 +74,11 @@ enum key_reload {
     KEY(PUSH_STALE_AFTER, "push.stale_after", TIME, 0, "30m", 1000, 604800000, RELOAD)        \
     KEY(PUSH_MAX_AGE, "push.max_age", TIME, 0, "12h", 1000, 2419200000, RELOAD)               \
     KEY(PUSH_ACCEPT_FROM, "push.accept_from", LIST, 0, 0, 0, 1000, RELOAD)                    \
+    KEY(PUSH_STATELESS, "push.stateless_dialects", LIST, 0, 0, 0, 16, RELOAD)                 \
     KEY(PUSH_PROXY, "push.proxy", TEXT, 0, "", 0, 1024, RELOAD)                               \
     KEY(PUSH_HISTORY, "push.history", TIME, 0, "14d", 3600000, INT64_C(31536000000), RELOAD)  \
     KEY(APP_ID, "push.apps[].id", TEXT, 0, 0, 1, 255, RELOAD)                                 \
+    KEY(APP_NAMES, "push.apps[].names", LIST, 0, 0, 0, 100, RELOAD)                           \
     KEY(APP_DOMAINS, "push.apps[].domains", LIST, 0, 0, 0, 1000, RELOAD)                      \
     KEY(APP_BADGE, "push.apps[].badge", WORD, "messages conversations", "messages", 0, 0,     \
         RELOAD)                                                                               \

@@ -7,6 +7,7 @@
 #include <cjson/cJSON.h>
 
 #include "apns/devices.h"
+#include "apns/dialect.h"
 #include "base/crypt.h"
 #include "sidecar/cli_account.h"
 #include "sidecar/cli_print.h"
@@ -51,7 +52,7 @@ static void read_row(const struct pg_result *r, int row, struct shown *out)
     *out = (struct shown){
         .app = pg_text(r, row, 1),
         .resource = pg_text(r, row, 2),
-        .dialect = pg_i64(r, row, 3) == DEVICE_P2 ? "register-push" : "register-device",
+        .dialect = dialect_name((enum device_dialect)pg_i64(r, row, 3)),
         .registered_us = pg_time_us(r, row, 4),
         .answered_us = pg_time_us(r, row, 5),
         .badge_told = pg_i64(r, row, 6),

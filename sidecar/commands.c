@@ -180,8 +180,10 @@ struct commands *commands_new(struct service *service)
         abort();
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         adhoc_add(service, all[i].node, all[i].title, on_dialect, c);
+        adhoc_welcome(service, all[i].node);
+    }
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
     commands_add_devices(service, c);
     commands_add_settings(service, c);

@@ -56,6 +56,10 @@ void features_offer(struct service *s, const struct config *c)
     for (size_t i = 0; (provider = dialect_feature(&c->push, i)) != NULL; i++)
         service_feature(s, NULL, provider);
     /* An app's id is a provider's name: clients look for theirs before they register. */
-    for (size_t i = 0; i < c->push.apps_n; i++)
-        service_feature(s, NULL, c->push.apps[i].id);
+    for (size_t i = 0; i < c->push.apps_n; i++) {
+        const struct apns_app_opts *app = &c->push.apps[i];
+        service_feature(s, NULL, app->id);
+        for (size_t n = 0; n < app->names_n; n++)
+            service_feature(s, NULL, app->names[n]);
+    }
 }

@@ -7,6 +7,7 @@
 
 #include "apns/devices.h"
 #include "apns/dialect.h"
+#include "apns/notification.h"
 #include "apns/provider_token.h"
 #include "archive/ident.h"
 #include "archive/inbox.h"
@@ -64,7 +65,7 @@ struct relay {
     struct search_index *search_index;
     struct quarantine *quarantine;
     struct commands *commands;
-    struct publish publish;
+    struct publish *publish;
     struct provider_tokens *tokens;
     struct gateway **gateways; /* of push.apps */
     bool behind;
@@ -173,7 +174,7 @@ static void on_inbox_esl(void *ctx, struct iq_request *r)
 static void on_publish(void *ctx, struct iq_request *r)
 {
     struct relay *relay = ctx;
-    publish_take(&relay->publish, r);
+    publish_take(relay->publish, r);
 }
 
 /* When a push is due. */
@@ -183,6 +184,10 @@ static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate
     struct relay *r = ctx;
     const struct push_opts *push = &r->opts.config->push;
     int64_t now_us = clock_real_us();
+    const char *at = strchr(c->account, '@');
+    /* Whose messages we do not see, of his sessions we know nothing either. */
+    if (!at || !adapter_is_host(service_adapter(r->service), at + 1))
+        return (struct outbox_decision){OUTBOX_NOW, 0, "published"};
     const struct sessions *sessions = service_sessions(r->service);
     struct policy_presence p = {
         .state = service_session_state(r->service, c->account, now_us,
@@ -341,10 +346,15 @@ static void start_push(struct relay *r)
         else
             outbox_set_gateway(r->outbox, i, r->gateways[i]);
     }
-    r->publish.devices = r->devices;
-    r->publish.outbox = r->outbox;
     outbox_start(r->outbox);
     outbox_pause(r->outbox, r->behind);
+    const struct publish_opts publish = {.pool = r->pool,
+                                         .devices = r->devices,
+                                         .outbox = r->outbox,
+                                         .ingest = r->ingest,
+                                         .spools = r->opts.spools};
+    publish_ready(r->publish, r->base, &publish);
+    publish_pause(r->publish, r->behind);
 }
 
 /* The whole. */
@@ -358,7 +368,7 @@ static void start_service(struct relay *r)
     crypt_hmac_sha256((const uint8_t *)c->component.secret, strlen(c->component.secret),
                       "echo", 4, key);
     r->service = service_new(&c->component, key, &r->opts.events);
-    r->publish.service = r->service;
+    r->publish = publish_new(r->service, &c->push);
     service_handle(r->service, NULL, NS_MAM, on_mam, r);
     service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
     service_handle(r->service, NULL, NS_ARCHIVE, on_xep0136, r);
@@ -366,6 +376,9 @@ static void start_service(struct relay *r)
     service_handle(r->service, NULL, NS_INBOX_ESL, on_inbox_esl, r);
     service_handle(r->service, NULL, NS_INBOX_ESL_CONVERSATION, on_inbox_esl, r);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
+    service_handle(r->service, "pubsub", NS_PUBSUB_OWNER, on_publish, r);
+    service_welcome(r->service, NS_PUBSUB);
+    service_welcome(r->service, NS_PUBSUB_OWNER);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);
 }
@@ -459,6 +472,7 @@ void relay_free(struct relay **rp)
     xep0136_free(&r->xep0136);
     lookups_free(&r->lookups);
     service_free(&r->service);
+    publish_free(&r->publish);
     commands_free(&r->commands);
     free(r->gateways);
     free(r->spool_ids);
@@ -499,6 +513,7 @@ void relay_set_behind(struct relay *r, bool behind)
         outbox_pause(r->outbox, behind);
     if (r->search_index)
         search_index_pause(r->search_index, behind);
+    publish_pause(r->publish, behind);
 }
 
 bool relay_drain(struct relay *r)

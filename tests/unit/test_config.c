@@ -227,6 +227,17 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL WEBPUSH "        allow_private: maybe\n", "expected true or false"},
         {MINIMAL WEBPUSH "        url: https://a.example\n",
          "unknown setting push.apps[].webpush.url"},
+        {MINIMAL "push: {accept_from: [\"a b\"]}\n",
+         ":5:21: push.accept_from: \"a b\" is not"},
+        {MINIMAL "push: {accept_from: [example.org]}\n",
+         ":5:21: push.accept_from: example.org is one of xmpp.domains"},
+        {MINIMAL "push: {accept_from: other.org}\n", "expected a list"},
+        {MINIMAL "push:\n  stateless_dialects: [fpush, monal]\n",
+         ":6:23: push.stateless_dialects: expected fpush|mongooseim|chatsecure"},
+        {MINIMAL "push:\n  stateless_dialects: [fpsh]\n", "did you mean \"fpush\"?"},
+        {MINIMAL APNS "    - id: b\n      names: [org.example.chat]\n      apns: {topic: t, "
+                      "key_file: key.p8, key_id: K, team_id: T}\n",
+         ":14:14: push.apps[].names: org.example.chat is another app's"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
     put("key.p8", "KEY\n");
@@ -234,6 +245,31 @@ static void every_complaint_has_line_and_column(void **state)
     put("vapid.pem", "KEY\n");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         expect(cases[i].content, cases[i].complaint);
+}
+
+static void whose_publishes_are_taken_and_how_is_read(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("key.p8", "KEY\n");
+    char *text = load(MINIMAL APNS "      names: [monalProdiOS, default]\n"
+                                   "      domains: [other.org]\n"
+                                   "  accept_from: [Other.org, push.example.net]\n"
+                                   "  stateless_dialects: [fpush, chatsecure]\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->component.accept_from_n, 2);
+    assert_string_equal(c->component.accept_from[0], "other.org");
+    assert_int_equal(c->push.stateless, PUSH_STATELESS_FPUSH | PUSH_STATELESS_CHATSECURE);
+    assert_int_equal(c->push.apps[0].names_n, 2);
+    assert_string_equal(c->push.apps[0].names[1], "default");
+    config_free(&c);
+    text = load(MINIMAL, &c);
+    free(text);
+    assert_int_equal(c->component.accept_from_n, 0);
+    assert_int_equal(c->push.stateless, 0);
+    config_free(&c);
 }
 
 static void all_complaints_are_reported_at_once(void **state)
@@ -494,6 +530,7 @@ int main(void)
         cmocka_unit_test(an_app_is_reached_through_web_push),
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
+        cmocka_unit_test(whose_publishes_are_taken_and_how_is_read),
         cmocka_unit_test(a_reload_names_what_needs_a_restart),
         cmocka_unit_test(openfire_has_ports_of_its_own),
         cmocka_unit_test(openfires_lists_may_be_longer_than_messages),

@@ -182,6 +182,50 @@ static void the_recorded_discovery_lists_who_is_online(void **state)
 
 /* ---- strangers ---- */
 
+static void on_publish(void *ctx, struct iq_request *r)
+{
+    (void)ctx;
+    assert_true(r->guest);
+    assert_false(r->own_account);
+    iq_reply(r, NULL);
+}
+
+static const char *guest_asks(struct world *w, const char *from, const char *payload)
+{
+    static char sent[4096];
+    char xml[1024];
+    snprintf(xml, sizeof xml, "<iq type='set' id='1' from='%s' to='sidecar.e.test'>%s</iq>",
+             from, payload);
+    world_feed(w, xml);
+    return world_sent(w, sent, sizeof sent);
+}
+
+/* Of push.accept_from: what is open to them, and nothing else. */
+static void guests_do_what_is_open_to_them(void **state)
+{
+    (void)state;
+    static const char *const from[] = {"guest.test"};
+    static const char publish[] = "<pubsub xmlns='urn:test:pubsub'/>";
+    static const char archive[] = "<query xmlns='urn:test:archive'/>";
+    struct world w;
+    world_init(&w, 1);
+    w.opts.accept_from = from;
+    w.opts.accept_from_n = 1;
+    w.service = world_service(&w);
+    service_opened(w.service, 0, 1, w.real_us);
+    service_live(w.service, 0);
+    service_handle(w.service, "pubsub", "urn:test:pubsub", on_publish, NULL);
+    service_handle(w.service, "query", "urn:test:archive", on_publish, NULL);
+    service_welcome(w.service, "urn:test:pubsub");
+    assert_non_null(strstr(guest_asks(&w, "guest.test", publish), "type=\"result\""));
+    assert_non_null(strstr(guest_asks(&w, "u@guest.test", publish), "type=\"result\""));
+    assert_non_null(strstr(guest_asks(&w, "guest.test", archive), "<forbidden "));
+    assert_non_null(strstr(guest_asks(&w, "guest.test", "<x xmlns='y'/>"), "<forbidden "));
+    assert_non_null(strstr(guest_asks(&w, "sub.guest.test", publish), "<forbidden "));
+    assert_non_null(strstr(guest_asks(&w, "other.test", publish), "<forbidden "));
+    world_end(&w);
+}
+
 static void strangers_are_refused_and_not_often(void **state)
 {
     (void)state;
@@ -539,6 +583,7 @@ int main(void)
         cmocka_unit_test(without_a_list_accounts_count_as_online_for_two_minutes),
         cmocka_unit_test(somebody_elses_list_is_no_list),
         cmocka_unit_test(the_recorded_discovery_lists_who_is_online),
+        cmocka_unit_test(guests_do_what_is_open_to_them),
         cmocka_unit_test(strangers_are_refused_and_not_often),
         cmocka_unit_test(messages_and_presence_of_others_change_nothing),
         cmocka_unit_test(in_replay_only_what_is_still_open_is_answered),

@@ -29,6 +29,12 @@ static const struct pg_statement change = {
                     " WHERE $4::bigint > 0"
                     " ON CONFLICT (owner, peer) DO UPDATE SET until = excluded.until"};
 
+/* What is muted is not on the icons of phones.  Under the lane: no count changes meanwhile. */
+static const struct pg_statement tell_phones = {
+    "inbox_phones", "SELECT xs.badges_add($1::uuid, 0)::text"
+                    " FROM (SELECT xs.lane_lock($1::uuid)::text AS held OFFSET 0) l"
+                    " WHERE l.held IS NOT NULL"};
+
 static const struct pg_statement read_one = {
     "inbox_one", "SELECT c.box, c.unread, mute.owner IS NOT NULL, mute.until, m.id, m.stanza"
                  " FROM xs.conversation c"
@@ -105,12 +111,28 @@ static void read_properties(struct conversation *c)
     lookup_send(&c->lookup, &read_one, &params, on_one, c);
 }
 
-static void on_changed(void *ctx, const struct pg_result *r, const struct pg_error *e)
+static void on_told(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct conversation *c = ctx;
     (void)r;
     if (!lookup_is_over(&c->lookup, e))
         read_properties(c);
+}
+
+static void on_changed(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct conversation *c = ctx;
+    struct pg_params params;
+    (void)r;
+    if (lookup_is_over(&c->lookup, e))
+        return;
+    if (c->mute_s < 0) {
+        read_properties(c);
+        return;
+    }
+    pg_params_init(&params);
+    pg_add_uuid(&params, c->lookup.owner);
+    lookup_send(&c->lookup, &tell_phones, &params, on_told, c);
 }
 
 static void begin(struct lookup *l)

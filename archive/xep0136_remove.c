@@ -12,10 +12,14 @@
 #define ROWS_AT_ONCE 1000                   /* the owner's lane waits so long */
 #define KEEP_US (31 * INT64_C(86400000000)) /* no copy comes later: see rows.c */
 
+/* And phones are told when something that was unread is gone. */
 static const struct pg_statement remove_some = {
     "chats_remove",
-    "SELECT gone, more FROM xs.collections_remove($1::uuid, $2::int, $3::bigint, $4::text,"
-    "   $5::bigint, $6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::int)"};
+    "SELECT r.gone, r.more, told.done"
+    " FROM xs.collections_remove($1::uuid, $2::int, $3::bigint, $4::text, $5::bigint,"
+    "   $6::bigint, $7::bigint, $8::bigint, $9::bigint, $10::int) r"
+    " LEFT JOIN LATERAL (SELECT xs.badges_add($1::uuid, 2000)::text AS done"
+    "   WHERE r.gone > 0 OR r.more) told ON true"};
 
 struct removal {
     int64_t last_at; /* of what is to be removed: an id */

@@ -50,6 +50,9 @@ struct world {
     int down;
     char why[256];
     void (*in_batch)(struct world *w, struct pg *conn);
+    void (*after_batch)(struct world *w, struct pg *conn, bool ok);
+    const struct unread_change *changes; /* of the batch, for in_batch */
+    size_t changes_n;
     void (*roster)(void *ctx, const char *owner_jid);
     void *roster_ctx;
     int waits_true;
@@ -78,6 +81,8 @@ UNUSED static void on_batch(void *ctx, struct pg *conn, const struct unread_chan
         assert_true(i == 0 || memcmp(changes[i - 1].owner, changes[i].owner,
                                      sizeof changes[i].owner) <= 0);
     }
+    w->changes = changes;
+    w->changes_n = n;
     if (w->in_batch)
         w->in_batch(w, conn);
 }
@@ -85,8 +90,9 @@ UNUSED static void on_batch(void *ctx, struct pg *conn, const struct unread_chan
 UNUSED static void on_committed(void *ctx, struct pg *conn, bool ok)
 {
     struct world *w = ctx;
-    (void)conn;
     w->ended++;
+    if (w->after_batch)
+        w->after_batch(w, conn, ok);
     if (ok) {
         w->committed++;
         w->counted += w->open_counted;

@@ -374,3 +374,21 @@ def test_the_web_reads_and_the_phone_follows(world, how):
     assert push.badge == 1 and push.alert is not None
     assert world.gateway.device(token)["badge"] == 1
     assert world.oracle.unread(bob.bare) == 1
+
+
+@pytest.mark.servers("ejabberd")  # as slow on any: the worker looks twice a minute
+@pytest.mark.slow
+def test_what_is_muted_or_removed_leaves_the_icon(world):
+    alice, bob, _, token = offline_with_unread(world, 2)
+    carol = world.login(world.user("carol"))
+    for _ in range(3):
+        carol.send_chat(bob.bare, world.body())
+    wait_until(lambda: world.gateway.device(token)["badge"] == 5, 10, "all are counted")
+    web = world.login(bob, "web")
+    web.iq("set", "<query xmlns='erlang-solutions.com:xmpp:inbox:0#conversation'"
+                  f" jid='{alice.bare}'><mute>3600</mute></query>")
+    wait_until(lambda: world.gateway.device(token)["badge"] == 3, 40, "alice's are not counted")
+    web.iq("set", f"<remove xmlns='urn:xmpp:archive' with='{carol.bare}'/>")
+    wait_until(lambda: world.gateway.device(token)["badge"] == 0, 40, "carol's are gone")
+    assert world.gateway.pushes(token)[-1].alert is None
+    assert world.oracle.unread(bob.bare) == 2

@@ -85,6 +85,10 @@ static void add_notification(struct buf *b, size_t start, const struct fcm_messa
         buf_add_char(b, ',');
         add_text(b, "sound", a->sound, NAME_MAX);
     }
+    if (a->channel) {
+        buf_add_char(b, ',');
+        add_text(b, "channel_id", a->channel, NAME_MAX);
+    }
     buf_add_str(b, "}}");
     begin_apns(b, o, 10, a->badge);
     buf_add_str(b, ",\"mutable-content\":1");

@@ -32,6 +32,7 @@ struct fcm_opts {
     const char *service_account; /* the contents of service_account_file */
     const char *token_url;       /* NULL: the service account's own */
     enum fcm_form form;
+    const char *channel; /* NULL: the app's default one */
 };
 
 struct webpush_opts {
@@ -50,13 +51,17 @@ struct apns_app_opts {
     size_t names_n;
     const char *const *domains; /* which of xmpp.domains may use it; domains_n 0 = all */
     size_t domains_n;
+    enum push_content content;  /* at most push_opts' */
+    const char *encrypted_text; /* shown for a message that only its reader can read */
     const char *sound;          /* "" = silent */
     bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
     const struct fcm_opts *fcm; /* NULL: not through FCM */
     const struct webpush_opts *webpush; /* NULL: not through Web Push; neither: through APNs */
     /* apns: */
     const char *topic;
-    const char *key_pem; /* the contents of key_file; NULL: a certificate instead */
+    const char *category;           /* of notifications; NULL: none */
+    const char *interruption_level; /* NULL: active, as without one */
+    const char *key_pem;            /* the contents of key_file; NULL: a certificate instead */
     const char *key_id;
     const char *team_id;
     const char *certificate_pem; /* the contents of certificate_file */

@@ -311,7 +311,7 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
         job->entries[job->n++] = e;
     }
     app->fetches++;
-    outbox_sql_fetch(o->sql, o->push->content == PUSH_CONTENT_BODY, keys, job->n,
+    outbox_sql_fetch(o->sql, app->opts->content == PUSH_CONTENT_BODY, keys, job->n,
                      outbox_job_result, job);
 }
 

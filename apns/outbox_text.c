@@ -116,7 +116,9 @@ static void compose_alert(struct outbox *o, const struct entry *e,
     char name[256], thread[65];
     strcpy(thread, collapse_id);
     const bool test = e->peer == OUTBOX_TEST_PEER;
-    const enum push_content most = o->push->content;
+    const struct apns_app_opts *app = e->app->opts;
+    const enum push_content most =
+        app->content < o->push->content ? app->content : o->push->content;
     const enum push_content asked = (enum push_content)f->content;
     const struct payload_alert_opts alert = {
         .content = test           ? PUSH_CONTENT_BODY
@@ -125,8 +127,12 @@ static void compose_alert(struct outbox *o, const struct entry *e,
         .sender = test ? NULL : sender_name(f->peer_jid, name, sizeof name),
         .body = test ? TEST_TEXT : f->body,
         .encrypted = f->encrypted,
+        .encrypted_text = app->encrypted_text,
         .badge = f->badge > 0 ? (unsigned)f->badge : 0,
-        .sound = e->app->opts->sound,
+        .sound = app->sound,
+        .category = app->category,
+        .interruption = app->interruption_level,
+        .channel = app->fcm ? app->fcm->channel : NULL,
         .thread = thread,
     };
     if (e->app->opts->webpush)

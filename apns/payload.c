@@ -15,6 +15,7 @@
 #define TITLE_MAX 512
 #define SOUND_MAX 256
 #define THREAD_MAX 256
+#define CATEGORY_MAX 256
 
 static const uint8_t ellipsis[ELLIPSIS_BYTES] = {0xE2, 0x80, 0xA6};
 static const uint8_t unknown[3] = {0xEF, 0xBF, 0xBD}; /* U+FFFD */
@@ -95,7 +96,7 @@ const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_
         return count;
     case PUSH_CONTENT_BODY:
         if (o->encrypted)
-            return "Encrypted message";
+            return o->encrypted_text ? o->encrypted_text : "Encrypted message";
         if (o->body && *o->body)
             return o->body;
         break;
@@ -133,6 +134,12 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
         buf_add_str(b, ",\"thread-id\":");
         payload_add_text(b, o->thread, THREAD_MAX);
     }
+    if (o->category) {
+        buf_add_str(b, ",\"category\":");
+        payload_add_text(b, o->category, CATEGORY_MAX);
+    }
+    if (o->interruption)
+        buf_addf(b, ",\"interruption-level\":\"%s\"", o->interruption);
     buf_add_str(b, ",\"mutable-content\":1,\"alert\":{");
     if (payload_title(o)) {
         buf_add_str(b, "\"title\":");

@@ -17,13 +17,17 @@
 struct buf;
 
 struct payload_alert_opts {
-    enum push_content content; /* how much of the message may be shown */
-    const char *sender;        /* who wrote, as shown; NULL or "" = no title */
-    const char *body;          /* NULL = a message without text */
-    bool encrypted;            /* the text is not for us: say so instead of it */
+    enum push_content content;  /* how much of the message may be shown */
+    const char *sender;         /* who wrote, as shown; NULL or "" = no title */
+    const char *body;           /* NULL = a message without text */
+    bool encrypted;             /* the text is not for us: say so instead of it */
+    const char *encrypted_text; /* what says so; NULL: English */
     unsigned badge;
-    const char *sound;  /* NULL or "" = silent */
-    const char *thread; /* a hash of the conversation; NULL = none */
+    const char *sound;        /* NULL or "" = silent */
+    const char *category;     /* NULL: none */
+    const char *interruption; /* the level; NULL: none is said */
+    const char *channel;      /* of Android; NULL: none */
+    const char *thread;       /* a hash of the conversation; NULL = none */
 };
 
 /* Appends the payload of a visible push to b, which must have PAYLOAD_MAX bytes of room

@@ -75,7 +75,10 @@ static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
     const struct value *v = r->p->apps[i];
     need(r, i, KEY_APNS_TOPIC);
     build_credentials(r, i, a);
+    static const char *const levels[] = {"passive", NULL, "time-sensitive", "critical"};
     a->topic = v[KEY_APNS_TOPIC].text;
+    a->category = v[KEY_APNS_CATEGORY].text;
+    a->interruption_level = levels[v[KEY_APNS_INTERRUPTION].number];
     a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
     a->ca_pem = v[KEY_APNS_CA_FILE].text;
     build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);
@@ -88,7 +91,8 @@ static void build_fcm(struct reader *r, int i, struct apns_app_opts *a)
     need(r, i, KEY_FCM_ACCOUNT_FILE);
     *f = (struct fcm_opts){.service_account = v[KEY_FCM_ACCOUNT_FILE].text,
                            .token_url = v[KEY_FCM_TOKEN_URL].text,
-                           .form = (enum fcm_form)v[KEY_FCM_FORM].number};
+                           .form = (enum fcm_form)v[KEY_FCM_FORM].number,
+                           .channel = v[KEY_FCM_CHANNEL].text};
     if (f->token_url && strncmp(f->token_url, "https://", 8) != 0)
         complain_key(r, KEY_FCM_TOKEN_URL, i, "%s: expected https://...",
                      key_table[KEY_FCM_TOKEN_URL].path);
@@ -243,6 +247,19 @@ static void build_stateless(struct reader *r)
     }
 }
 
+/* push.content is what the operator promises for all; an app shows less, never more. */
+static enum push_content app_content(struct reader *r, int i)
+{
+    enum push_content most = r->config->push.content;
+    const struct value *v = &r->p->apps[i][KEY_APP_CONTENT];
+    if (!v->item)
+        return most;
+    if ((enum push_content)v->number > most)
+        complain_key(r, KEY_APP_CONTENT, i,
+                     "push.apps[].content: %s shows more than push.content allows", v->text);
+    return (enum push_content)v->number;
+}
+
 static void build_app(struct reader *r, int i, struct apns_app_opts *a)
 {
     const struct value *v = r->p->apps[i];
@@ -252,6 +269,8 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .names_n = v[KEY_APP_NAMES].list_n,
         .domains = v[KEY_APP_DOMAINS].list,
         .domains_n = v[KEY_APP_DOMAINS].list_n,
+        .content = app_content(r, i),
+        .encrypted_text = v[KEY_APP_ENCRYPTED].text,
         .sound = v[KEY_APP_SOUND].text,
         .counts_conversations = v[KEY_APP_BADGE].number == 1,
     };

@@ -84,8 +84,14 @@ enum key_reload {
         RELOAD)                                                                               \
     KEY(APP_COLLAPSE, "push.apps[].collapse", WORD, "conversation message", "conversation",   \
         0, 0, RELOAD)                                                                         \
+    KEY(APP_CONTENT, "push.apps[].content", WORD, "none count sender body", 0, 0, 0, RELOAD)  \
+    KEY(APP_ENCRYPTED, "push.apps[].encrypted_text", TEXT, 0, "Encrypted message", 1, 200,    \
+        RELOAD)                                                                               \
     KEY(APP_SOUND, "push.apps[].sound", TEXT, 0, "default", 0, 64, RELOAD)                    \
     KEY(APNS_TOPIC, "push.apps[].apns.topic", TEXT, 0, 0, 1, 255, RELOAD)                     \
+    KEY(APNS_CATEGORY, "push.apps[].apns.category", TEXT, 0, 0, 1, 64, RELOAD)                \
+    KEY(APNS_INTERRUPTION, "push.apps[].apns.interruption_level", WORD,                       \
+        "passive active time-sensitive critical", "active", 0, 0, RELOAD)                     \
     KEY(APNS_KEY_FILE, "push.apps[].apns.key_file", FILE, 0, 0, 1, 65536, RELOAD)             \
     KEY(APNS_KEY_ID, "push.apps[].apns.key_id", TEXT, 0, 0, 1, 32, RELOAD)                    \
     KEY(APNS_TEAM_ID, "push.apps[].apns.team_id", TEXT, 0, 0, 1, 32, RELOAD)                  \
@@ -99,6 +105,7 @@ enum key_reload {
         RELOAD)                                                                               \
     KEY(FCM_FORM, "push.apps[].fcm.form", WORD, "notification data", "notification", 0, 0,    \
         RELOAD)                                                                               \
+    KEY(FCM_CHANNEL, "push.apps[].fcm.channel", TEXT, 0, 0, 1, 128, RELOAD)                   \
     KEY(FCM_URL, "push.apps[].fcm.url", TEXT, 0, 0, 1, 1024, RELOAD)                          \
     KEY(FCM_TOKEN_URL, "push.apps[].fcm.token_url", TEXT, 0, 0, 1, 1024, RELOAD)              \
     KEY(FCM_CA_FILE, "push.apps[].fcm.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)               \

@@ -243,6 +243,22 @@ static bool is_text_or_object(const cJSON *item)
     return cJSON_IsString(item) || cJSON_IsObject(item);
 }
 
+/* What groups and ranks a notification. */
+static bool has_known_words(const cJSON *aps)
+{
+    static const char *const levels[] = {"passive", "active", "time-sensitive", "critical"};
+    const cJSON *level = cJSON_GetObjectItemCaseSensitive(aps, "interruption-level");
+    const cJSON *category = cJSON_GetObjectItemCaseSensitive(aps, "category");
+    const cJSON *thread = cJSON_GetObjectItemCaseSensitive(aps, "thread-id");
+    bool known = level == NULL;
+    size_t i;
+
+    for (i = 0; cJSON_IsString(level) && i < 4; i++)
+        known = known || strcmp(levels[i], level->valuestring) == 0;
+    return known && (category == NULL || cJSON_IsString(category)) &&
+           (thread == NULL || cJSON_IsString(thread));
+}
+
 /* The members of aps that decide what the phone shows must have their types. */
 static bool read_aps(struct check *c, const cJSON *aps)
 {
@@ -250,6 +266,8 @@ static bool read_aps(struct check *c, const cJSON *aps)
     const cJSON *badge = cJSON_GetObjectItemCaseSensitive(aps, "badge");
     const cJSON *sound = cJSON_GetObjectItemCaseSensitive(aps, "sound");
 
+    if (!has_known_words(aps))
+        return false;
     if ((alert != NULL && !is_text_or_object(alert)) ||
         (sound != NULL && !is_text_or_object(sound)))
         return false;

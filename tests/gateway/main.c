@@ -17,7 +17,7 @@
  *    InvalidPushType; pushtotalk needs priority 10 and expiration 0
  *  - device tokens have exactly 64 hex digits
  *  - the payload must be JSON by RFC 8259 (also its UTF-8 and control characters), with
- *    an aps object (mdm: a string mdm) whose alert, badge and sound have their types:
+ *    an aps object (mdm: a string mdm) whose members have their types and known words:
  *    else BadPayload, a reason Apple does not have
  *  - a provider token from more than a minute ahead of our clock is InvalidProviderToken;
  *    a change of it on one connection within 20 minutes is TooManyProviderTokenUpdates,

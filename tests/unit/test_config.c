@@ -194,6 +194,11 @@ static void every_complaint_has_line_and_column(void **state)
          ":5:15: push.proxy: expected http://"},
         {MINIMAL "push: {proxy: \"http://u:%zz@a:1\"}\n",
          ":5:15: push.proxy: expected http://"},
+        {MINIMAL APNS "      content: body\n",
+         ":13:16: push.apps[].content: body shows more than push.content allows"},
+        {MINIMAL APNS "      content: all\n", ":13:16: push.apps[].content: expected one of"},
+        {MINIMAL APNS "        interruption_level: loud\n",
+         ":13:29: push.apps[].apns.interruption_level: expected one of passive|active"},
         {MINIMAL APNS "        url: http://x\n",
          ":13:14: push.apps[].apns.url: expected https"},
         {MINIMAL APNS "      domains: [b.c]\n", "b.c is not in xmpp.domains"},
@@ -361,6 +366,31 @@ static void an_app_is_reached_through_web_push(void **state)
     config_free(&c);
 }
 
+static void an_app_may_show_less_and_look_its_own_way(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("key.p8", "KEY\n");
+    char *text = load(MINIMAL APNS, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->push.apps[0].content, PUSH_CONTENT_SENDER);
+    assert_string_equal(c->push.apps[0].encrypted_text, "Encrypted message");
+    assert_null(c->push.apps[0].interruption_level);
+    assert_null(c->push.apps[0].category);
+    config_free(&c);
+    text = load(MINIMAL APNS "        category: MESSAGE\n        interruption_level: passive\n"
+                             "      content: count\n      encrypted_text: verschlüsselt\n",
+                &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_int_equal(c->push.apps[0].content, PUSH_CONTENT_COUNT);
+    assert_string_equal(c->push.apps[0].encrypted_text, "verschlüsselt");
+    assert_string_equal(c->push.apps[0].interruption_level, "passive");
+    assert_string_equal(c->push.apps[0].category, "MESSAGE");
+    config_free(&c);
+}
+
 static void a_proxy_may_want_credentials(void **state)
 {
     (void)state;
@@ -525,6 +555,7 @@ int main(void)
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
+        cmocka_unit_test(an_app_may_show_less_and_look_its_own_way),
         cmocka_unit_test(a_proxy_may_want_credentials),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(an_app_is_reached_through_web_push),

@@ -255,11 +255,23 @@ static void any_text_fits_and_stays_whole_characters(void **state)
     }
 }
 
+static void a_channel_is_named_where_there_is_one(void **state)
+{
+    (void)state;
+    struct payload_alert_opts a = hello;
+    alert(&plain, &a);
+    assert_null(at("android.notification.channel_id"));
+    a.channel = "messages";
+    alert(&plain, &a);
+    expect("android.notification.channel_id", "messages");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         TEST(a_notification_is_shown_by_the_system_on_either_platform),
+        TEST(a_channel_is_named_where_there_is_one),
         TEST(a_data_message_is_shown_by_the_app),
         TEST(an_app_of_p2_is_woken_for_its_account_and_told_no_more),
         TEST(a_count_alone_shows_nothing_and_is_not_urgent),

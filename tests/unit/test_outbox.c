@@ -69,7 +69,8 @@ struct world {
     int settled_at[OWNERS][PEERS][DEVICES];
 };
 
-static struct apns_app_opts apps[] = {{.id = "chat", .sound = "default"}};
+static struct apns_app_opts apps[] = {
+    {.id = "chat", .content = PUSH_CONTENT_BODY, .sound = "default"}};
 static struct push_opts push = {.content = PUSH_CONTENT_BODY,
                                 .settle_ms = 500,
                                 .confirm_after_ms = 20000,

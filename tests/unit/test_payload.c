@@ -77,6 +77,20 @@ static void an_alert_has_all_its_keys(void **state)
     assert_int_equal(cJSON_GetArraySize(built), 2);
 }
 
+static void an_app_has_a_look_of_its_own(void **state)
+{
+    (void)state;
+    struct payload_alert_opts o = full;
+    o.encrypted = true;
+    o.encrypted_text = "verschl\xC3\xBCsselt";
+    o.category = "ME\"SSAGE";
+    o.interruption = "time-sensitive";
+    const cJSON *aps = build(&o, NULL);
+    assert_string_equal(text_of(cJSON_GetObjectItem(aps, "alert"), "body"), o.encrypted_text);
+    assert_string_equal(text_of(aps, "category"), o.category);
+    assert_string_equal(text_of(aps, "interruption-level"), "time-sensitive");
+}
+
 static void content_decides_what_is_shown(void **state)
 {
     (void)state;
@@ -276,6 +290,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(an_alert_has_all_its_keys, forget),
+        cmocka_unit_test_teardown(an_app_has_a_look_of_its_own, forget),
         cmocka_unit_test_teardown(content_decides_what_is_shown, forget),
         cmocka_unit_test_teardown(what_is_missing_is_left_out, forget),
         cmocka_unit_test_teardown(every_byte_below_128_comes_back_as_it_was, forget),

@@ -150,6 +150,13 @@ integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(FILES) --dist loadgroup \
 	  tests/integration $(PYTEST)
 
+test-openfire: deps-test ## the same tests on an installed Openfire: OPENFIRE_HOME=/usr/share/openfire
+	@test -n "$(OPENFIRE_HOME)" || { echo "OPENFIRE_HOME= says where it is installed"; exit 2; }
+	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan test-openfire-built
+test-openfire-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	OPENFIRE_HOME=$(OPENFIRE_HOME) SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -m servers \
+	  -k openfire tests/integration $(PYTEST)
+
 SECONDS ?= 600
 SEED ?= 0
 chaos: deps-test ## random faults under load: SECONDS=600, SEED= of a run to have it again
@@ -214,7 +221,8 @@ clean: ## remove everything that was built
 help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
-.PHONY: all check check-built conformance layers headers integration integration-built browser browser-built chaos chaos-built test demo demo-built \
+.PHONY: all check check-built conformance layers headers integration integration-built \
+        test-openfire test-openfire-built browser browser-built chaos chaos-built test demo demo-built \
         bench bench-built sustained fuzz fuzz-built tidy format format-check install clean help \
         deps-build deps-test
 

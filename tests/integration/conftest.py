@@ -31,6 +31,7 @@ pytest.register_assert_rewrite("harness")  # what failed there is said, too
 
 from harness.abilities import reason  # noqa: E402
 from harness.clients import ClientLoop  # noqa: E402
+from harness.openfire.installed import home  # noqa: E402
 from harness.postgres import Postgres  # noqa: E402
 from harness.procs import ROOT, Workspace  # noqa: E402
 from harness.servers import KINDS, make_server  # noqa: E402
@@ -61,7 +62,8 @@ def pytest_collection_modifyitems(items):
     for item in items:
         kind = item.callspec.params.get("server_kind") if hasattr(item, "callspec") else None
         for mark in item.iter_markers("needs"):
-            for why in filter(None, (reason(kind, needed) for needed in mark.args)):
+            for why in filter(None, (reason(kind, needed, home() is None)
+                                   for needed in mark.args)):
                 item.add_marker(pytest.mark.skip(reason=why))
         # With --dist loadgroup: what shares a world stays together.
         item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{kind}"))

@@ -50,6 +50,7 @@ LACKS = {
         "goodbyes": "by that list",
         "undelivered": "the push plugin publishes what was delivered, too",
         "blocked": "such a message looks like any other",
+        "refusals": "Openfire neither refuses nor keeps them, and shows them like others",
         "late": "deliveries from the offline store are not copied",
         "live-copies": "batches, up to 5 s late",
         "cluster": "only the node that we are connected to would be seen",
@@ -67,19 +68,26 @@ LACKS = {
     },
 }
 
-# What a test needs that is no promise of ours, and mostly no word about the server.
-HARNESS_LACKS = {
+# What a test needs that is no promise of ours.
+ASIDE = {
     "openfire": {
         "all-resources": "one of several equal sessions gets a message",
-        "rooms": "the stand-in has no rooms",
-        "stream-management": "the stand-in has no stream management",
+        "quick-end": "a session that waits to be resumed ends after 10 min",
     },
 }
 
+# What Openfire has and the stand-in for it has not.
+STAND_IN_LACKS = {
+    "rooms": "the stand-in has no rooms",
+    "stream-management": "the stand-in has no stream management",
+}
 
-def reason(kind, needed):
+
+def reason(kind, needed, stand_in=True):
     """Why a test that needs it cannot run there; None when it can."""
-    if needed not in ABILITIES and not any(needed in lacks for lacks in HARNESS_LACKS.values()):
+    lacks = {**ASIDE.get(kind, {}), **LACKS[kind]}
+    if kind == "openfire" and stand_in:
+        lacks |= STAND_IN_LACKS
+    if needed not in {*ABILITIES, *STAND_IN_LACKS}.union(*ASIDE.values()):
         raise ValueError(f"needs({needed!r}) is not in harness/abilities.py")
-    why = LACKS[kind].get(needed) or HARNESS_LACKS.get(kind, {}).get(needed)
-    return f"{TITLES[kind]}: {why}" if why else None
+    return f"{TITLES[kind]}: {lacks[needed]}" if needed in lacks else None

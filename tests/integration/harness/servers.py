@@ -2,7 +2,7 @@
 """The servers under test.  Whatever its kind, a server has
 
     kind                      the word for it in xmpp.server
-    host, remote_host         the domain that is served, and one that is not
+    host, remote_host         the domain that is served, and one that is not (None: there is none)
     component, secret         the sidecar's name and what it shares with the server
     component_port, c2s_port  on loopback
     cluster                   None, or the nodes that are one server
@@ -22,9 +22,10 @@ that are about that kind.
 
 from .ejabberd import Ejabberd
 from .openfire import OpenfireStandIn
+from .openfire.installed import InstalledOpenfire, home
 from .prosody import PlainProsody, Prosody
 
-KINDS = {"ejabberd": Ejabberd, "prosody": Prosody, "openfire": OpenfireStandIn,
+KINDS = {"ejabberd": Ejabberd, "prosody": Prosody, "openfire": InstalledOpenfire if home() else OpenfireStandIn,
          "generic": PlainProsody}
 
 

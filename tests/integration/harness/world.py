@@ -5,6 +5,8 @@ import itertools
 import secrets
 import time
 
+import pytest
+
 from .clients import Client, form_fields, new_id
 from .ejabberd import new_password
 from .gateway import Gateway, new_fcm_token, new_token
@@ -90,6 +92,8 @@ class World:
         return user
 
     def remote_user(self, label="remote"):
+        if self.server.remote_host is None:
+            pytest.skip("there is no other server beside this one")
         return self.user(label, self.server.remote_host)
 
     def users(self, count, label="user"):

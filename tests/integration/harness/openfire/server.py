@@ -61,6 +61,7 @@ class Session:
 class OpenfireStandIn(ComponentSide):
     kind = "openfire"
     cluster = None
+    never_kept = ("carbon",)  # what is not put into the offline store
     host, remote_host = HOST, REMOTE_HOST
 
     def __init__(self, workspace, name="openfire", period=0.2, capacity=10_000, linger=0.2,
@@ -390,7 +391,7 @@ class OpenfireStandIn(ComponentSide):
         elif host not in (HOST, REMOTE_HOST):
             self._bounce(message, "remote-server-not-found")
         elif tuple(xml.bare(to).split("@")) not in self._users:
-            self._bounce(message, "service-unavailable")
+            pass  # neither refused nor kept (store_and_bounce)
         else:
             self._to_user(message, to)
 
@@ -449,6 +450,7 @@ class OpenfireStandIn(ComponentSide):
         if self.properties["xmpp.offline.type"] == "drop":
             return
         if kind in ("error", "headline") or not states \
+                or any(xml.split(e.tag)[0] == CARBONS for e in message) \
                 or message.find(f"{{{HINTS}}}no-store") is not None:
             return
         if kind == "groupchat":

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "component/link.h"
+#include "component/link_int.h"
 
 #include <assert.h>
 #include <event2/event.h>
@@ -9,26 +9,18 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/crypt.h"
-#include "base/failpoint.h"
 #include "base/log.h"
 #include "base/resolve.h"
-#include "component/handshake.h"
 #include "component/opts.h"
 #include "component/resume.h"
-#include "component/spool.h"
 #include "component/wire.h"
 
 #define MAGIC 0x4c494e4b
-#define READ_BYTES ((size_t)256 * 1024)
-#define READS_AT_ONCE 4 /* then other events have their turn */
 #define QUEUE_MAX ((size_t)64 * 1024 * 1024)
 #define LOG_AGAIN_MS (5 * 60 * 1000)
-#define FULL_POLL_MS 5000
 #define SHADOW_US INT64_C(30000000)
-#define STREAM_END "</stream:stream>"
 
 const struct link_timing link_timing_defaults = {
     .connect_ms = 10000,
@@ -39,43 +31,6 @@ const struct link_timing link_timing_defaults = {
     .slow_min_ms = 30000,
     .slow_max_ms = 5 * 60 * 1000,
     .settled_ms = 60000,
-};
-
-/* What comes after a connection has been closed. */
-enum then { THEN_RETRY, THEN_FULL, THEN_STOP }; /* the stronger wish wins */
-
-struct link {
-    uint32_t magic;
-    struct link_setup set;
-    struct link_timing timing;
-    struct link_events ev;
-    char prefix[128];
-    enum link_state state;
-    enum then then; /* while CLOSING */
-    char why[128];  /* of the closing */
-
-    struct wire_tls *tls;
-    struct resolve *resolve;
-    const struct addrinfo *next_address; /* resolve's */
-    struct wire *wire;
-    struct handshake *shake;
-    uint64_t shaken;     /* bytes that it was given */
-    struct event *timer; /* of the present state */
-    struct event *keepalive;
-    struct event *sync;
-    uint8_t *chunk;
-
-    uint64_t epoch; /* 0: no stream */
-    int64_t up_since_ms;
-    int64_t down_since_us; /* 0: nothing was missed yet */
-    int64_t sent_ms;
-    int64_t complained_ms; /* of a lasting fault */
-    enum handshake_fault complained;
-    struct backoff retry;
-    struct backoff slow;
-    enum spool_level level;
-    bool paused; /* stop_reading, and the spool is full */
-    bool kept;   /* the connection, by somebody outside */
 };
 
 static bool may_go(enum link_state from, enum link_state to)
@@ -100,7 +55,13 @@ static bool may_go(enum link_state from, enum link_state to)
     return false;
 }
 
-static void set_state(struct link *l, enum link_state to)
+void link_arm(struct event *timer, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    event_add(timer, &tv);
+}
+
+void link_set_state(struct link *l, enum link_state to)
 {
     assert(may_go(l->state, to));
     l->state = to;
@@ -108,58 +69,6 @@ static void set_state(struct link *l, enum link_state to)
     event_del(l->timer);
     if (l->ev.state)
         l->ev.state(l->ev.ctx, l->set.index);
-}
-
-static void arm(struct event *timer, int64_t ms)
-{
-    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
-    event_add(timer, &tv);
-}
-
-static void publish(struct link *l)
-{
-    struct page_link *p = l->set.page;
-    atomic_store(&p->spool_begin, spool_begin(l->set.spool));
-    atomic_store(&p->spool_bytes, spool_bytes(l->set.spool));
-    atomic_store(&p->epoch, l->epoch);
-    uint64_t end = spool_end(l->set.spool);
-    if (atomic_exchange(&p->spool_end, end) != end && l->ev.spooled)
-        l->ev.spooled(l->ev.ctx, l->set.index);
-}
-
-static void sync_later(struct link *l)
-{
-    if (spool_dirty(l->set.spool) && !event_pending(l->sync, EV_TIMEOUT, NULL))
-        arm(l->sync, l->set.spool_opts->fsync_ms);
-}
-
-static void on_sync(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd;
-    (void)what;
-    struct link *l = ctx;
-    struct err e;
-    if (spool_sync(l->set.spool, &e) != ERR_NONE)
-        log_error(l->prefix, "%s", e.text);
-}
-
-/* The spool's level, with the words a person needs when it changes. */
-static enum spool_level check_level(struct link *l)
-{
-    enum spool_level level = spool_level(l->set.spool);
-    unsigned long long mib = spool_bytes(l->set.spool) >> 20;
-    if (level == SPOOL_FULL && l->level != SPOOL_FULL)
-        log_error(l->prefix,
-                  "spool is full spooled_mib=%llu: messages are missed until it is "
-                  "a tenth empty; see why the archive does not move (PostgreSQL?)",
-                  mib);
-    else if (level == SPOOL_ALARM && l->level == SPOOL_EASY)
-        log_error(l->prefix, "spool is over 80 %% of spool.max_size spooled_mib=%llu", mib);
-    else if (level < l->level)
-        log_info(l->prefix, "spool has room again spooled_mib=%llu", mib);
-    l->level = level;
-    atomic_store(&l->set.page->level, (int)level);
-    return level;
 }
 
 /* Connecting and its failures. */
@@ -174,38 +83,15 @@ static void drop_connection(struct link *l)
     l->paused = false;
 }
 
-/* The stream is over: nothing of it will be written or read any more. */
-static void end_stream(struct link *l, const char *why)
-{
-    struct err e;
-    if (l->epoch == 0)
-        return;
-    /* Without CLOSE, for want of room, the next OPEN says as much. */
-    if (spool_stream_close(l->set.spool, why, clock_real_us(), &e) != ERR_NONE)
-        log_warn(l->prefix, "%s", e.text);
-    if (l->kept)
-        l->ev.discard(l->ev.ctx, l->set.index, l->epoch);
-    l->kept = false;
-    resume_note_no_frames(l->set.page);
-    l->epoch = 0;
-    l->down_since_us = clock_real_us();
-    atomic_store(&l->set.page->down_since_us, l->down_since_us);
-    atomic_fetch_add(&l->set.page->disconnects, 1);
-    if (clock_mono_ms() - l->up_since_ms >= l->timing.settled_ms)
-        backoff_reset(&l->retry);
-    publish(l);
-    sync_later(l);
-}
-
 static void connect_now(struct link *l);
 
 static void back_off(struct link *l, struct backoff *b)
 {
-    set_state(l, LINK_BACKOFF);
-    arm(l->timer, backoff_next_ms(b, crypt_random_u64()));
+    link_set_state(l, LINK_BACKOFF);
+    link_arm(l->timer, backoff_next_ms(b, crypt_random_u64()));
 }
 
-static void lost(struct link *l, const char *why)
+void link_lost(struct link *l, const char *why)
 {
     enum then then = l->state == LINK_CLOSING ? l->then : THEN_RETRY;
     bool was_up = l->state == LINK_UP;
@@ -224,43 +110,20 @@ static void lost(struct link *l, const char *why)
     else
         log_debug(l->prefix, "cannot connect why=\"%s\"", reason);
     page_text_set(&l->set.page->error, reason);
-    end_stream(l, reason);
+    link_end_stream(l, reason);
     drop_connection(l);
     switch (then) {
     case THEN_RETRY:
         back_off(l, &l->retry);
         break;
     case THEN_FULL:
-        set_state(l, LINK_FULL);
-        arm(l->timer, FULL_POLL_MS);
+        link_set_state(l, LINK_FULL);
+        link_arm(l->timer, LINK_FULL_POLL_MS);
         break;
     case THEN_STOP:
-        set_state(l, LINK_STOPPED);
+        link_set_state(l, LINK_STOPPED);
         break;
     }
-}
-
-static void start_closing(struct link *l, enum then then, const char *why)
-{
-    snprintf(l->why, sizeof l->why, "%s", why);
-    l->then = then;
-    set_state(l, LINK_CLOSING);
-    resume_note_closing(l->set.page);
-    arm(l->timer, l->timing.closing_ms);
-    l->paused = false;
-    wire_read_on(l->wire, true);
-}
-
-/* Ends the stream in good order: what the server still sends is spooled until it has closed
- * its side too, for the old connection must be gone before a new one may come. */
-static void close_stream(struct link *l, enum then then, const char *why)
-{
-    if (l->state == LINK_CLOSING) {
-        l->then = then > l->then ? then : l->then;
-        return;
-    }
-    start_closing(l, then, why);
-    (void)wire_write(l->wire, STREAM_END, strlen(STREAM_END));
 }
 
 /* Openfire takes a moment to forget the connection that we have just had. */
@@ -290,26 +153,6 @@ static void refused(struct link *l, const struct err *e)
     back_off(l, lasting ? &l->slow : &l->retry);
 }
 
-/* The spool has no room before a byte was read: nothing is lost that was not the server's. */
-static void no_room(struct link *l)
-{
-    if (l->state == LINK_CLOSING) {
-        lost(l, "spool is full");
-    } else if (l->set.spool_opts->when_full == SPOOL_STOP_READING) {
-        l->paused = true;
-        wire_read_on(l->wire, false);
-        arm(l->timer, FULL_POLL_MS);
-    } else {
-        close_stream(l, THEN_FULL, "spool is full");
-    }
-}
-
-static void spool_failed(struct link *l, const struct err *e)
-{
-    log_error(l->prefix, "%s", e->text);
-    lost(l, "the spool cannot be written");
-}
-
 /* Has the connection kept over our death, if the kernel counts it like we do. */
 static void keep(struct link *l)
 {
@@ -333,7 +176,7 @@ static void now_up(struct link *l)
     if (kind == ERR_NONE && rest_len > 0)
         kind = spool_append(l->set.spool, rest, rest_len, now, &e);
     if (kind != ERR_NONE) {
-        spool_failed(l, &e);
+        link_spool_failed(l, &e);
         return;
     }
     handshake_free(&l->shake);
@@ -350,12 +193,12 @@ static void now_up(struct link *l)
         atomic_fetch_add(&p->gaps, 1);
     }
     log_info(l->prefix, "up epoch=%llu", (unsigned long long)l->epoch);
-    arm(l->keepalive, l->timing.keepalive_ms);
-    publish(l);
-    sync_later(l);
+    link_arm(l->keepalive, l->timing.keepalive_ms);
+    link_publish(l);
+    link_sync_later(l);
     resume_note_queued(p, l->wire);
     resume_note_drained(p, l->wire);
-    set_state(l, LINK_UP);
+    link_set_state(l, LINK_UP);
     keep(l);
 }
 
@@ -371,7 +214,7 @@ static void read_handshake(struct link *l)
 {
     const char *why;
     struct err e;
-    ssize_t n = wire_read(l->wire, l->chunk, READ_BYTES, &why);
+    ssize_t n = wire_read(l->wire, l->chunk, LINK_READ_BYTES, &why);
     if (n == 0)
         return;
     l->shaken += n > 0 ? (uint64_t)n : 0;
@@ -386,54 +229,6 @@ static void read_handshake(struct link *l)
         now_up(l);
 }
 
-/* One read into the spool; false when there is no more to read now. */
-static bool read_once(struct link *l)
-{
-    const char *why;
-    struct err e;
-    if (spool_room(l->set.spool, READ_BYTES, &e) != ERR_NONE) {
-        log_warn(l->prefix, "%s", e.text);
-        check_level(l);
-        no_room(l);
-        return false;
-    }
-    ssize_t n = wire_peek(l->wire, l->chunk, READ_BYTES, &why);
-    if (n == 0)
-        return false;
-    if (n < 0) {
-        lost(l, why);
-        return false;
-    }
-    FAILPOINT("link-peeked");
-    atomic_fetch_add(&l->set.page->bytes_read, (uint64_t)n);
-    if (spool_append(l->set.spool, l->chunk, (size_t)n, clock_real_us(), &e) != ERR_NONE) {
-        spool_failed(l, &e);
-        return false;
-    }
-    FAILPOINT("link-spooled");
-    /* Killed before this, the bytes are in the spool and in the socket: whoever goes on sees
-     * from the kernel's count that they were not consumed, and drops them.  After it, they are
-     * in the spool only.  Before the append, in the socket only. */
-    if (!wire_consume(l->wire, (size_t)n)) {
-        lost(l, "what was read cannot be taken from the socket");
-        return false;
-    }
-    FAILPOINT("link-consumed");
-    return (size_t)n == READ_BYTES;
-}
-
-static void read_stream(struct link *l)
-{
-    for (int i = 0; i < READS_AT_ONCE && read_once(l); i++)
-        ;
-    if (l->epoch == 0)
-        return;
-    publish(l);
-    sync_later(l);
-    if (check_level(l) == SPOOL_FULL && l->state == LINK_UP)
-        no_room(l);
-}
-
 /* What the wire calls back. */
 
 static void on_up(void *ctx)
@@ -442,8 +237,8 @@ static void on_up(void *ctx)
     const struct component_opts *o = l->set.opts;
     l->shake = handshake_new(o->component, o->secret, clock_mono_ms());
     l->shaken = 0;
-    set_state(l, LINK_HANDSHAKING);
-    arm(l->timer, HANDSHAKE_DEADLINE_MS);
+    link_set_state(l, LINK_HANDSHAKING);
+    link_arm(l->timer, HANDSHAKE_DEADLINE_MS);
     send_handshake(l);
     wire_read_on(l->wire, true);
 }
@@ -455,7 +250,7 @@ static void on_readable(void *ctx)
     if (l->state == LINK_HANDSHAKING)
         read_handshake(l);
     else
-        read_stream(l);
+        link_read_stream(l);
 }
 
 static void on_drained(void *ctx)
@@ -479,7 +274,7 @@ static void on_down(void *ctx, const char *why)
         wire_free(&l->wire);
         try_address(l, copy);
     } else {
-        lost(l, copy);
+        link_lost(l, copy);
     }
 }
 
@@ -502,11 +297,11 @@ static void try_address(struct link *l, const char *why_not)
         setup.addr_len = l->next_address->ai_addrlen;
         l->next_address = l->next_address->ai_next;
         if (wire_connect(&setup, &events, &l->wire, &e) == ERR_NONE) {
-            arm(l->timer, l->timing.connect_ms);
+            link_arm(l->timer, l->timing.connect_ms);
             return;
         }
     }
-    lost(l, e.text);
+    link_lost(l, e.text);
 }
 
 static void on_addresses(void *ctx, const struct addrinfo *first, const char *why)
@@ -519,8 +314,8 @@ static void on_addresses(void *ctx, const struct addrinfo *first, const char *wh
 static void connect_now(struct link *l)
 {
     const struct host_opts *host = &l->set.opts->hosts[l->set.index];
-    set_state(l, LINK_CONNECTING);
-    arm(l->timer, l->timing.connect_ms);
+    link_set_state(l, LINK_CONNECTING);
+    link_arm(l->timer, l->timing.connect_ms);
     l->resolve = resolve_start(l->set.base, host->host, host->port, on_addresses, l);
 }
 
@@ -528,19 +323,19 @@ static void connect_now(struct link *l)
 
 static void connect_unless_full(struct link *l)
 {
-    if (check_level(l) != SPOOL_FULL) {
+    if (link_check_level(l) != SPOOL_FULL) {
         connect_now(l);
         return;
     }
     if (l->state != LINK_FULL)
-        set_state(l, LINK_FULL);
-    arm(l->timer, FULL_POLL_MS);
+        link_set_state(l, LINK_FULL);
+    link_arm(l->timer, LINK_FULL_POLL_MS);
 }
 
 static void unpause(struct link *l)
 {
-    if (check_level(l) == SPOOL_FULL) {
-        arm(l->timer, FULL_POLL_MS);
+    if (link_check_level(l) == SPOOL_FULL) {
+        link_arm(l->timer, LINK_FULL_POLL_MS);
         return;
     }
     l->paused = false;
@@ -560,7 +355,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
             wire_free(&l->wire);
             try_address(l, "no answer");
         } else {
-            lost(l, "no answer from the name server");
+            link_lost(l, "no answer from the name server");
         }
         break;
     case LINK_HANDSHAKING:
@@ -568,7 +363,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
             refused(l, &e);
         break;
     case LINK_CLOSING:
-        lost(l, l->why);
+        link_lost(l, l->why);
         break;
     case LINK_BACKOFF:
     case LINK_FULL:
@@ -581,24 +376,6 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     case LINK_STOPPED:
         break;
     }
-}
-
-static void on_keepalive(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd;
-    (void)what;
-    struct link *l = ctx;
-    int64_t silent = clock_mono_ms() - l->sent_ms;
-    if (l->state != LINK_UP)
-        return;
-    if (silent >= l->timing.keepalive_ms) {
-        if (wire_queued(l->wire) == 0)
-            (void)wire_write(l->wire, " ", 1);
-        resume_note_queued(l->set.page, l->wire);
-        l->sent_ms = clock_mono_ms();
-        silent = 0;
-    }
-    arm(l->keepalive, l->timing.keepalive_ms - silent);
 }
 
 /* What the owner calls. */
@@ -631,10 +408,10 @@ enum err_kind link_new(const struct link_setup *setup, const struct link_events 
     l->timing = setup->timing ? *setup->timing : link_timing_defaults;
     l->ev = *events;
     l->tls = tls;
-    l->chunk = malloc(READ_BYTES);
+    l->chunk = malloc(LINK_READ_BYTES);
     l->timer = evtimer_new(setup->base, on_timer, l);
-    l->keepalive = evtimer_new(setup->base, on_keepalive, l);
-    l->sync = evtimer_new(setup->base, on_sync, l);
+    l->keepalive = evtimer_new(setup->base, link_on_keepalive, l);
+    l->sync = evtimer_new(setup->base, link_on_sync, l);
     if (!l->chunk || !l->timer || !l->keepalive || !l->sync)
         abort();
     backoff_init(&l->retry, l->timing.retry_min_ms, l->timing.retry_max_ms);
@@ -650,7 +427,7 @@ enum err_kind link_new(const struct link_setup *setup, const struct link_events 
                  l->down_since_us ? l->down_since_us : clock_real_us());
     atomic_store(&setup->page->state, LINK_STOPPED);
     atomic_store(&setup->page->size_max, setup->spool_opts->size_max);
-    publish(l);
+    link_publish(l);
     *out = l;
     return ERR_NONE;
 }
@@ -662,7 +439,7 @@ void link_free(struct link **lp)
     if (!l)
         return;
     l->ev.spooled = l->ev.state = l->ev.drained = NULL;
-    end_stream(l, "stopped");
+    link_end_stream(l, "stopped");
     drop_connection(l);
     event_free(l->timer);
     event_free(l->keepalive);
@@ -703,7 +480,7 @@ static void go_on(struct link *l)
     resume_note_queued(l->set.page, l->wire);
     resume_note_drained(l->set.page, l->wire);
     log_info(l->prefix, "goes on epoch=%llu", (unsigned long long)l->epoch);
-    arm(l->keepalive, l->timing.keepalive_ms);
+    link_arm(l->keepalive, l->timing.keepalive_ms);
     wire_read_on(l->wire, true);
     if (l->kept)
         l->ev.keep(l->ev.ctx, l->set.index, wire_plain_fd(l->wire), l->epoch);
@@ -729,15 +506,15 @@ bool link_resume(struct link *l, int fd, const char *why_not)
     l->down_since_us = 0;
     atomic_store(&l->set.page->down_since_us, 0);
     l->up_since_ms = l->sent_ms = clock_mono_ms();
-    set_state(l, LINK_UP);
-    publish(l);
-    sync_later(l);
+    link_set_state(l, LINK_UP);
+    link_publish(l);
+    link_sync_later(l);
     if (!why_not) {
         go_on(l);
         return true;
     }
     log_warn(l->prefix, "a kept connection is read to its end why=\"%s\"", why_not);
-    start_closing(l, THEN_RETRY, why_not);
+    link_start_closing(l, THEN_RETRY, why_not);
     wire_end(l->wire);
     return true;
 }
@@ -747,14 +524,14 @@ void link_stop(struct link *l, const char *why)
     switch (l->state) {
     case LINK_UP:
     case LINK_CLOSING:
-        close_stream(l, THEN_STOP, why);
+        link_close_stream(l, THEN_STOP, why);
         break;
     case LINK_CONNECTING:
     case LINK_HANDSHAKING:
     case LINK_BACKOFF:
     case LINK_FULL:
         drop_connection(l);
-        set_state(l, LINK_STOPPED);
+        link_set_state(l, LINK_STOPPED);
         break;
     case LINK_STOPPED:
         break;
@@ -765,7 +542,7 @@ void link_reconnect(struct link *l, uint64_t epoch, const char *why)
 {
     if (l->state == LINK_UP && epoch == l->epoch) {
         log_warn(l->prefix, "reconnecting why=\"%s\"", why);
-        close_stream(l, THEN_RETRY, why);
+        link_close_stream(l, THEN_RETRY, why);
     }
 }
 
@@ -786,54 +563,20 @@ enum err_kind link_set_opts(struct link *l, const struct component_opts *opts,
     /* A person may just have repaired what kept us waiting. */
     backoff_reset(&l->slow);
     if (l->state == LINK_BACKOFF)
-        arm(l->timer, 0);
+        link_arm(l->timer, 0);
     return ERR_NONE;
-}
-
-/* A frame was taken and nothing is left to be done with it. */
-static bool drop_frame(struct link *l)
-{
-    struct page_link *p = l->set.page;
-    atomic_fetch_add(&p->frames_dropped, 1);
-    resume_note_frame(p);
-    if (link_queued(l) == 0)
-        resume_note_no_frames(p);
-    return false;
-}
-
-bool link_send(struct link *l, uint64_t epoch, const uint8_t *data, size_t len)
-{
-    struct page_link *p = l->set.page;
-    if (l->state != LINK_UP || epoch != l->epoch)
-        return drop_frame(l);
-    if (!wire_write(l->wire, data, len)) {
-        close_stream(l, THEN_RETRY, "the server does not read");
-        return drop_frame(l);
-    }
-    resume_note_queued(p, l->wire);
-    resume_note_frame(p);
-    FAILPOINT("link-answer"); /* taken, and not written */
-    l->sent_ms = clock_mono_ms();
-    atomic_fetch_add(&p->bytes_written, len);
-    atomic_fetch_add(&p->frames_written, 1);
-    return true;
-}
-
-size_t link_queued(const struct link *l)
-{
-    return l->wire ? wire_queued(l->wire) : 0;
 }
 
 void link_release(struct link *l, uint64_t pos)
 {
     spool_delete_below(l->set.spool, pos);
-    publish(l);
+    link_publish(l);
     if (l->state == LINK_FULL)
         connect_unless_full(l);
     else if (l->paused)
         unpause(l);
     else
-        check_level(l);
+        link_check_level(l);
 }
 
 enum link_state link_state(const struct link *l)

@@ -158,7 +158,7 @@ def test_in_quiet_hours_there_is_a_badge_and_no_alert(world, alice, bob):
                     **around_now("Asia/Shanghai")) == "The settings are kept."
     laptop.logout()
     world.away(bob)
-    alice.send_chat(bob.bare, world.body())
+    sent = alice.send_chat(bob.bare, world.body())
     push = world.gateway.wait(token, 1)[0]
     assert push.badge == 1 and push.alert is None and push.sound is None
     assert world.oracle.unread(bob.bare) == 1
@@ -167,6 +167,8 @@ def test_in_quiet_hours_there_is_a_badge_and_no_alert(world, alice, bob):
     assert push.badge == 2 and push.alert is not None
     wait_until(lambda: [reason for _, reason in world.oracle.push_log(bob.bare)] ==
                ["quiet hours", None], 5, "it is told why")
+    told = world.sidecar.command("explain", bob.bare, sent)
+    assert "quiet hours  because: offline  badge 1" in told.stdout
     # Nothing is made up for afterwards: what is unread is on the icon.
     laptop = world.login(bob, "laptop")
     settings(world, laptop, quiet_from="", quiet_to="")

@@ -57,6 +57,11 @@ static bool is_domain(const struct adapter *a, const char *text)
     return is_one_of(text, a->opts->domains, a->opts->domains_n);
 }
 
+bool adapter_sees_messages(const struct adapter *a)
+{
+    return a->opts->server != SERVER_GENERIC || a->opts->copies_from_n > 0;
+}
+
 bool adapter_publish_means_undelivered(const struct adapter *a)
 {
     return a->opts->server != SERVER_OPENFIRE;

@@ -60,6 +60,10 @@ bool adapter_copies_message(const struct adapter *a, const struct stanza *head);
  * publish what they deliver, too. */
 bool adapter_publish_means_undelivered(const struct adapter *a);
 
+/* Somebody shows us our users' messages: where nobody does, the server's publishes are all
+ * that makes a push. */
+bool adapter_sees_messages(const struct adapter *a);
+
 /* text is exactly a server host that we serve: only then an envelope counts. */
 bool adapter_is_host(const struct adapter *a, const char *text);
 /* Messages of this sender may be announcements or copies. */

@@ -289,11 +289,12 @@ static void on_found(void *ctx, const struct device_owner *o, const struct pg_er
 {
     struct taken *t = ctx;
     bool guest = t->request->guest;
+    bool own = !guest && !adapter_sees_messages(service_adapter(t->publish->service));
     if (e->failure)
         later(t, "the database is not reachable now");
     else if (!o || !(speaks_for(t, o->account) || (guest && o->has_secret)))
         miss(t);
-    else if (guest)
+    else if (guest || own)
         push(t, o->owner, o->device, !speaks_for(t, o->account));
     else
         take_sign(t, o);

@@ -1,7 +1,7 @@
 -- SPDX-License-Identifier: Apache-2.0
 --
 -- What Prosody needs to know about xmpp-sidecar.  It needs prosody-modules
--- (mod_firewall, mod_delegation, mod_privilege).  Merge this into
+-- (mod_firewall, mod_delegation, mod_privilege, mod_cloud_notify).  Merge this into
 -- prosody.cfg.lua: the first part stands before any VirtualHost, the second
 -- goes into yours, the third behind them.  Replace
 --
@@ -16,7 +16,10 @@ component_interfaces = { "127.0.0.1" }
 component_conflict_resolve = "kick_old"
 
 VirtualHost "example.org"
-  modules_enabled = { "firewall"; "delegation"; "privilege" }
+  modules_enabled = { "firewall"; "delegation"; "privilege"; "cloud_notify" }
+  -- Tells the sidecar of what did not reach a client that hibernates (mod_cloud_notify).
+  push_notification_with_sender = true
+  push_notification_with_body = true
   -- Queries to the users' own addresses are answered by the sidecar.
   modules_disabled = { "mam" }
   firewall_scripts = { "/etc/prosody/prosody.pfw" }

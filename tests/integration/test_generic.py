@@ -101,6 +101,26 @@ def test_nobody_else_forwards(world, copier, who):
     assert world.oracle.count(victim.bare) == world.oracle.count(bob.bare) == 0
 
 
+def test_where_nobody_forwards_the_servers_publishes_make_the_pushes(make_world):
+    """XEP-0357, as for any app: mod_cloud_notify tells of what it did not deliver."""
+    world = make_world(options={"forwards": False}, settings={"push.settle": "100ms"})
+    alice, bob = world.login(world.user("alice")), world.user("bob")
+    phone = world.login(bob, "phone")
+    token, answer = world.register_push_apns(phone)
+    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
+    phone.wait_id(alice.send_chat(bob.bare, world.body()))
+    phone.logout()
+    world.away(bob)
+    assert world.gateway.pushes(token) == []  # it was delivered
+    for number in (1, 2):
+        alice.send_chat(bob.bare, world.body())
+        assert alice.user in str(world.gateway.wait(token, number)[-1].payload)
+    assert world.oracle.count(bob.bare) == 0
+    # What was accepted is not held against the registration.
+    world.login(bob).iq("set", f"<disable xmlns='urn:xmpp:push:0' jid='{answer['jid']}'"
+                               f" node='{answer['node']}'/>")
+
+
 def test_who_says_so_to_the_component_is_online(world):
     """Directed presence (RFC 6121 section 4.6): the server tells us when it ends, too."""
     def online():

@@ -38,7 +38,6 @@ LACKS = {
         "goodbyes": "nothing is told; silence counts after `push.stale_after`",
     },
     "prosody": {
-        "undelivered": "publishes of mod_cloud_notify are not read",
         "late": "deliveries from the offline store are not copied",
         "cluster": "Prosody has none",
     },

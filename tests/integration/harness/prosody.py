@@ -30,8 +30,10 @@ allow_unencrypted_plain_auth = true
 smacks_hibernation_time = {resume_timeout}
 modules_enabled = {{
   "roster"; "saslauth"; "disco"; "presence"; "message"; "iq"; "offline"; "ping"; "carbons";
-  "smacks"; "blocklist"; "pep"; "admin_shell";
+  "smacks"; "blocklist"; "pep"; "admin_shell"; "cloud_notify";
 }}
+push_notification_with_sender = true
+push_notification_with_body = true
 modules_disabled = {{ "s2s"; "tls" }}
 """
 

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import socket
+import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
@@ -162,10 +163,19 @@ class InstalledOpenfire(OneProcess):
         """Batches go out in order: when a later message's copy has come, all before have, too."""
         client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.host)
         mark = new_id("settle" + secrets.token_hex(8))
-        self._helper.send(f'<message from="{HELPER}" to="{HELPER}" id="{mark}"/>')
-        self._helper.inbox.wait_for(
-            lambda s: any(m.get("id") == mark for copy in s.iter(f"{{{EVENT}}}copy")
-                          for m in copy), 15, "the next batch")
+        since = len(self._helper.inbox)
+
+        def is_copied():
+            """Again with every batch: Openfire may lose a copy."""
+            self._helper.send(f'<message from="{HELPER}" to="{HELPER}" id="{mark}"/>')
+            end = time.monotonic() + 6
+            while time.monotonic() < end:
+                if any(m.get("id") == mark for s in self._helper.inbox.snapshot()[since:]
+                       for copy in s.iter(f"{{{EVENT}}}copy") for m in copy):
+                    return True
+                time.sleep(0.05)
+            return False
+        wait_until(is_copied, 20, "the next batch")
 
     # Accounts, as people make them: by in-band registration (XEP-0077).
 

@@ -613,15 +613,14 @@ void iq_ask(struct iq_table *t, const struct iq_question *ask)
     buf_deinit(&out);
 }
 
-bool iq_answered(struct iq_table *t, unsigned link, const struct stanza *iq)
+bool iq_answered(struct iq_table *t, const struct stanza *iq)
 {
     const char *id = stanza_get(iq, "id");
     const char *from = stanza_get(iq, "from");
     if (!id || !from)
         return false;
     for (struct question **at = &t->questions; *at; at = &(*at)->next)
-        if ((*at)->link == link && strcmp((*at)->id, id) == 0 &&
-            strcmp((*at)->to, from) == 0) {
+        if (strcmp((*at)->id, id) == 0 && strcmp((*at)->to, from) == 0) {
             end_question(t, at, iq);
             return true;
         }

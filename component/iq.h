@@ -124,8 +124,9 @@ struct iq_question {
     void *ctx;
 };
 void iq_ask(struct iq_table *t, const struct iq_question *q);
-/* An <iq type='result|error'>; false when it answers none of our questions. */
-bool iq_answered(struct iq_table *t, unsigned link, const struct stanza *iq);
+/* An <iq type='result|error'>, by any link: a client answers by that of its own node.  False
+ * when it answers none of our questions. */
+bool iq_answered(struct iq_table *t, const struct stanza *iq);
 
 void iq_link_lost(struct iq_table *t, unsigned link);
 void iq_session_gone(struct iq_table *t, const struct jid *who);

@@ -28,6 +28,7 @@
 #define NS_PRIVILEGE_1 "urn:xmpp:privilege:1"
 #define NS_PRIVILEGE_2 "urn:xmpp:privilege:2"
 #define NS_PUSH "urn:xmpp:push:0"
+#define NS_UNIFIED_PUSH "http://gultsch.de/xmpp/drafts/unified-push"
 #define NS_ROSTER "jabber:iq:roster"
 #define NS_MDS "urn:xmpp:mds:displayed:0"
 #define NS_PUBSUB "http://jabber.org/protocol/pubsub"

@@ -445,7 +445,7 @@ static void take_iq(struct service *s, uint64_t epoch, const struct stanza *st,
     int host = service_host(s, stanza_get(st, "from"));
     if (host >= 0)
         link_read_list(s, &s->links[p->spool], (unsigned)host, st, received_us);
-    iq_answered(s->iqs, p->spool, st);
+    iq_answered(s->iqs, st);
 }
 
 enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *st,

@@ -398,6 +398,24 @@ static void build_component(struct reader *r)
         check_openfire(r, c);
 }
 
+static void build_unified_push(struct reader *r)
+{
+    const char *listen = text(r, KEY_UP_LISTEN), *url = text(r, KEY_UP_URL);
+    struct host_opts at = {0};
+    if (*listen && !config_split_address(r, listen, 0, &at))
+        complain_key(r, KEY_UP_LISTEN, -1, "unified_push.listen: expected address:port");
+    if (*listen && !url)
+        complain_key(r, KEY_UP_URL, -1,
+                     "unified_push.url is missing: https://..., as your web "
+                     "server passes it on to unified_push.listen");
+    size_t len = url ? strlen(url) : 0;
+    if (url && (strncmp(url, "https://", 8) != 0 || len < 9 || url[len - 1] == '/' ||
+                strpbrk(url + 8, "?# \"<>@")))
+        complain_key(r, KEY_UP_URL, -1,
+                     "unified_push.url: expected https://host without a slash at its end");
+    r->config->unified_push = (struct unified_push_opts){at.host, at.port, url};
+}
+
 static void build_rest(struct reader *r)
 {
     struct config *c = r->config;
@@ -429,6 +447,7 @@ static void build_rest(struct reader *r)
     if (listen && *listen && !config_split_address(r, listen, 0, &at))
         complain_key(r, KEY_HTTP_LISTEN, -1, "http.listen: expected address:port");
     c->http = (struct http_opts){at.host, at.port};
+    build_unified_push(r);
 }
 
 enum err_kind config_load(const char *file, struct config **out, struct buf *complaints)

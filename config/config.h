@@ -25,6 +25,12 @@ struct http_opts {
     uint16_t port;
 };
 
+struct unified_push_opts {
+    const char *host; /* NULL: it is not offered */
+    uint16_t port;
+    const char *url; /* how others reach it: https, without a slash at its end */
+};
+
 /* Everything in it lives until config_free. */
 struct config {
     struct component_opts component;
@@ -33,6 +39,7 @@ struct config {
     struct archive_opts archive;
     struct push_opts push;
     struct http_opts http;
+    struct unified_push_opts unified_push;
     struct log_opts log;
     struct config_private *priv;
 };

@@ -119,6 +119,8 @@ enum key_reload {
     KEY(LIMITS_STANZA, "limits.stanza_bytes", SIZE, 0, "1MiB", 4096, 64 << 20, RELOAD)        \
     KEY(LIMITS_DEVICES, "limits.devices_per_account", NUMBER, 0, "20", 1, 1000, RELOAD)       \
     KEY(LIMITS_COMMANDS, "limits.commands_per_minute", NUMBER, 0, "10", 1, 6000, RELOAD)      \
+    KEY(UP_LISTEN, "unified_push.listen", TEXT, 0, "", 0, 300, RELOAD)                        \
+    KEY(UP_URL, "unified_push.url", TEXT, 0, 0, 1, 200, RELOAD)                               \
     KEY(HTTP_LISTEN, "http.listen", TEXT, 0, "127.0.0.1:9280", 0, 300, RELOAD)                \
     KEY(LOG_LEVEL, "log.level", WORD, "error warn info debug", "info", 0, 0, RELOAD)          \
     KEY(LOG_FORMAT, "log.format", WORD, "text json", "text", 0, 0, RELOAD)

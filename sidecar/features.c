@@ -24,6 +24,11 @@ static bool offers_search(const struct config *c)
     return c->archive.search;
 }
 
+static bool offers_unified_push(const struct config *c)
+{
+    return c->unified_push.host != NULL;
+}
+
 static const struct feature features[] = {
     {NS_MAM, NS_MAM, NULL},
     {NS_MAM, NS_MAM_EXTENDED, NULL},
@@ -39,6 +44,7 @@ static const struct feature features[] = {
     {NS_INBOX_ESL_CONVERSATION, NULL, NULL},
     {NS_MAM, NS_FULLTEXT, offers_search},
     {NULL, NS_PUSH, NULL},
+    {NULL, NS_UNIFIED_PUSH, offers_unified_push},
 };
 
 void features_offer(struct service *s, const struct config *c)

@@ -34,6 +34,7 @@
 #include "sidecar/publish.h"
 #include "sidecar/reread.h"
 #include "sidecar/rosters.h"
+#include "sidecar/unified_push.h"
 #include "store/pg.h"
 
 #define LANE_CONNECTIONS 2
@@ -67,7 +68,8 @@ struct relay {
     struct commands *commands;
     struct publish *publish;
     struct provider_tokens *tokens;
-    struct gateway **gateways; /* of push.apps */
+    struct unified_push *unified_push; /* NULL: not offered */
+    struct gateway **gateways;         /* of push.apps */
     bool behind;
 };
 
@@ -266,6 +268,9 @@ static void become_ready(struct relay *r)
         .pool = r->pool,
     };
     commands_ready(r->commands, &commands);
+    uint8_t key[32];
+    ident_derive(ingest_ident(r->ingest), "unified push", key);
+    unified_push_ready(r->unified_push, key);
 }
 
 static void on_progress(void *ctx)
@@ -381,6 +386,9 @@ static void start_service(struct relay *r)
     service_welcome(r->service, NS_PUBSUB_OWNER);
     features_offer(r->service, c);
     r->commands = commands_new(r->service);
+    if (c->unified_push.host)
+        r->unified_push =
+            unified_push_new(r->base, &c->unified_push, r->service, c->component.hosts_n);
 }
 
 /* Keys are read once more than needed, so that a wrong one is told at start. */
@@ -471,7 +479,8 @@ void relay_free(struct relay **rp)
     prefs_store_free(&r->prefs);
     xep0136_free(&r->xep0136);
     lookups_free(&r->lookups);
-    service_free(&r->service);
+    service_free(&r->service); /* the last answers to what unified_push has asked */
+    unified_push_free(&r->unified_push);
     publish_free(&r->publish);
     commands_free(&r->commands);
     free(r->gateways);

@@ -8,11 +8,14 @@ import pytest
 
 from harness.clients import new_id
 from harness.ejabberd import Cluster
-from harness.procs import wait_until
+from harness.procs import free_port, wait_until
 from harness.proxy import Proxy
+from harness.unified_push import Distributor, Server, register
 
 pytestmark = pytest.mark.needs("cluster")
-SETTINGS = {"push.confirm_after": "5s", "read.own_message_reads": False}
+UNIFIED_PUSH = Server(free_port())
+SETTINGS = {"push.confirm_after": "5s", "read.own_message_reads": False,
+            **UNIFIED_PUSH.settings}
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,15 @@ def metric(world, name):
     found = re.search(rf"^xmpp_sidecar_{name} (\S+)$", world.sidecar.http("/metrics")[1],
                       re.MULTILINE)
     return float(found.group(1))
+
+
+def test_a_client_of_either_node_is_asked_and_answers(world, near, far):
+    """Its answer comes by its own node's link, whichever asked."""
+    for node in (near, far):
+        client = world.login(world.user("bob"), "phone", node=node)
+        distributor = Distributor(client)
+        assert UNIFIED_PUSH.post(register(world, client)[0], timeout=10)[0] == 201
+        assert len(distributor.pushes) == 1
 
 
 def test_messages_between_nodes_are_archived_once_while_workers_die(world, near, far):

@@ -243,6 +243,15 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL APNS "    - id: b\n      names: [org.example.chat]\n      apns: {topic: t, "
                       "key_file: key.p8, key_id: K, team_id: T}\n",
          ":14:14: push.apps[].names: org.example.chat is another app's"},
+        {MINIMAL "unified_push: {listen: \"127.0.0.1:1\"}\n", "unified_push.url is missing"},
+        {MINIMAL "unified_push: {listen: here, url: \"https://a.b\"}\n",
+         ":5:24: unified_push.listen: expected address:port"},
+        {MINIMAL "unified_push: {url: \"http://a.b\"}\n", ":5:21: unified_push.url: expected"},
+        {MINIMAL "unified_push: {url: \"https://a.b/\"}\n",
+         "unified_push.url: expected https"},
+        {MINIMAL "unified_push: {url: \"https://a.b?x\"}\n",
+         "unified_push.url: expected https"},
+        {MINIMAL "unified_push: {url: \"https://\"}\n", "unified_push.url: expected https"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
     put("key.p8", "KEY\n");
@@ -327,6 +336,25 @@ static void a_certificate_takes_the_place_of_a_key(void **state)
     assert_string_equal(c->push.apps[0].certificate_pem, "CERT");
     assert_string_equal(c->push.apps[0].private_key_pem, "SECRET");
     assert_null(c->push.apps[0].key_pem);
+    config_free(&c);
+}
+
+static void unified_push_is_off_until_it_has_an_address(void **state)
+{
+    (void)state;
+    struct config *c;
+    char *text = load(MINIMAL, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_null(c->unified_push.host);
+    config_free(&c);
+    text = load(MINIMAL "unified_push: {listen: \"127.0.0.1:9281\", url: \"https://a.b/c\"}\n",
+                &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->unified_push.host, "127.0.0.1");
+    assert_int_equal(c->unified_push.port, 9281);
+    assert_string_equal(c->unified_push.url, "https://a.b/c");
     config_free(&c);
 }
 
@@ -559,6 +587,7 @@ int main(void)
         cmocka_unit_test(a_proxy_may_want_credentials),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(an_app_is_reached_through_web_push),
+        cmocka_unit_test(unified_push_is_off_until_it_has_an_address),
         cmocka_unit_test(special_words_have_their_numbers),
         cmocka_unit_test(a_cluster_names_its_hosts),
         cmocka_unit_test(whose_publishes_are_taken_and_how_is_read),

@@ -149,6 +149,7 @@ integration: deps-test ## tests against real servers
 integration-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/libstrophe-walk
 	SIDECAR_BUILD=$(CURDIR)/$(B) $(PYTHON) -m pytest -q -n $(FILES) --dist loadgroup \
 	  tests/integration $(PYTEST)
+	@test -n "$(PYTEST)" || $(PYTHON) tests/servers.py --proven build/abilities.json
 
 test-openfire: deps-test ## the same tests on an installed Openfire: OPENFIRE_HOME=/usr/share/openfire
 	@test -n "$(OPENFIRE_HOME)" || { echo "OPENFIRE_HOME= says where it is installed"; exit 2; }

@@ -4,10 +4,12 @@
 
 It is made from tests/integration/harness/abilities.py.  Without arguments: is the page's the
 same, and does each promise have a test that runs on that server?  --write: makes it so.
+--proven FILE: did such a test pass, as the last run of all tests says?
 """
 
 import ast
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -81,6 +83,14 @@ def unproven(found):
                     if name not in A.ABILITIES)
 
 
+def not_passed(path):
+    proven = {tuple(pair) for pair in json.loads(Path(path).read_text())}
+    for ability in A.ABILITIES:
+        for kind in A.TITLES:
+            if ability not in A.LACKS[kind] and (kind, ability) not in proven:
+                yield f"{ability} on {kind}: no test of it has passed"
+
+
 def main():
     found = list(tests())
     text = PAGE.read_text()
@@ -90,6 +100,8 @@ def main():
     if "--write" in sys.argv[1:]:
         PAGE.write_text(wanted)
     problems = list(unproven(found))
+    if "--proven" in sys.argv[1:]:
+        problems += not_passed(sys.argv[-1])
     if PAGE.read_text() != wanted:
         problems.append(f"{PAGE.relative_to(ROOT)} is not what harness/abilities.py says:"
                         " tests/servers.py --write")

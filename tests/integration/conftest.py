@@ -17,6 +17,7 @@ tests use users of their own.  A test that breaks things makes its own world.
     @pytest.mark.needs("rosters")          but not where that is missing (harness/abilities.py)
 """
 
+import json
 import re
 import shutil
 import signal
@@ -38,6 +39,9 @@ from harness.servers import KINDS, make_server  # noqa: E402
 from harness.world import APP, World  # noqa: E402
 
 LOGS = ROOT / "build" / "test-logs"
+PROVEN = ROOT / "build" / "abilities.json"  # for tests/servers.py
+
+_proven = set()
 
 
 def pytest_configure(config):
@@ -61,12 +65,25 @@ def pytest_generate_tests(metafunc):
 def pytest_collection_modifyitems(items):
     for item in items:
         kind = item.callspec.params.get("server_kind") if hasattr(item, "callspec") else None
-        for mark in item.iter_markers("needs"):
-            for why in filter(None, (reason(kind, needed, home() is None)
-                                   for needed in mark.args)):
+        for needed in [arg for mark in item.iter_markers("needs") for arg in mark.args]:
+            item.user_properties.append(("proves", [kind, needed]))
+            why = reason(kind, needed, stand_in=home() is None)
+            if why:
                 item.add_marker(pytest.mark.skip(reason=why))
         # With --dist loadgroup: what shares a world stays together.
         item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{kind}"))
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed:
+        _proven.update(tuple(value) for name, value in report.user_properties
+                       if name == "proves")
+
+
+def pytest_sessionfinish(session):
+    if not hasattr(session.config, "workerinput"):
+        PROVEN.parent.mkdir(exist_ok=True)
+        PROVEN.write_text(json.dumps(sorted(_proven)))
 
 
 @pytest.hookimpl(hookwrapper=True)

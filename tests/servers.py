@@ -42,7 +42,7 @@ def marks(node_list):
 
 
 def tests():
-    """(file::test, its kinds, what it needs), as conftest.py reads them."""
+    """(its kinds, what it needs) of each, as conftest.py reads them."""
     for path in sorted(TESTS.glob("test_*.py")):
         module = ast.parse(path.read_text())
         names = {target.id: node.value for node in module.body if isinstance(node, ast.Assign)
@@ -56,18 +56,16 @@ def tests():
             kinds = next((args for name, args in found if name == "servers"), None)
             kinds = [own] if kinds is None else kinds or list(A.LACKS)
             needs = {arg for name, args in found if name == "needs" for arg in args}
-            yield (f"{path.stem.removeprefix('test_')}::{node.name.removeprefix('test_')}",
-                   kinds, needs)
+            yield kinds, needs
 
 
-def table(found):
+def table():
     """The lines of the page."""
-    yield "| | " + " | ".join(A.TITLES.values()) + " | test |\n"
+    yield "| | " + " | ".join(A.TITLES.values()) + " | in tests |\n"
     yield "|---" * (len(A.TITLES) + 2) + "|\n"
     for ability, what in A.ABILITIES.items():
         cells = [A.LACKS[kind].get(ability, "yes") for kind in A.TITLES]
-        names = [f"`{name}`" for name, _, needs in found if ability in needs][:1]
-        yield f"| {what} | {' | '.join(cells)} | {' '.join(names)} |\n"
+        yield f"| {what} | {' | '.join(cells)} | `{ability}` |\n"
 
 
 def unproven(found):
@@ -76,7 +74,7 @@ def unproven(found):
             if ability not in A.LACKS[kind] and not any(
                     ability in needs and kind in kinds
                     and not any(A.reason(kind, need) for need in needs)
-                    for _, kinds, needs in found):
+                    for kinds, needs in found):
                 yield f"{ability} on {kind}: no test runs there that needs it"
     for kind, lacks in A.LACKS.items():
         yield from (f"{kind} lacks {name}, which is nothing" for name in lacks
@@ -96,7 +94,7 @@ def main():
     text = PAGE.read_text()
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    wanted = before + BEGIN + "\n" + "".join(table(found)) + "\n" + END + after
+    wanted = before + BEGIN + "\n" + "".join(table()) + "\n" + END + after
     if "--write" in sys.argv[1:]:
         PAGE.write_text(wanted)
     problems = list(unproven(found))

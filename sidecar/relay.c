@@ -188,7 +188,8 @@ static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate
     int64_t now_us = clock_real_us();
     const char *at = strchr(c->account, '@');
     /* Whose messages we do not see, of his sessions we know nothing either. */
-    if (!at || !adapter_is_host(service_adapter(r->service), at + 1))
+    const struct adapter *a = service_adapter(r->service);
+    if (!at || !adapter_is_host(a, at + 1) || !adapter_sees_messages(a))
         return (struct outbox_decision){OUTBOX_NOW, 0, "published"};
     const struct sessions *sessions = service_sessions(r->service);
     struct policy_presence p = {

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What servers publish (XEP-0357): signs of hosts whose messages are seen, pushes of others."""
+"""Publishes (XEP-0357) of servers whose messages are not seen, in every shape they have."""
 
 import itertools
 import time
@@ -15,10 +15,7 @@ from harness.world import APP
 
 STATELESS = "token.test"  # servers that are none but publish
 OTHER = "p.test"
-WITH_PUSH = {"extra": {"host_config": {"r.test": {"modules": {
-    "mod_push": {"include_sender": True, "include_body": True}}}}}}
-SERVER = {"ejabberd": WITH_PUSH}
-SETTINGS = {"push.accept_from": ["r.test", OTHER, STATELESS], "push.settle": "300ms",
+SETTINGS = {"push.accept_from": [OTHER, STATELESS], "push.settle": "300ms",
             "push.confirm_after": "5s", "push.content": "body",
             "push.stateless_dialects": ["fpush", "mongooseim", "chatsecure"]}
 GONE = ("cancel", "item-not-found")
@@ -108,26 +105,6 @@ def registered(world, other):
 
 
 # Servers whose messages are not seen.
-
-
-def test_a_real_server_whose_messages_are_not_seen(world):
-    """Registering, enabling, a message to the offline account: ejabberd and its mod_push."""
-    carol, dave = world.remote_user("carol"), world.login(world.remote_user("dave"))
-    phone = world.login(carol, "phone")
-    token, answer = world.register_push_apns(phone)
-    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
-    phone.logout()
-    wait_until(lambda: not world.server.sessions(carol.name, carol.host), 10, "she is gone")
-    for count in (1, 2, 3):
-        body = world.body("See you")
-        dave.send_chat(carol.bare, body)
-        push = world.gateway.wait(token, count)[-1]
-        assert push.badge == 1  # ejabberd tells no count: there is at least one
-        assert body in str(push.payload) and dave.user in str(push.payload)
-    # The registration has survived: nothing was answered that deletes it.
-    phone = world.login(carol, "phone")
-    phone.iq("set", f"<disable xmlns='urn:xmpp:push:0' jid='{world.component}'"
-                    f" node={quoteattr(answer['node'])}/>")
 
 
 @pytest.mark.parametrize("kind", ["submit", "form", "result", None])
@@ -259,7 +236,7 @@ def test_strangers_get_nothing_and_leave_nothing(world, registered):
 
 
 def test_guessing_is_limited_by_domain(make_world):
-    world = make_world(options=WITH_PUSH, settings=SETTINGS)
+    world = make_world(settings=SETTINGS)
     guesser, other = Publisher(world, STATELESS), Publisher(world, OTHER)
     answers = [guesser.publish("guess", {"secret": str(n)}) for n in range(62)]
     assert set(answers[:60]) == {GONE}
@@ -283,7 +260,7 @@ def test_a_dead_device_is_told_at_the_next_publish(world, other, registered):
 
 
 def test_trouble_of_our_own_deletes_nothing(make_world):
-    world = make_world(options=WITH_PUSH, settings=SETTINGS, start=False)
+    world = make_world(settings=SETTINGS, start=False)
     world.sidecar.configure({"database.url": "postgresql:///nowhere?host=/nonexistent"})
     world.sidecar.start(ready=False)
     publisher = Publisher(world, OTHER)
@@ -350,7 +327,7 @@ def test_a_dead_token_is_told_at_the_next_publish(world, tokens):
 
 
 def test_not_configured_is_not_there(make_world):
-    world = make_world(options=WITH_PUSH, settings={"push.accept_from": [STATELESS]})
+    world = make_world(settings={"push.accept_from": [STATELESS]})
     publisher = Publisher(world, STATELESS)
     assert publisher.publish(new_token(), {"pushModule": APP}) == GONE
     assert publisher.ask("<pubsub xmlns='http://jabber.org/protocol/pubsub'>"
@@ -358,145 +335,3 @@ def test_not_configured_is_not_there(make_world):
                          f"carol@{STATELESS}/x") == ("cancel", "feature-not-implemented")
     assert world.oracle.value("SELECT count(*) FROM xs.device") == 0
     publisher.close()
-
-
-# Hosts whose messages are seen, and messages of other servers to accounts that are offline: of
-# them ejabberd shows no copy until they are delivered.
-
-
-@pytest.fixture
-def bob(world):
-    """An account with a phone, for which its server publishes; (user, token)."""
-    user = world.user("bob")
-    phone = world.login(user, "phone")
-    token, answer = world.register_push_apns(phone)
-    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
-    phone.logout()
-    world.away(user)
-    return user, token
-
-
-@pytest.fixture
-def rob(world):
-    return world.login(world.remote_user("rob"))
-
-
-def test_a_message_that_is_not_seen_is_counted_and_pushed(world, bob, rob):
-    user, token = bob
-    body = world.body("far away")
-    rob.send_chat(user.bare, body)
-    push = world.gateway.wait(token, 1)[0]
-    assert push.badge == 1
-    assert body in str(push.payload) and rob.user in str(push.payload)
-    assert world.oracle.unread(user.bare, rob.bare) == 1
-    world.no_push(token, 1.5, since=1)
-    # Twice the same words are two messages.
-    rob.send_chat(user.bare, "ok")
-    world.gateway.wait(token, 2)
-    rob.send_chat(user.bare, "ok")
-    assert world.gateway.wait(token, 3)[2].badge == 3
-    assert world.oracle.value("SELECT count(*) FROM xs.publish") == 0
-
-
-def test_the_text_replaces_what_was_counted(world, bob, rob):
-    user, token = bob
-    bodies = [world.body(f"number {n}") for n in range(3)]
-    for n, body in enumerate(bodies):
-        rob.send_chat(user.bare, body)
-        world.gateway.wait(token, n + 1)
-    assert world.oracle.unread(user.bare) == 3
-    laptop = world.login(user, "laptop")
-    for body in bodies:
-        laptop.wait_message(body)
-    for body in bodies:
-        world.oracle.wait_body(user.bare, body)
-    world.drain(laptop)
-    assert world.oracle.unread(user.bare) == 3
-    assert [row.body for row in world.oracle.rows(user.bare) if not row.flags & 32] == bodies
-    world.no_push(token, 6, since=3)  # nobody is told again
-    last = laptop.wait_message(bodies[-1])
-    laptop.displayed(rob.bare, last.get("id"))
-    world.oracle.wait_unread(user.bare, 0)
-
-
-def test_reading_elsewhere_takes_it_off(world, bob, rob):
-    user, token = bob
-    rob.send_chat(user.bare, world.body())
-    world.gateway.wait(token, 1)
-    laptop = world.login(user, "laptop", presence=False)
-    laptop.command(world.component, "mark-all-read")
-    assert world.oracle.unread(user.bare) == 0
-    assert world.gateway.wait(token, 2)[1].badge == 0
-
-
-def test_two_devices_are_told_of_one_message(world, bob, rob):
-    """The server publishes once for each of them."""
-    user, token = bob
-    tablet = world.login(user, "tablet")
-    second, answer = world.register_push_apns(tablet, device_id="tablet")
-    tablet.enable_push(answer["jid"], answer["node"], answer["secret"])
-    tablet.logout()
-    world.away(user)
-    rob.send_chat(user.bare, world.body())
-    for one in (token, second):
-        assert world.gateway.wait(one, 1)[0].badge == 1
-    assert world.oracle.unread(user.bare) == 1
-    for one in (token, second):
-        world.no_push(one, 1, since=1)
-
-
-def test_a_message_that_is_seen_is_not_counted_twice(world, bob):
-    """A local sender's copy is there; his publish is about that."""
-    user, token = bob
-    alice = world.login(world.user("alice"))
-    alice.send_chat(user.bare, world.body())
-    world.gateway.wait(token, 1)
-    world.no_push(token, 4.5, since=1)
-    assert world.oracle.unread(user.bare) == 1
-
-
-def test_receipts_of_others_count_nothing(world, bob, rob):
-    user, token = bob
-    rob.send_chat(user.bare, None, extra="<received xmlns='urn:xmpp:receipts' id='x'/>")
-    time.sleep(4)
-    assert world.oracle.unread(user.bare) == 0
-    assert world.gateway.pushes(token) == []
-
-
-def test_a_broken_stream_makes_one_push(world, bob, rob):
-    """For one message ejabberd publishes at once, for the stanza, and when it gives up."""
-    user, token = bob
-    phone = world.login(user, "phone", sm=True)
-    phone.drop()
-    rob.send_chat(user.bare, world.body())
-    assert world.gateway.wait(token, 1)[0].badge == 1
-    world.away(user)
-    world.no_push(token, 5, since=1)
-    assert world.oracle.unread(user.bare) == 1
-
-
-def test_nothing_is_lost_by_a_worker_that_dies(world, bob, rob):
-    """What waits to be matched is in the database; it is counted once."""
-    user, token = bob
-    rob.send_chat(user.bare, world.body())
-    wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.publish") == 1, 3, "it waits")
-    world.sidecar.wait_new_worker(world.sidecar.kill_worker())
-    world.sidecar.wait_ready()
-    assert world.gateway.wait(token, 1, timeout=20)[0].badge == 1
-    world.no_push(token, 2, since=1)
-    assert world.oracle.unread(user.bare) == 1
-
-
-def test_too_old_ones_no_longer_count(world, bob, rob):
-    user, token = bob
-    rob.send_chat(user.bare, world.body())
-    world.gateway.wait(token, 1)
-    owner = world.oracle.value("SELECT owner FROM xs.account WHERE jid = %s", (user.bare,))
-    days = 15 * 24 * 3600 * 1000000 << 8
-    for table, column in (("message", "id"), ("conversation", "first_id"),
-                          ("conversation", "last_id"), ("account", "first_id")):
-        world.oracle.query(f"UPDATE xs.{table} SET {column} = {column} - {days}"
-                           " WHERE owner = %s RETURNING 1", (owner,))
-    world.sidecar.wait_new_worker(world.sidecar.kill_worker())  # it looks at its start
-    world.oracle.wait_unread(user.bare, 0)
-    assert world.oracle.recount() == []

@@ -34,7 +34,8 @@ ABILITIES = {
 # kind -> ability -> why not.
 LACKS = {
     "ejabberd": {
-        "remote-offline": "no copy is made before the user comes online",
+        "remote-offline": "no copy is made before the user comes online; where his client has "
+                          "enabled push, it is counted and pushed all the same",
         "goodbyes": "nothing is told; silence counts after `push.stale_after`",
     },
     "prosody": {

@@ -112,9 +112,11 @@ class Ejabberd(OneProcess):
     archive_address = None  # queries to the users' own addresses are delegated
 
     def __init__(self, workspace, name="ejabberd", with_mam_never=False, with_muc=False,
-                 resume_timeout=3, component=COMPONENT, extra=None, cluster=None):
+                 resume_timeout=3, component=COMPONENT, extra=None, cluster=None,
+                 resolvable=False):
         self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
         self.component = component
+        self._resolvable = resolvable
         self.cluster = cluster
         self.node = f"{name}@localhost" if cluster else None
         self.secret = cluster.secret if cluster else secrets.token_hex(16)
@@ -158,10 +160,26 @@ class Ejabberd(OneProcess):
             args += self.cluster.arguments(self.node)
             env.update(self.cluster.environment)
         args += ["-s", "ejabberd"]
+        if self._resolvable:
+            args = self._with_address(args)
         self.process = Process("ejabberd", args, self.folder / "stdout.log", env=env,
                                cwd=self.spool)
         self.wait_ready()
         return self
+
+    def _with_address(self, args):
+        """With an address for the component's name, as docs/servers.md asks for: in a file
+        /etc/hosts of its own."""
+        hosts = self.folder / "hosts"
+        hosts.write_text(Path("/etc/hosts").read_text() + f"127.0.0.9 {self.component}\n")
+        return ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"',
+                str(hosts), *args]
+
+    @staticmethod
+    def can_have_address():
+        """Whether this user may give a process an /etc/hosts of its own."""
+        return subprocess.run(["unshare", "--mount", "true"], capture_output=True,
+                              check=False).returncode == 0
 
     def wait_ready(self):
         self.process.wait_ready(

@@ -159,7 +159,8 @@ static bool gw_submit(struct gateway *g, const struct push_request *r)
 
 static struct world w;
 static struct pg_pool *pool;
-static struct pg *hand; /* for what others do to the database */
+static struct pg_pool *reading; /* the worker's */
+static struct pg *hand;         /* for what others do to the database */
 static struct outbox *outbox;
 static struct lookups *lookups;
 static struct xep0136 *chats;
@@ -213,12 +214,33 @@ static void wait_until(bool (*done)(void), const char *what)
 
 static bool is_pool_up(void)
 {
-    return pg_pool_is_up(pool) && pg_is_up(hand);
+    return pg_pool_is_up(pool) && pg_is_up(hand) && (!reading || pg_pool_is_up(reading));
 }
 
 static bool is_ingest_ready(void)
 {
     return ingest_ready(w.ing);
+}
+
+static bool hand_lost;
+
+static void on_hand_down(void *ctx, const struct pg_error *why)
+{
+    (void)ctx, (void)why;
+    hand_lost = true;
+}
+
+static bool is_hand_lost(void)
+{
+    return hand_lost;
+}
+
+/* Noticed before anything else is asked. */
+static void end_sessions(void)
+{
+    hand_lost = false;
+    db_end_sessions();
+    wait_until(is_hand_lost, "the connections are lost");
 }
 
 static void open_worker(void)
@@ -230,6 +252,11 @@ static void open_worker(void)
                                .hooks = {.decide = decide},
                                .gateways = {gw_room, gw_submit},
                                .worker = {++worker}};
+    struct pg_opts reader = {.url = db_url(),
+                             .name = "reading",
+                             .statement_timeout_ms = 20000,
+                             .plans = PG_PLANS_IN_INDEX_ORDER};
+    reading = pg_pool_new(w.base, &reader, 2);
     outbox = outbox_new(w.base, &opts);
     outbox_set_gateway(outbox, 0, &gateway);
     outbox_set_gateway(outbox, 1, &gateway);
@@ -238,9 +265,9 @@ static void open_worker(void)
     outbox_start(outbox);
     outbox_pause(outbox, false);
     w.cursor = ingest_start_position(w.ing, 0) / 100;
-    struct lookups_opts all = {.pages = pool,
-                               .scans = pool,
-                               .probe = pool,
+    struct lookups_opts all = {.pages = reading,
+                               .scans = reading,
+                               .probe = reading,
                                .ingest = w.ing,
                                .within_ms = INT64_C(3600) * 1000};
     lookups = lookups_new(w.base, &all);
@@ -252,9 +279,9 @@ static void close_worker(void)
 {
     lookups_stop(lookups);
     ingest_free(&w.ing);
+    pg_pool_free(&reading);
     outbox_free(&outbox);
     xep0136_free(&chats);
-    turn();
     lookups_free(&lookups);
     gateway.n = 0;
 }
@@ -296,9 +323,10 @@ static void begin_story(void)
     w.in_batch = in_batch;
     w.after_batch = after_batch;
     mono_ms = 1000000;
-    struct pg_opts opts = {.url = db_url(), .name = "story", .statement_timeout_ms = 20000};
+    struct pg_opts opts = {
+        .url = db_url(), .name = "story", .statement_timeout_ms = 20000, .down = on_hand_down};
     hand = pg_new(w.base, &opts);
-    opts.plans = PG_PLANS_IN_INDEX_ORDER;
+    opts.down = NULL;
     pool = pg_pool_new(w.base, &opts, 2);
     wait_until(is_pool_up, "connected");
     open_worker();
@@ -422,22 +450,34 @@ static bool is_told(void)
 
 enum question { INBOX, MUTE, REMOVE };
 
+static void ask_once(enum question what, const struct archive_request *r)
+{
+    const struct archive_answer answer = {
+        .result = told_result, .done = told_done, .error = told_error};
+    told = (struct told){.open = true};
+    if (what == INBOX)
+        inbox_ask(lookups, &settings, r, &answer);
+    else if (what == REMOVE)
+        xep0136_ask(chats, r, &answer);
+    else
+        inbox_esl_conversation_ask(lookups, w.ing, r, &answer);
+    wait_until(is_told, "the answer");
+}
+
+/* Who is told to wait, after a connection was lost, asks again. */
 static void ask(enum question what, int owner, const char *xml)
 {
     struct err e = {0};
     struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
     assert_non_null(payload);
     const struct archive_request r = {payload, what != INBOX, users[owner], "q"};
-    const struct archive_answer answer = {
-        .result = told_result, .done = told_done, .error = told_error};
-    told = (struct told){.open = true};
-    if (what == INBOX)
-        inbox_ask(lookups, &settings, &r, &answer);
-    else if (what == REMOVE)
-        xep0136_ask(chats, &r, &answer);
-    else
-        inbox_esl_conversation_ask(lookups, w.ing, &r, &answer);
-    wait_until(is_told, xml);
+    ask_once(what, &r);
+    for (int tries = 0; strncmp(told.answer, "wait/", 5) == 0 && tries < 20; tries++) {
+        for (int i = 0; i < 50; i++)
+            turn();
+        wait_until(is_pool_up, "connected again");
+        ask_once(what, &r);
+    }
     stanza_free(&payload);
 }
 
@@ -689,7 +729,7 @@ static void play(bool troubled)
         if (troubled && dice(3) == 0) {
             troubled = false;
             if (dice(2))
-                db_end_sessions();
+                end_sessions();
             else
                 crash();
         }
@@ -799,7 +839,8 @@ static void compare_inbox(int owner)
                  (int)strcspn(at + 6, "\""), at + 6, atoi(count + 9));
     }
     if (strcmp(want, got) != 0)
-        fail_msg("the inbox of %s is\n%sshould be\n%s", users[owner], got, want);
+        fail_msg("the inbox of %s is\n%s(%s)\nshould be\n%s", users[owner], got, told.answer,
+                 want);
     snprintf(fin, sizeof fin, "total=\"%d\" unread=\"%d\" all-unread=\"%d\"", total, with,
              all);
     if (!strstr(told.answer, fin))

@@ -24,6 +24,12 @@ static const struct pg_statement due_st = {
 static const struct pg_statement forget_st = {
     "publish_forget", "DELETE FROM xs.publish WHERE owner = $1::uuid AND id = $2::uuid"};
 
+/* A push in the outbox has ended by then, one way or another. */
+static const struct pg_statement purge_st = {
+    "publish_purge", "DELETE FROM xs.published WHERE ctid = ANY (ARRAY("
+                     " SELECT ctid FROM xs.published WHERE at < now() - interval '30 days'"
+                     " ORDER BY at LIMIT 5000))"};
+
 struct call {
     publishes_done_fn done;
     publishes_due_fn due;
@@ -119,4 +125,16 @@ void publishes_forget(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES],
     pg_add_uuid(&params, owner);
     pg_add_uuid(&params, id);
     pg_pool_send(pool, &forget_st, &params, on_done, new_call(fn, NULL, ctx));
+}
+
+static void on_purged(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    (void)ctx, (void)r, (void)e; /* it is tried again anyway */
+}
+
+void publishes_purge(struct pg_pool *pool)
+{
+    struct pg_params params;
+    pg_params_init(&params);
+    pg_pool_send(pool, &purge_st, &params, on_purged, NULL);
 }

@@ -68,4 +68,7 @@ void publishes_due(struct pg_pool *pool, int64_t before_us, publishes_due_fn fn,
 void publishes_forget(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES],
                       const uint8_t id[16], publishes_done_fn fn, void *ctx);
 
+/* Forgets what was published for pushes longer ago than a gateway keeps one. */
+void publishes_purge(struct pg_pool *pool);
+
 #endif

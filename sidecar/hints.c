@@ -184,6 +184,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     if (clock_mono_ms() >= h->expire_ms) {
         h->expire_ms = clock_mono_ms() + EXPIRE_MS;
         provisional_expire(h->opts.pool, h->opts.ingest);
+        publishes_purge(h->opts.pool);
     }
     h->looking = true;
     h->stored = false;

@@ -6,15 +6,18 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
+from harness.clients import new_id, submit_form
 from harness.ejabberd import Ejabberd
 from harness.procs import wait_until
+from harness.world import APP
 
 pytestmark = pytest.mark.servers("ejabberd", "prosody")
 
 SERVER = {"ejabberd": {"extra": {"host_config": {"r.test": {"modules": {
     "mod_push": {"include_sender": True, "include_body": True}}}}}}}
 SETTINGS = {"push.accept_from": ["r.test"], "push.settle": "300ms", "push.confirm_after": "5s",
-            "push.content": "body"}
+            "push.content": "body",
+            "push.stateless_dialects": ["fpush", "mongooseim", "chatsecure"]}
 
 
 # A server whose messages are not seen.
@@ -38,6 +41,32 @@ def test_a_real_server_whose_messages_are_not_seen(world):
     phone = world.login(carol, "phone")
     phone.iq("set", f"<disable xmlns='urn:xmpp:push:0' jid='{world.component}'"
                     f" node={quoteattr(answer['node'])}/>")
+
+
+@pytest.mark.parametrize("host", ["tapped", "other"])
+@pytest.mark.parametrize("dialect", ["fpush", "mongooseim", "chatsecure"])
+def test_what_a_client_says_comes_with_each_publish(world, dialect, host):
+    """Nobody registers: the server passes on what it was given when push was enabled."""
+    carol = world.user("carol") if host == "tapped" else world.remote_user("carol")
+    token, rob = world.token(), world.login(world.remote_user("rob"))
+    node, options = {
+        "fpush": (token, {"pushModule": APP}),
+        "mongooseim": (new_id("node"), {"service": "apns", "device_id": token, "mode": "prod",
+                                        "topic": APP}),
+        "chatsecure": (new_id("node"), {"token": token, "endpoint": "https://push.example/"}),
+    }[dialect]
+    phone = world.login(carol, "phone")
+    form = submit_form({"FORM_TYPE": "http://jabber.org/protocol/pubsub#publish-options",
+                        **options})
+    phone.iq("set", f"<enable xmlns='urn:xmpp:push:0' jid='{world.component}'"
+                    f" node='{node}'>{form}</enable>")
+    phone.logout()
+    wait_until(lambda: not world.server.sessions(carol.name, carol.host), 10, "she is gone")
+    for count in (1, 2):
+        body = world.body("See you")
+        rob.send_chat(carol.bare, body)
+        push = world.gateway.wait(token, count)[-1]
+        assert body in str(push.payload) and push.header("apns-topic") == APP
 
 
 # Hosts whose messages are seen, and messages of other servers to accounts that are offline: of

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * Each registration dialect as its clients speak it: tests/fixtures/dialects, one stanza to a
- * line, "C: " from the client and "S: " from us, byte for byte.  {name:12} stands for 12 bytes
- * of our choice, {name} for any; where the same name comes again, so must the same bytes.
+ * Each dialect as its clients, and the servers of those that register nothing, speak it:
+ * tests/fixtures/dialects, one stanza to a line, "C: " from the client and "S: " from us, byte
+ * for byte.  {name:12} stands for 12 bytes of our choice, {name} for any; where the same name
+ * comes again, so must the same bytes.
  */
 #include "sidecar/commands.h"
 
@@ -10,9 +11,12 @@
 #include "tests/unit/xmpp_world.h"
 
 #include "apns/devices.h"
+#include "apns/notification.h"
 #include "apns/opts.h"
+#include "apns/outbox.h"
 #include "archive/ingest.h"
 #include "archive/opts.h"
+#include "sidecar/publish.h"
 #include "store/pg.h"
 
 #define NAMES_MAX 8
@@ -29,20 +33,48 @@ struct talk {
     struct ingest *ingest;
     struct devices *devices;
     struct commands *commands;
+    struct outbox *outbox;
+    struct publish *publish;
     struct name names[NAMES_MAX];
     size_t names_n;
 };
 
 static const struct fcm_opts fcm = {0};
-static const struct apns_app_opts apps[] = {{.id = "org.example.chat"},
-                                            {.id = "org.example.chat.android", .fcm = &fcm}};
-static const struct push_opts push = {.apps = apps, .apps_n = 2};
+static const char *const monal[] = {"monalProdiOS"};
+static const struct apns_app_opts apps[] = {
+    {.id = "org.example.chat", .topic = "org.example.chat", .names = monal, .names_n = 1},
+    {.id = "org.example.chat.android", .fcm = &fcm}};
+static const struct push_opts push = {.apps = apps, .apps_n = 2, .stateless = 7};
 static const struct archive_opts archive;
 
 static bool is_up(void *ctx)
 {
     struct talk *t = ctx;
     return pg_pool_is_up(t->pool) && ingest_ready(t->ingest);
+}
+
+static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate *c)
+{
+    (void)ctx, (void)c;
+    return (struct outbox_decision){OUTBOX_WAIT, 60000, NULL};
+}
+
+static void on_publish(void *ctx, struct iq_request *r)
+{
+    publish_take(((struct talk *)ctx)->publish, r);
+}
+
+static void begin_publishing(struct talk *t, const uint8_t *key)
+{
+    struct outbox_opts opts = {
+        .push = &push, .pool = t->pool, .key = key, .hooks = {.decide = on_decide}};
+    t->outbox = outbox_new(t->base, &opts);
+    t->publish = publish_new(t->xmpp.service, &push);
+    service_handle(t->xmpp.service, "pubsub", NS_PUBSUB, on_publish, t);
+    service_handle(t->xmpp.service, "pubsub", NS_PUBSUB_OWNER, on_publish, t);
+    const struct publish_opts ready = {
+        .pool = t->pool, .devices = t->devices, .outbox = t->outbox, .ingest = t->ingest};
+    publish_ready(t->publish, t->base, &ready);
 }
 
 static int begin(void **state)
@@ -69,6 +101,7 @@ static int begin(void **state)
                                         .ingest = t->ingest,
                                         .devices = t->devices};
     commands_ready(t->commands, &ready);
+    begin_publishing(t, key);
     *state = t;
     return 0;
 }
@@ -79,7 +112,9 @@ static int end(void **state)
     devices_free(&t->devices);
     ingest_free(&t->ingest);
     pg_pool_free(&t->pool);
+    outbox_free(&t->outbox);
     world_end(&t->xmpp);
+    publish_free(&t->publish);
     commands_free(&t->commands);
     event_base_free(t->base);
     free(t);
@@ -211,6 +246,31 @@ static void mod_push_appserver(void **state)
                         "romeo@e.test new-device-id");
 }
 
+static void fpush(void **state)
+{
+    play(state, "dialects/fpush.txt");
+    assert_string_equal(db_ask("SELECT string_agg(app || ' ' || token, ',') FROM xs.device"),
+                        "org.example.chat "
+                        "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer <> 0"), 1);
+    assert_int_equal(db_int("SELECT published FROM xs.registration"), 1);
+}
+
+static void mongooseim(void **state)
+{
+    play(state, "dialects/mongooseim.txt");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device"), 1);
+    assert_int_equal(db_int("SELECT published FROM xs.registration"), 2);
+    assert_string_equal(db_ask("SELECT jid || ' ' || body FROM xs.published"),
+                        "bob@e.test hello");
+}
+
+static void chatsecure(void **state)
+{
+    play(state, "dialects/chatsecure.txt");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer <> 0"), 1);
+}
+
 static void nothing_is_registered_before_the_database_is_there(void **state)
 {
     struct talk *t = *state;
@@ -240,6 +300,9 @@ int main(void)
         ON_DATABASE(siskin_and_snikket),
         ON_DATABASE(stork),
         ON_DATABASE(mod_push_appserver),
+        ON_DATABASE(fpush),
+        ON_DATABASE(mongooseim),
+        ON_DATABASE(chatsecure),
         ON_DATABASE(nothing_is_registered_before_the_database_is_there),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

@@ -109,3 +109,22 @@ def test_our_own_results_are_neither_copied_nor_kept(server, probe, login):
     # Of anybody else the same payload hides nothing.
     forged = alice.send_chat(dave.bare, "hello", extra="<result xmlns='urn:xmpp:mam:2' id='1'/>")
     assert sides(probe, alice, forged) == ["out", "in"]
+
+
+def test_nobody_hears_of_a_sidecar_that_is_away(server, loop):
+    server.register("erin", "password")
+    server.register("frank", "password")
+    erin, frank = (Client(loop, server, user, "password").login() for user in ("erin", "frank"))
+    probe = Component(server.component_port, COMPONENT, server.secret)
+    assert sides(probe, erin, erin.send_chat(frank.bare, "seen")) == ["out", "in"]
+    probe.close()
+    wait_until(lambda: not server.component_is_connected(), 5, "the component is gone")
+    last = erin.send_chat(frank.bare, "unseen")
+    frank.wait_id(last)
+    erin.iq("get", "<ping xmlns='urn:xmpp:ping'/>")
+    assert [m for m in erin.messages() if m.get("type") == "error"] == []
+    probe = Component(server.component_port, COMPONENT, server.secret)
+    assert sides(probe, erin, last) == []
+    assert sides(probe, erin, erin.send_chat(frank.bare, "seen again")) == ["out", "in"]
+    probe.close()
+    loop.close_clients()

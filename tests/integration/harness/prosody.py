@@ -201,6 +201,10 @@ class Prosody(OneProcess):
     def component_connections(self):
         return self._log_count("External component successfully authenticated")
 
+    def component_is_connected(self):
+        return self._shell(f"prosody.hosts['{self.component}'].modules.component.connected") \
+            == "true"
+
     def component_refusals(self):
         return self._log_count("Disconnecting component")
 

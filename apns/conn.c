@@ -372,6 +372,7 @@ static void send_to_proxy(struct conn *c, int64_t now_ms)
 static void ask_proxy(struct conn *c, int64_t now_ms)
 {
     set_state(c, CONN_PROXY);
+    c->address_deadline_ms = now_ms + ADDRESS_MS; /* anew: it connects, too */
     c->proxy_asked = false;
     buf_reset(&c->out);
     proxy_request(c->opts.proxy, c->opts.host, c->opts.port, &c->out);
@@ -397,6 +398,7 @@ static void hear_proxy(struct conn *c, int64_t now_ms)
         return;
     case PROXY_OPEN:
         buf_reset(&c->out);
+        c->address_deadline_ms = now_ms + ADDRESS_MS;
         begin_tls(c, now_ms);
         return;
     case PROXY_REFUSED:

@@ -86,25 +86,30 @@ static void make_seal(struct provider_token *t)
                       t->seal);
 }
 
+static struct provider_token *find(const struct provider_tokens *p, const char *key_pem,
+                                   const char *key_id, const char *team_id)
+{
+    struct provider_token *t = LIST_FIRST(&p->all);
+    while (t && (strcmp(t->key_id, key_id) != 0 || strcmp(t->team_id, team_id) != 0 ||
+                 strcmp(t->key_pem, key_pem) != 0))
+        t = LIST_NEXT(t, next);
+    return t;
+}
+
 enum err_kind provider_token_find(struct provider_tokens *p, const char *key_pem,
                                   const char *key_id, const char *team_id,
                                   struct provider_token **out, struct err *e)
 {
-    struct provider_token *t;
     struct jwt *jwt;
     enum err_kind kind = jwt_new(key_pem, key_id, team_id, &jwt, e);
     if (kind)
         return kind;
-    LIST_FOREACH(t, &p->all, next)
-    if (strcmp(t->key_id, key_id) == 0 && strcmp(t->team_id, team_id) == 0 &&
-        strcmp(t->key_pem, key_pem) == 0)
-        break;
-    if (t) {
+    *out = find(p, key_pem, key_id, team_id);
+    if (*out) {
         jwt_free(&jwt);
-        *out = t;
         return ERR_NONE;
     }
-    t = calloc(1, sizeof *t);
+    struct provider_token *t = calloc(1, sizeof *t);
     if (!t)
         abort();
     t->pool = p->pool;

@@ -47,8 +47,8 @@ static const char *const age_names[AGES] = {"total", "1m",  "5m", "15m", "1h",
         YOUNGER("15 min") YOUNGER("1 hour") YOUNGER("4 hours") YOUNGER("12 hours")            \
             YOUNGER("1 day") FROM_WHERE " GROUP BY 1, 2 ORDER BY 1, 2"
 #define ENTRIES                                                                               \
-    "SELECT" ID ", coalesce(d.app, '')," STATE                                                \
-    ", o.counted_at, o.due, o.attempts, o.reason, o.peer = 0,"                                \
+    "SELECT" ID ", coalesce(d.app, '')," STATE ", o.counted_at, o.due, o.attempts, o.reason," \
+    " CASE o.peer WHEN 0 THEN 'badge' WHEN -1 THEN 'test' ELSE 'message' END,"                \
     " (SELECT a.jid FROM xs.account a WHERE a.owner = o.owner)" FROM_WHERE                    \
     " ORDER BY o.counted_at, 1 LIMIT $5::bigint"
 
@@ -147,7 +147,7 @@ static void entry_json(struct listing *l, const struct pg_result *r, int row)
     (void)cJSON_AddStringToObject(o, "app", pg_text(r, row, 1));
     (void)cJSON_AddStringToObject(o, "state", pg_text(r, row, 2));
     (void)cJSON_AddStringToObject(o, "account", pg_text(r, row, 8));
-    (void)cJSON_AddStringToObject(o, "kind", pg_bool(r, row, 7) ? "badge" : "message");
+    (void)cJSON_AddStringToObject(o, "kind", pg_text(r, row, 7));
     add_time(o, "counted_at", pg_time_us(r, row, 3));
     add_time(o, parked ? "forgotten_at" : "next_try", pg_time_us(r, row, 4));
     (void)cJSON_AddNumberToObject(o, "attempts", (double)pg_i64(r, row, 5));
@@ -182,8 +182,8 @@ static void entry_text(const struct pg_result *r, int row)
         print_span(due_us - now_us, "next try in ", "");
     if (pg_i64(r, row, 5) > 0)
         printf("  tried %" PRId64 " times", pg_i64(r, row, 5));
-    if (pg_bool(r, row, 7))
-        printf("  badge only");
+    if (strcmp(pg_text(r, row, 7), "message") != 0)
+        printf("  %s only", pg_text(r, row, 7));
     if (pg_text(r, row, 6)[0])
         printf("  %s", pg_text(r, row, 6)); /* printable ASCII: the outbox sees to it */
     printf("\n");

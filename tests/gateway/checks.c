@@ -201,25 +201,37 @@ static struct gw_verdict check_device(struct check *c)
     return passed();
 }
 
+/* The user id is also good for what it was of old, with these suffixes. */
+static bool is_certified(const char *topics, const char *topic)
+{
+    bool first = true;
+    size_t n;
+
+    for (; *topics != '\0'; topics += n + 1, first = false) {
+        n = strcspn(topics, ",");
+        if (n == 0 || strncmp(topic, topics, n) != 0)
+            continue;
+        if (topic[n] == '\0' || (first && (strcmp(topic + n, ".voip") == 0 ||
+                                           strcmp(topic + n, ".complication") == 0)))
+            return true;
+    }
+    return false;
+}
+
 static struct gw_verdict check_certificate(struct check *c)
 {
-    const char *uid = c->binding->cert_uid, *topic = c->push->topic;
-    size_t n = strlen(uid);
-
     /* Apple ignores it; who sends both does not know who he is. */
     if (gw_request_header(c->request, "authorization") != NULL)
         gw_stats_violation(&c->gw->stats, "authorization beside a certificate");
-    if (strncmp(topic, uid, n) != 0 || (topic[n] != '\0' && strcmp(topic + n, ".voip") != 0 &&
-                                        strcmp(topic + n, ".complication") != 0))
-        return rejected(400, "BadTopic");
-    return passed();
+    return is_certified(c->binding->cert_topics, c->push->topic) ? passed()
+                                                                 : rejected(400, "BadTopic");
 }
 
 static struct gw_verdict check_provider(struct check *c)
 {
     const char *authorization = gw_request_header(c->request, "authorization");
 
-    if (c->binding->cert_uid[0] != '\0')
+    if (c->binding->cert_topics[0] != '\0')
         return check_certificate(c);
     if (authorization == NULL || strncmp(authorization, "bearer ", 7) != 0 ||
         authorization[7] == '\0')

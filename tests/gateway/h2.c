@@ -242,7 +242,7 @@ static nghttp2_session *new_session(struct gw_h2 *h)
 }
 
 struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t conn_id,
-                        const char *cert_uid, gw_h2_pump_fn pump, void *conn)
+                        const char *cert_topics, gw_h2_pump_fn pump, void *conn)
 {
     struct gw_h2 *h = gw_alloc(sizeof(*h));
     nghttp2_settings_entry iv[4];
@@ -255,9 +255,9 @@ struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t co
     h->conn = conn;
     h->last_id = INT32_MAX;
     TAILQ_INIT(&h->streams);
-    snprintf(h->binding.cert_uid, sizeof(h->binding.cert_uid), "%s", cert_uid);
+    snprintf(h->binding.cert_topics, sizeof(h->binding.cert_topics), "%s", cert_topics);
     /* A certificate has said who it is; a provider token must first be seen. */
-    h->trusted = gw->opts.accept_all || cert_uid[0] != '\0';
+    h->trusted = gw->opts.accept_all || cert_topics[0] != '\0';
     h->limit = h->trusted ? gw->max_streams : 1;
     if (service != GW_APNS)
         h->limit = gw->opts.fcm_streams;

@@ -27,9 +27,9 @@ enum gw_h2_fate {
 /* Called when a timer made new output or a new fate: never during _input. */
 typedef void (*gw_h2_pump_fn)(void *conn);
 
-/* cert_uid: user id in the client's certificate, "" when it showed none. */
+/* cert_topics: of the client's certificate, "" when it showed none. */
 struct gw_h2 *gw_h2_new(struct gateway *gw, enum gw_service service, uint32_t conn_id,
-                        const char *cert_uid, gw_h2_pump_fn pump, void *conn);
+                        const char *cert_topics, gw_h2_pump_fn pump, void *conn);
 void gw_h2_free(struct gw_h2 **h);
 
 void gw_h2_input(struct gw_h2 *h, const uint8_t *data, size_t len);

@@ -20,7 +20,8 @@ bool gw_es256_verify(struct evp_pkey_st *key, const uint8_t raw[64], const char 
 
 /* Belongs to one connection; starts as {0}. */
 struct gw_binding {
-    char cert_uid[128]; /* not empty: the client showed a certificate */
+    char cert_topics[512]; /* not empty: the client showed a certificate; the user id, then
+                              what its list of topics names, each before a comma */
     char team[32];
     unsigned jwt, jwt_before; /* numbers; tokens still in flight at a change are good */
     int64_t iat;              /* of jwt */

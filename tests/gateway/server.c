@@ -103,16 +103,44 @@ static bool would_block(const struct conn *c, int rc)
 
 static void conn_pump(void *ctx);
 
-/* The user id of the client's certificate, where Apple writes the topic. */
-static void read_cert_uid(const struct conn *c, char *out, size_t size)
+/* The texts of the extension in which Apple names the topics of a certificate of several. */
+static void add_listed_topics(X509 *cert, char *out, size_t size)
+{
+    ASN1_OBJECT *oid = OBJ_txt2obj("1.2.840.113635.100.6.3.6", 1);
+    int at = X509_get_ext_by_OBJ(cert, oid, -1);
+    STACK_OF(ASN1_TYPE) *list = NULL;
+
+    ASN1_OBJECT_free(oid);
+    if (at >= 0) {
+        const ASN1_OCTET_STRING *data = X509_EXTENSION_get_data(X509_get_ext(cert, at));
+        const unsigned char *der = ASN1_STRING_get0_data(data);
+
+        list = d2i_ASN1_SEQUENCE_ANY(NULL, &der, ASN1_STRING_length(data));
+    }
+    for (int i = 0; i < sk_ASN1_TYPE_num(list); i++) {
+        const ASN1_TYPE *one = sk_ASN1_TYPE_value(list, i);
+        size_t n = strlen(out);
+
+        if (one->type == V_ASN1_UTF8STRING)
+            snprintf(out + n, size - n, "%.*s,", ASN1_STRING_length(one->value.utf8string),
+                     (const char *)ASN1_STRING_get0_data(one->value.utf8string));
+    }
+    sk_ASN1_TYPE_pop_free(list, ASN1_TYPE_free);
+}
+
+/* The user id of the client's certificate, where Apple writes the topic, and its list. */
+static void read_cert_topics(const struct conn *c, char *out, size_t size)
 {
     X509 *cert = SSL_get1_peer_certificate(c->ssl);
 
     out[0] = '\0';
     if (cert == NULL)
         return;
-    if (X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_userId, out, (int)size) < 0)
+    if (X509_NAME_get_text_by_NID(X509_get_subject_name(cert), NID_userId, out,
+                                  (int)size - 1) < 0)
         out[0] = '\0';
+    strcat(out, ",");
+    add_listed_topics(cert, out, size);
     X509_free(cert);
 }
 
@@ -121,7 +149,7 @@ static void shake_hands(struct conn *c)
     struct gateway *gw = c->server->gw;
     const unsigned char *alpn;
     unsigned alpn_len;
-    char cert_uid[128];
+    char cert_topics[512];
     int rc;
 
     ERR_clear_error();
@@ -147,8 +175,8 @@ static void shake_hands(struct conn *c)
         return;
     }
     evtimer_del(c->timer);
-    read_cert_uid(c, cert_uid, sizeof(cert_uid));
-    c->h2 = gw_h2_new(gw, c->server->service, c->id, cert_uid, conn_pump, c);
+    read_cert_topics(c, cert_topics, sizeof(cert_topics));
+    c->h2 = gw_h2_new(gw, c->server->service, c->id, cert_topics, conn_pump, c);
     set_state(c, OPEN);
 }
 

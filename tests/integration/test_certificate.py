@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from harness.gateway import make_client_certificate
 from harness.procs import wait_until
 
 APP = "org.example.chat"
@@ -95,3 +96,28 @@ def test_what_cannot_be_used_is_refused(world, tmp_path, change, complaint):
     done = world.sidecar.command("check")
     world.sidecar.config.write_text(kept)
     assert done.returncode == 78 and complaint in done.stderr
+
+
+def test_a_certificate_of_several_topics(world, alice):
+    """One file for two apps; a third one is not in its list."""
+    folder, (first, second) = world.gateway.folder, ("org.example.one", "org.example.two")
+    make_client_certificate(folder, first, "universal", more_topics=(f"{first}.voip", second))
+    apps = [world.gateway.certificate_app(app) for app in (first, second)]
+    for app in apps:
+        app["apns"] |= {"certificate_file": str(folder / "universal.pem"),
+                        "private_key_file": str(folder / "universal.key")}
+    kept, old = world.sidecar.settings["push"]["apps"], world.sidecar.worker_pid()
+    world.sidecar.configure({"push.apps": kept + apps})
+    world.sidecar.reload()
+    world.sidecar.wait_new_worker(old)
+    world.sidecar.wait_ready()
+    bob = world.user("bob")
+    tokens = [world.phone(bob, app, app=app) for app in (first, second)]
+    alice.send_chat(bob.bare, world.body())
+    for app, token in zip((first, second), tokens):
+        assert world.gateway.wait(token, 1)[0].header("apns-topic") == app
+    apps[1]["apns"]["topic"] = "org.example.three"
+    world.sidecar.configure({"push.apps": kept + apps})
+    done = world.sidecar.command("check")
+    world.sidecar.configure({"push.apps": kept})
+    assert done.returncode == 78 and "not for the topic org.example.three" in done.stderr

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One app's or one service's trouble is no other's: neither its queue nor its time."""
+
+import statistics
+import time
+
+import pytest
+
+from harness.procs import wait_until
+
+GOOD, BAD = "org.example.good", "org.example.bad"
+ANDROID = "org.example.android"
+APPS = (GOOD, BAD)
+FCM_APPS = {ANDROID: {}}
+SETTINGS = {"push.settle": "200ms"}
+SETTLE = 0.2
+BURST = 30
+
+
+@pytest.fixture
+def alice(world):
+    return world.login(world.user("alice"))
+
+
+@pytest.fixture
+def people(world):
+    """Each with a device of either app and an Android phone: (user, good, bad, android)."""
+    made = []
+    for user in world.users(6, "person"):
+        client = world.login(user, "phone")
+        tokens = [world.register_device(client, provider=app) for app in APPS]
+        tokens.append(world.register_device(client, world.fcm_token(),
+                                                   provider=ANDROID))
+        client.logout()
+        world.away(user)
+        made.append((user, *tokens))
+    return made
+
+
+def app_status(world, app):
+    (shown,) = [shown for shown in world.sidecar.status()["apps"] if shown["id"] == app]
+    return shown
+
+
+def latencies(world, alice, people, number):
+    """From writing to the push at the good app, for so many messages, one after the other."""
+    seconds = []
+    for n in range(number):
+        user, token = people[n % len(people)][:2]
+        seen = len(world.gateway.accepted(token))
+        start = time.time()
+        alice.send_chat(user.bare, world.body())
+        push = world.gateway.wait(token, seen + 1, timeout=10)[-1]
+        seconds.append(push.time_ms / 1000 - start)
+    return seconds
+
+
+def assert_untouched(world, alice, people):
+    """The good app is as quick as ever, and nothing of it waits."""
+    seconds = latencies(world, alice, people, 12)
+    assert statistics.median(seconds) < SETTLE + 0.5 and max(seconds) < SETTLE + 2, seconds
+    shown = app_status(world, GOOD)
+    assert (shown["state"], shown["reason"], shown["brake"]) == ("up", "", False)
+    wait_until(lambda: app_status(world, GOOD)["ready"] == 0 ==
+               app_status(world, GOOD)["in_flight"], 5, "nothing of it waits")
+
+
+@pytest.mark.parametrize("trouble", [
+    {"status": 503, "reason": "ServiceUnavailable"},
+    {"status": 429, "reason": "TooManyRequests"},
+    {"cut": "before_answer"},
+    {"silence": True}], ids=["503", "429", "cut", "silent"])
+def test_an_app_in_trouble_leaves_the_other_untouched(world, alice, people, trouble):
+    for _, _, bad, _ in people:
+        world.gateway.script(bad, {**trouble, "times": -1})
+    for n in range(BURST):
+        alice.send_chat(people[n % len(people)][0].bare, world.body())
+    assert_untouched(world, alice, people)
+    assert all(world.gateway.accepted(bad) == [] for _, _, bad, _ in people)
+    # Not each of them: a service that has accepted nothing takes one at a time.
+    wait_until(lambda: any(world.gateway.pushes(bad) for _, _, bad, _ in people), 5, "one is tried")
+
+
+def test_a_service_that_is_away_leaves_the_other_untouched(world, alice, people):
+    world.gateway.down(service="fcm")
+    for n in range(BURST):
+        alice.send_chat(people[n % len(people)][0].bare, world.body())
+    assert_untouched(world, alice, people)
+    wait_until(lambda: app_status(world, ANDROID)["state"] == "backoff", 20, "FCM is away")
+    world.gateway.down(False, service="fcm")
+    for user, _, _, android in people:
+        world.gateway.wait_fcm(android, timeout=90)
+
+
+def test_a_wave_of_bad_tokens_stops_one_app_and_deletes_nobody(world, alice, people):
+    """Nobody of that app is accepted: its devices stay, and so do its pushes."""
+    world.sidecar.allow_error(f"app={BAD} many pushes are rejected for their device")
+    world.sidecar.wait_new_worker(world.sidecar.kill_worker())  # has accepted none of that app
+    world.sidecar.wait_ready()
+    registered = sum(world.oracle.registrations(user.bare) for user, *_ in people)
+    for _, _, bad, _ in people:
+        world.gateway.script(bad, {"status": 400, "reason": "BadDeviceToken", "times": -1})
+    for user, *_ in people:
+        alice.send_chat(user.bare, world.body())
+    for _, _, bad, _ in people:
+        world.gateway.wait_seen(bad, 1)
+    wait_until(lambda: app_status(world, BAD)["brake"], 10, "the brake is on")
+    assert_untouched(world, alice, people)
+    assert sum(world.oracle.registrations(user.bare) for user, *_ in people) == registered
+    assert "BRAKE" in world.sidecar.command("status").stdout
+    wait_until(lambda: world.oracle.value(
+        "SELECT count(*) FROM xs.outbox o JOIN xs.device d USING (device)"
+        " WHERE d.app = %s AND o.state = 3 AND o.reason = 'BadDeviceToken'", (BAD,)) == len(people),
+        10, "its pushes are parked")

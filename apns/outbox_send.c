@@ -6,6 +6,7 @@
  * once more, with the same apns-id and collapse id.
  */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -345,12 +346,34 @@ static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
     return out;
 }
 
+static const char *what_to_check(const struct apns_app_opts *app)
+{
+    if (!app || app->webpush)
+        return "the settings of the app";
+    if (app->fcm)
+        return "whether the service account is of the project that the app was built for";
+    return app->sandbox ? "topic and environment, which is sandbox: only builds from Xcode "
+                          "have tokens of it"
+                        : "topic and environment, which is production: builds from Xcode have "
+                          "tokens of the sandbox";
+}
+
+static void brake_on(struct outbox *o, const struct outbox_app *app)
+{
+    char text[256];
+    snprintf(text, sizeof text,
+             "many pushes are rejected for their device: devices are kept, their pushes "
+             "parked; check %s",
+             what_to_check(app->opts));
+    log_error(PREFIX, "app=%s %s", app->id, text);
+    if (o->hooks.alarm)
+        o->hooks.alarm(o->hooks.ctx, app->id, text);
+}
+
 /* An answer that the device is gone since then is no rejection: it proves that our settings
  * are right. */
 static void note_answer(struct outbox *o, struct outbox_app *app, bool rejected)
 {
-    static const char text[] = "many pushes are rejected for their device: devices are kept, "
-                               "their pushes parked; check topic and environment";
     switch (brake_note(&app->brake, rejected, clock_mono_ms())) {
     case BRAKE_SAME:
         break;
@@ -358,9 +381,7 @@ static void note_answer(struct outbox *o, struct outbox_app *app, bool rejected)
         log_info(PREFIX, "app=%s devices are accepted again", app->id);
         break;
     case BRAKE_ON:
-        log_error(PREFIX, "app=%s %s", app->id, text);
-        if (o->hooks.alarm)
-            o->hooks.alarm(o->hooks.ctx, app->id, text);
+        brake_on(o, app);
         break;
     }
     if (app->braked && !rejected)

@@ -108,6 +108,8 @@ def test_a_wave_of_bad_tokens_stops_one_app_and_deletes_nobody(world, alice, peo
     assert_untouched(world, alice, people)
     assert sum(world.oracle.registrations(user.bare) for user, *_ in people) == registered
     assert "BRAKE" in world.sidecar.command("status").stdout
+    world.sidecar.wait_log(f"app={BAD} many pushes .* check topic and environment, which is "
+                           "production: builds from Xcode have tokens of the sandbox")
     wait_until(lambda: world.oracle.value(
         "SELECT count(*) FROM xs.outbox o JOIN xs.device d USING (device)"
         " WHERE d.app = %s AND o.state = 3 AND o.reason = 'BadDeviceToken'", (BAD,)) == len(people),

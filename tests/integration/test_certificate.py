@@ -87,14 +87,14 @@ def test_a_renewed_certificate_is_taken_up_by_a_reload(world, alice):
     ({"certificate_file": "{folder}/AuthKey.p8"}, "certificate_file holds no readable PEM"),
     ({"private_key_file": "{folder}/ca.pem"}, "private_key_file holds no PEM private key"),
     ({"key_id": "ABC123DEFG"}, "a certificate and a key exclude each other")])
-def test_what_cannot_be_used_is_refused(world, tmp_path, change, complaint):
+def test_what_cannot_be_used_is_refused(world, change, complaint):
     app = world.gateway.certificate_app("org.example.wrong")
     app["apns"] |= {key: value.format(folder=world.gateway.folder)
                     for key, value in change.items()}
-    kept = world.sidecar.config.read_text()
+    kept = world.sidecar.settings["push"]["apps"]
     world.sidecar.configure({"push.apps": [app]})
     done = world.sidecar.command("check")
-    world.sidecar.config.write_text(kept)
+    world.sidecar.configure({"push.apps": kept})
     assert done.returncode == 78 and complaint in done.stderr
 
 

@@ -27,7 +27,8 @@ struct hints {
     bool paused;
     bool looking;
     bool stored; /* since the last look */
-    bool more;   /* at the last look there were younger ones */
+    bool more;   /* at the last look there were others */
+    bool full;   /* of which some may be due, too */
     unsigned open;
     int64_t expire_ms;
 };
@@ -52,7 +53,7 @@ static void arm(struct hints *h, int64_t ms)
 static void rest(struct hints *h)
 {
     if (!h->looking && h->open == 0)
-        arm(h, h->more || h->stored ? LOOK_MS : IDLE_MS);
+        arm(h, h->full ? 0 : h->more || h->stored ? LOOK_MS : IDLE_MS);
 }
 
 /* Left where it is, it is tried again; settled, it is gone. */
@@ -162,12 +163,14 @@ static void on_due(void *ctx, const struct publishes_due *due, size_t n, bool mo
     struct hints *h = ctx;
     h->looking = false;
     h->more = more || e->failure != PG_OK;
+    size_t begun = h->open;
     for (size_t i = 0; i < n; i++) {
         if (is_ripe(h, &due[i]))
             begin(h, &due[i]);
         else
             h->more = true;
     }
+    h->full = n == PUBLISHES_DUE_MAX && h->open > begun;
     rest(h);
 }
 

@@ -258,3 +258,18 @@ def test_the_sidecar_is_among_the_items_of_its_server(world):
     identities, features = client.disco_info(world.component)
     assert ("pubsub", "push") in identities
     assert {"urn:xmpp:push:0", "tigase:messenger:apns:1", "snikket:apns:1"} <= set(features)
+
+
+# Many.
+
+
+@pytest.mark.servers("ejabberd")
+def test_a_hundred_that_are_not_seen_are_all_counted(world, bob, rob):
+    user, token = bob
+    rob.send_many([f"<message to='{user.bare}' type='chat' id='{new_id('m')}'>"
+                   f"<body>{world.body()}</body></message>" for _ in range(120)])
+    world.oracle.wait_unread(user.bare, 120, timeout=30)
+    wait_until(lambda: world.gateway.pushes(token)
+               and world.gateway.pushes(token)[-1].badge == 120, 15, "the badge tells all")
+    assert len(world.gateway.pushes(token)) < 20  # one conversation is one notification
+    assert world.oracle.value("SELECT count(*) FROM xs.publish") == 0

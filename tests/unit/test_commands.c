@@ -40,6 +40,7 @@ struct talk {
 };
 
 static const struct fcm_opts fcm = {0};
+static const char *const guests[] = {"guest.test"};
 static const char *const monal[] = {"monalProdiOS"};
 static const struct apns_app_opts apps[] = {
     {.id = "org.example.chat", .topic = "org.example.chat", .names = monal, .names_n = 1},
@@ -72,6 +73,7 @@ static void begin_publishing(struct talk *t, const uint8_t *key)
     t->publish = publish_new(t->xmpp.service, &push);
     service_handle(t->xmpp.service, "pubsub", NS_PUBSUB, on_publish, t);
     service_handle(t->xmpp.service, "pubsub", NS_PUBSUB_OWNER, on_publish, t);
+    service_welcome(t->xmpp.service, NS_PUBSUB);
     const struct publish_opts ready = {
         .pool = t->pool, .devices = t->devices, .outbox = t->outbox, .ingest = t->ingest};
     publish_ready(t->publish, t->base, &ready);
@@ -82,7 +84,13 @@ static int begin(void **state)
     static const uint8_t key[DEVICES_KEY_BYTES] = {7};
     db_fresh();
     struct talk *t = calloc(1, sizeof *t);
-    world_begin(&t->xmpp);
+    world_init(&t->xmpp, 1);
+    t->xmpp.opts.domains_n = 2;
+    t->xmpp.opts.accept_from = guests;
+    t->xmpp.opts.accept_from_n = 1;
+    t->xmpp.service = world_service(&t->xmpp);
+    service_opened(t->xmpp.service, 0, 1, t->xmpp.real_us);
+    service_live(t->xmpp.service, 0);
     clock_fake_off();
     t->xmpp.real_us = clock_real_us();
     t->base = event_base_new();
@@ -271,6 +279,15 @@ static void chatsecure(void **state)
     assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer <> 0"), 1);
 }
 
+static void who_may_publish(void **state)
+{
+    play(state, "dialects/trust.txt");
+    /* Of all that was taken only the accepted server's made a push. */
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.published"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account"), 1);
+}
+
 static void nothing_is_registered_before_the_database_is_there(void **state)
 {
     struct talk *t = *state;
@@ -303,6 +320,7 @@ int main(void)
         ON_DATABASE(fpush),
         ON_DATABASE(mongooseim),
         ON_DATABASE(chatsecure),
+        ON_DATABASE(who_may_publish),
         ON_DATABASE(nothing_is_registered_before_the_database_is_there),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

@@ -7,6 +7,7 @@
 
 #include "archive/ident.h"
 
+#define COUNTING ((unsigned)ROW_COUNTED | ROW_FOR_MEMBERS)
 #define PENDING_US INT64_C(604800000000) /* a marker waits 7 days for its message */
 
 void batch_init(struct batch *b)
@@ -204,7 +205,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->ops = ops;
     b->n = n;
     b->rows = b->convs_n = b->accounts_n = b->flags_n = b->changes_n = 0;
-    b->duplicates = b->stored = b->late = b->provisional_n = 0;
+    b->duplicates = b->stored = b->late = b->provisional_n = b->confirms = 0;
     b->ahead_us = 0;
     b->sorted = batch_grow(b->sorted, &b->cap, n, sizeof *b->sorted);
     b->refs = clear_table(b->refs, &b->refs_n, n);
@@ -214,6 +215,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
         ops[i].taken_back = 0;
         ops[i].replaces = false;
         ops[i].conv = BATCH_NO_CONV;
+        b->confirms += ops[i].w.kind == WRITE_CONFIRM;
         if (ops[i].w.kind == WRITE_ROW)
             link_row(b, i);
     }
@@ -296,15 +298,17 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
 }
 
 /* The row that op means, when it is new in this batch: the last one before op, else the first
- * behind it, which only counts when none is stored. */
+ * behind it, which only counts when none is stored.  In a room everybody's messages are called
+ * by the same references, and only their sender's are meant. */
 static struct op *new_target(struct batch *b, const struct op *op)
 {
     size_t slot;
     struct op *before = NULL, *after = NULL, *at = first_of_ref(b, &op->w, &slot);
     while (at) {
-        if (at->fate == FATE_NEW && at < op)
+        bool meant = at->fate == FATE_NEW && at->w.peer == op->w.peer;
+        if (meant && at < op)
             before = at;
-        else if (at->fate == FATE_NEW && !after)
+        else if (meant && !after)
             after = at;
         at = at->next ? &b->ops[at->next - 1] : NULL;
     }
@@ -342,13 +346,32 @@ static void settle_flags(struct batch *b)
         if (row && set == ROW_RETRACTED && !row->taken_back)
             row->taken_back = (uint32_t)i + 1;
         if (row)
-            row->w.flags = (row->w.flags & ~(unsigned)ROW_COUNTED) | (unsigned)set;
+            row->w.flags = (row->w.flags & ~COUNTING) | (unsigned)set;
         else if (op->found)
             flag_stored(b, op, set);
         else if (op->w.kind == WRITE_BOUNCE)
             early_add(&b->early, op->w.owner, op->w.ref, op->received_us);
         if (row)
             op->found = false;
+    }
+}
+
+/* Rooms that have told of what is new in this batch; what is not kept stays hidden. */
+static void settle_confirms(struct batch *b)
+{
+    for (size_t i = 0; b->confirms && i < b->n; i++) {
+        size_t slot;
+        struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_CONFIRM)
+            continue;
+        struct op *at = first_of_ref(b, &op->w, &slot);
+        for (; at; at = at->next ? &b->ops[at->next - 1] : NULL) {
+            if (at->fate != FATE_NEW || at->w.content != op->w.content ||
+                !(at->w.flags & ROW_UNCONFIRMED))
+                continue;
+            bool kept = !(at->w.flags & ROW_UNKEPT);
+            at->w.flags &= ~((unsigned)ROW_UNCONFIRMED | (kept ? (unsigned)ROW_HIDDEN : 0u));
+        }
     }
 }
 
@@ -359,7 +382,7 @@ static void settle_early(struct batch *b)
         struct op *op = &b->ops[i];
         if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW && !op->w.own &&
             early_has(&b->early, op->w.owner, op->w.ref, op->received_us))
-            op->w.flags = (op->w.flags & ~(unsigned)ROW_COUNTED) | ROW_HIDDEN;
+            op->w.flags = (op->w.flags & ~COUNTING) | ROW_HIDDEN;
     }
 }
 
@@ -447,6 +470,7 @@ static void settle_positions(struct batch *b)
                 move(&b->convs[op->conv], op->target_id, op->target_counted);
             break;
         case WRITE_BOUNCE:
+        case WRITE_CONFIRM:
         case WRITE_RETRACT:
         case WRITE_PREFS:
         case WRITE_ROSTER:
@@ -594,6 +618,7 @@ void batch_resolve(struct batch *b, int64_t last_id, int64_t max_us)
 {
     mint(b, last_id, max_us);
     settle_rows(b);
+    settle_confirms(b);
     settle_flags(b);
     settle_early(b);
     settle_positions(b);

@@ -79,6 +79,7 @@ struct batch {
     size_t provisional_n;
     struct unread_change *changes;
     size_t changes_n;
+    size_t confirms; /* WRITE_CONFIRM */
     size_t duplicates;
     size_t stored; /* rows that go in */
     size_t late;   /* of these, with the server's delay */

@@ -202,6 +202,22 @@ static void queue_write(struct ingest *ing, struct lane *lane, const struct writ
         event_active(ing->turn, EV_TIMEOUT, 0);
 }
 
+/* Whether the room has told somebody else already: a room of ten thousand does so ten thousand
+ * times.  The first time that counts is the first after it was said, which is queued before
+ * it. Both are hashes: to meet another's slot costs one write more. */
+static bool told_already(struct ingest *ing, const struct write *w)
+{
+    uint64_t key = w->ref ^ (w->content << 17 | w->content >> 47);
+    uint64_t *slot = &ing->rooms_told[key % INGEST_TOLD];
+    if (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED && *slot == key)
+        *slot = 0;
+    if (w->kind != WRITE_CONFIRM)
+        return false;
+    bool same = *slot == key;
+    *slot = key;
+    return same;
+}
+
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 {
     assert(ev->place.spool < ing->spools);
@@ -212,8 +228,9 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
     for (size_t i = 0; i < n; i++)
-        queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
-                    ev->received_us);
+        if (!told_already(ing, &writes[i]))
+            queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
+                        ev->received_us);
     return INGEST_TAKEN;
 }
 

@@ -75,6 +75,8 @@ struct waiter {
     struct event *timer;
 };
 
+#define INGEST_TOLD 1024
+
 struct ingest {
     uint32_t magic;
     struct event_base *base;
@@ -105,6 +107,8 @@ struct ingest {
     bool up;
     bool told; /* hooks.state was called */
     struct ingest_stats stats;
+    /* What rooms have told members of lately: they tell each of them. */
+    uint64_t rooms_told[INGEST_TOLD];
 };
 
 /* ingest_run.c */

@@ -32,9 +32,9 @@ static const struct pg_statement advance = {
  * decided by the caller. */
 static const struct pg_statement probe = {
     "lane_probe",
-    "SELECT d.n::int, m.id, m.sent_at"
+    "SELECT d.n::int, m.id, m.sent_at, m.peer"
     " FROM unnest($1::uuid[], $2::bigint[]) WITH ORDINALITY AS d (ref_id, body, n)"
-    " CROSS JOIN LATERAL (SELECT m.id, m.sent_at FROM xs.message m"
+    " CROSS JOIN LATERAL (SELECT m.id, m.sent_at, m.peer FROM xs.message m"
     "   WHERE m.ref_id = d.ref_id AND m.ref_body = d.body"
     "   AND m.id >= $3::bigint AND m.id <= $4::bigint OFFSET 0) m"};
 
@@ -154,10 +154,11 @@ static void on_advance(void *ctx, const struct pg_result *r, const struct pg_err
     answered(w, &own);
 }
 
+/* In a room two people may use the same id for the same words. */
 static bool is_copy(const struct lane_writer *w, const struct op *op, int64_t id,
-                    int64_t sent_us)
+                    int64_t sent_us, uint64_t peer)
 {
-    return id >= earlier_id(op->w.low, too_late_us(op, w->max_us)) &&
+    return peer == op->w.peer && id >= earlier_id(op->w.low, too_late_us(op, w->max_us)) &&
            (id <= op->w.high || (op->w.stamp_us && op->w.stamp_us == sent_us));
 }
 
@@ -166,7 +167,8 @@ static void on_probe(void *ctx, const struct pg_result *r, const struct pg_error
     struct lane_writer *w = ctx;
     for (int i = 0; r && i < pg_rows(r); i++) {
         uint32_t op = w->asked[pg_i64(r, i, 0) - 1];
-        if (is_copy(w, &w->batch.ops[op], pg_i64(r, i, 1), pg_time_us(r, i, 2)))
+        if (is_copy(w, &w->batch.ops[op], pg_i64(r, i, 1), pg_time_us(r, i, 2),
+                    (uint64_t)pg_i64(r, i, 3)))
             batch_set_duplicate(&w->batch, op);
     }
     answered(w, e);

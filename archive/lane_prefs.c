@@ -37,10 +37,16 @@ static const struct pg_statement write_roster = {
 static const struct pg_statement forget_roster = {
     "lane_roster_forget", "DELETE FROM xs.roster WHERE owner = $1::uuid"};
 
+/* Rooms have no preferences: archive.groupchat decides for them. */
+static bool is_accounts_row(const struct op *op)
+{
+    return op->w.kind == WRITE_ROW && op->fate == FATE_NEW && !(op->w.flags & ROW_GROUPCHAT);
+}
+
 static bool needs_prefs(const struct op *op)
 {
     return op->w.kind == WRITE_PREFS || op->w.kind == WRITE_ROSTER ||
-           op->w.kind == WRITE_ROSTER_OLD || (op->w.kind == WRITE_ROW && op->fate == FATE_NEW);
+           op->w.kind == WRITE_ROSTER_OLD || is_accounts_row(op);
 }
 
 /* --- looking ---------------------------------------------------------------------------- */
@@ -143,7 +149,7 @@ static void apply(struct lane_writer *w, struct op *op)
         put_roster(w, op->w.owner, op->w.stanza, op->w.stanza_len, op->received_us);
     else if (op->w.kind == WRITE_ROSTER_OLD)
         drop_roster(w, op);
-    else if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW)
+    else if (is_accounts_row(op))
         decide(w, op);
 }
 

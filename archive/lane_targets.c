@@ -3,7 +3,8 @@
 #include "archive/lane_int.h"
 
 /* The row that a marker, bounce or retraction means, and for the owner's own markers how many
- * counted rows it reads. */
+ * counted rows it reads.  A room's references do not tell its senders apart; the peer is asked
+ * for in a way that leads no plan to its index. */
 static const struct pg_statement read_targets = {
     "lane_targets",
     "SELECT d.n::int, t.id, t.flags,"
@@ -16,6 +17,7 @@ static const struct pg_statement read_targets = {
     " JOIN xs.conversation c ON c.owner = d.owner AND c.peer = d.peer"
     " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
     "   WHERE m.ref_id = d.ref_id AND m.id >= c.first_id"
+    "   AND m.peer IS NOT DISTINCT FROM d.peer"
     "   ORDER BY m.id DESC LIMIT 1) t"};
 
 /* The same for a row that is named by its own id. */
@@ -59,6 +61,7 @@ static bool means_a_row(const struct op *op)
     case WRITE_PEER_MARK:
         return true;
     case WRITE_ROW:
+    case WRITE_CONFIRM:
     case WRITE_READ:
     case WRITE_READ_TO:
     case WRITE_PREFS:

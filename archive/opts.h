@@ -16,6 +16,7 @@ struct archive_opts {
     int64_t conversation_gap_ms;   /* a longer silence ends a collection */
     bool search;                   /* make and use the full-text index */
     bool own_message_reads;        /* read.own_message_reads */
+    bool groupchat;                /* rooms have an archive of their own */
     enum prefs_mode prefs_default; /* of accounts that have not set theirs */
 };
 

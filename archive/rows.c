@@ -13,6 +13,7 @@
 
 #define NS_HINTS "urn:xmpp:hints"
 #define NS_STANZA_ID "urn:xmpp:sid:0"
+#define NS_MUC_USER "http://jabber.org/protocol/muc#user"
 #define STANZA_BYTES_MAX ((size_t)64 << 20) /* escaping can make it longer than it came */
 
 /* Windows of identity. */
@@ -81,17 +82,11 @@ static const char *why_uncounted(const struct stanza *m, const struct content *c
     return headline ? "a headline" : NULL;
 }
 
-/* Order of precedence: type error, no-store, store, then whether there is something to read
- * (XEP-0334, XEP-0313 section 5.1).  A retraction is always kept (XEP-0424).  What may only
- * not be kept for long still waits to be read, and is pushed. */
-void rows_classify(const struct stanza *m, struct content *out)
+/* Order of precedence: no-store, store, then whether there is something to read (XEP-0334,
+ * XEP-0313 section 5.1).  A retraction is always kept (XEP-0424).  What may only not be kept
+ * for long still waits to be read, and is pushed. */
+static void classify(const struct stanza *m, bool headline, struct content *out)
 {
-    *out = (struct content){0};
-    const char *type = stanza_get(m, "type");
-    bool headline = type && strcmp(type, "headline") == 0;
-    out->uncounted = "an error, or of a room";
-    if (type && (strcmp(type, "error") == 0 || strcmp(type, "groupchat") == 0))
-        return;
     enum encryption encryption = encryption_of(m);
     out->body = stanza_child_text(m, "body", m->ns);
     out->encrypted = encryption != ENCRYPTION_NONE;
@@ -108,6 +103,26 @@ void rows_classify(const struct stanza *m, struct content *out)
     out->counts = !out->uncounted;
 }
 
+static bool is_type(const struct stanza *m, const char *type)
+{
+    const char *is = stanza_get(m, "type");
+    return is && strcmp(is, type) == 0;
+}
+
+void rows_classify(const struct stanza *m, struct content *out)
+{
+    *out = (struct content){.uncounted = "an error, or of a room"};
+    if (!is_type(m, "error") && !is_type(m, "groupchat"))
+        classify(m, is_type(m, "headline"), out);
+}
+
+void rows_classify_room(const struct stanza *m, struct content *out)
+{
+    *out = (struct content){.uncounted = "a subject"};
+    if (!has(m, "subject", m->ns) || has(m, "body", m->ns))
+        classify(m, false, out);
+}
+
 /* --- bytes ----------------------------------------------------------------------------- */
 
 /* Elements that a server may put on a copy, so that two copies differ by them. */
@@ -118,35 +133,48 @@ static bool added_by_servers(const struct stanza *el)
            stanza_is(el, "archived", "urn:xmpp:mam:tmp");
 }
 
+/* What a room tells of whom it lets speak. */
+static bool added_by_rooms(const struct stanza *el)
+{
+    return stanza_is(el, "x", NS_MUC_USER) ||
+           stanza_is(el, "occupant-id", "urn:xmpp:occupant-id:0");
+}
+
 static uint64_t content_hash(struct rows *r, const struct event *ev)
 {
     struct buf *b = &r->content;
     const char *type = stanza_get(ev->stanza, "type");
+    bool room = ev->kind == EVENT_GROUPCHAT || ev->kind == EVENT_REFLECTED;
     buf_reset(b);
-    buf_add_str(b, ev->from);
-    buf_add_char(b, '/');
-    buf_add_str(b, ev->from_resource);
+    if (!room) { /* which tells of it in its own name */
+        buf_add_str(b, ev->from);
+        buf_add_char(b, '/');
+        buf_add_str(b, ev->from_resource);
+    }
     buf_add_char(b, '\n');
     buf_add_str(b, type ? type : "normal");
     buf_add_char(b, '\n');
     for (const struct stanza *el = ev->stanza->first; el; el = el->next)
-        if (el->name && !added_by_servers(el))
+        if (el->name && !added_by_servers(el) && !(room && added_by_rooms(el)))
             stanza_write(b, el, ev->stanza->ns);
     return ident_content(r->ident, buf_data(b), buf_len(b));
 }
 
-/* A stanza-id of this owner's archive: only we may set it, so whatever came is forged. */
-static bool is_forged_id(const struct stanza *el, const char *owner_jid)
+/* A stanza-id of this owner's archive: only we may set it, so whatever came is forged.  What
+ * only rooms say has nothing to do in what is said to one (XEP-0313 section 5.1.3). */
+static bool is_forged(const struct stanza *el, const char *owner_jid)
 {
     struct jid by;
+    if (stanza_is(el, "x", NS_MUC_USER) && is_type(el->parent, "groupchat"))
+        return true;
     return stanza_is(el, "stanza-id", NS_STANZA_ID) && jid_parse(&by, stanza_get(el, "by")) &&
            strcmp(by.bare, owner_jid) == 0;
 }
 
-static bool has_forged_id(const struct stanza *m, const char *owner_jid)
+static bool has_forged(const struct stanza *m, const char *owner_jid)
 {
     for (const struct stanza *el = m->first; el; el = el->next)
-        if (el->name && is_forged_id(el, owner_jid))
+        if (el->name && is_forged(el, owner_jid))
             return true;
     return false;
 }
@@ -157,7 +185,7 @@ static void write_cut(struct buf *out, const struct stanza *m, const char *owner
     struct stanza *copy = stanza_copy(arena, m);
     for (struct stanza *el = copy ? copy->first : NULL, *next; el; el = next) {
         next = el->next;
-        if (el->name && is_forged_id(el, owner_jid))
+        if (el->name && is_forged(el, owner_jid))
             stanza_remove(el);
     }
     buf_reset(out);
@@ -168,7 +196,7 @@ static void write_cut(struct buf *out, const struct stanza *m, const char *owner
 static void set_stanza(struct rows *r, const struct event *ev, struct write *w)
 {
     struct buf *b = &r->stanza;
-    if (has_forged_id(ev->stanza, w->owner_jid)) {
+    if (has_forged(ev->stanza, w->owner_jid)) {
         b = &r->cut[w->own];
         write_cut(b, ev->stanza, w->owner_jid);
     } else if (buf_len(b) == 0) {
@@ -252,6 +280,62 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
     return 2;
 }
 
+static uint64_t ref_in_room(struct rows *r, const struct event *ev, const char *room,
+                            const uint8_t owner[OWNER_BYTES], uint64_t content)
+{
+    uint64_t itself = ident_peer(r->ident, owner, room);
+    return ev->id && *ev->id ? ident_ref(r->ident, itself, false, ev->id)
+                             : ident_ref_of_body(r->ident, itself, false, content);
+}
+
+/* The room owns it, once, whoever is in it: the sender is its peer.  The reference is of the
+ * room, for it is what others in the room call the message by; the lane sees to it that only
+ * its sender takes it back.  Anybody can send to a room, so it waits for the room's word. */
+static size_t from_groupchat(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct content c;
+    rows_classify_room(ev->stanza, &c);
+    if (!c.store && !c.counts)
+        return 0;
+    uint64_t hash = content_hash(r, ev);
+    struct write *w = &out[0];
+    buf_reset(&r->stanza);
+    *w = (struct write){.kind = WRITE_ROW, .content = hash, .body = c.body};
+    set_owner(r, w, ev->to, ev->from);
+    w->peer_resource = ev->from_resource;
+    w->has_id = ev->id && *ev->id;
+    w->ref = ref_in_room(r, ev, ev->to, w->owner, hash);
+    w->flags = ROW_GROUPCHAT | ROW_UNCONFIRMED | ROW_HIDDEN;
+    w->flags |= (c.counts ? ROW_FOR_MEMBERS : 0u) | (c.encrypted ? ROW_ENCRYPTED : 0u);
+    set_window(w, ev);
+    if (c.store)
+        set_stanza(r, ev, w);
+    else
+        rows_unkeep(w);
+    if (!c.retracts)
+        return 1;
+    out[1] = (struct write){.kind = WRITE_RETRACT, .body = w->has_id ? ev->id : NULL};
+    set_owner(r, &out[1], w->owner_jid, w->peer_jid);
+    out[1].ref =
+        ident_ref(r->ident, ident_peer(r->ident, w->owner, ev->to), false, c.retracts);
+    return 2;
+}
+
+static size_t from_reflected(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct content c;
+    rows_classify_room(ev->stanza, &c);
+    if (!c.store && !c.counts)
+        return 0;
+    struct write *w = &out[0];
+    *w = (struct write){.kind = WRITE_CONFIRM, .owner_jid = ev->from};
+    ident_owner(r->ident, ev->from, w->owner);
+    w->content = content_hash(r, ev);
+    w->ref = ref_in_room(r, ev, ev->from, w->owner, w->content);
+    w->low = ident_id_from_us(ev->received_us - LIVE_US);
+    return 1;
+}
+
 /* An account has a local part: the server's own address owns nothing. */
 static bool is_account(bool local, const char *bare)
 {
@@ -278,14 +362,18 @@ static size_t from_message(struct rows *r, const struct event *ev, struct write 
     return n;
 }
 
-/* The owner is the one who could not get it; the sender's own row stays as it is. */
+/* The owner is the one who could not get it; the sender's own row stays as it is.  An address
+ * elsewhere may be a room that has not taken what was said to it; one that is none has no row.
+ */
 static size_t from_bounce(struct rows *r, const struct event *ev, struct write *out)
 {
-    if (!is_account(ev->from_local, ev->from) || !ev->ref || !*ev->ref)
+    bool room = r->opts->groupchat && !ev->from_local && strchr(ev->from, '@');
+    if ((!room && !is_account(ev->from_local, ev->from)) || !ev->ref || !*ev->ref)
         return 0;
     out[0] = (struct write){.kind = WRITE_BOUNCE};
     set_owner(r, &out[0], ev->from, ev->to);
-    out[0].ref = ident_ref(r->ident, out[0].peer, false, ev->ref);
+    uint64_t peer = room ? ident_peer(r->ident, out[0].owner, ev->from) : out[0].peer;
+    out[0].ref = ident_ref(r->ident, peer, false, ev->ref);
     return 1;
 }
 
@@ -333,6 +421,10 @@ size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[
         return from_marker(r, ev, out);
     case EVENT_DISPLAYED:
         return from_displayed(r, ev, out);
+    case EVENT_GROUPCHAT:
+        return from_groupchat(r, ev, out);
+    case EVENT_REFLECTED:
+        return from_reflected(r, ev, out);
     }
     return 0;
 }

@@ -29,7 +29,9 @@ enum row_flag {
     ROW_LATE = 64,    /* came with a delay, unknown until then */
     ROW_UNKEPT = 128, /* body and stanza are empty: it was not archived, and only waits to be
                        * read, or its owner has removed it */
-    ROW_PROVISIONAL = 256, /* of a message that only its server's publish has told of */
+    ROW_PROVISIONAL = 256,  /* of a message that only its server's publish has told of */
+    ROW_FOR_MEMBERS = 512,  /* of a room: something to read for whoever is in it */
+    ROW_UNCONFIRMED = 1024, /* and hidden: the room has not told anybody of it */
 };
 /* In SQL: not hidden.  Written so that a planner takes it for true of nearly all rows, as it
  * is: of "flags & 32 = 0" it expects one in 200, and prefers to sort the owner's whole
@@ -46,10 +48,13 @@ struct content {
     const char *retracts; /* id of the message that this one takes back, NULL */
 };
 void rows_classify(const struct stanza *m, struct content *out);
+/* The same for what is said in a room.  A subject alone is none (XEP-0045 section 8.1). */
+void rows_classify_room(const struct stanza *m, struct content *out);
 
 enum write_kind {
     WRITE_ROW,        /* a message into the archive */
     WRITE_BOUNCE,     /* the row with ref has failed */
+    WRITE_CONFIRM,    /* the unconfirmed rows with ref and content are the room's own word */
     WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body */
     WRITE_MARK,       /* the owner has read up to the row with ref */
     WRITE_PEER_MARK,  /* the peer has read up to the row with ref */

@@ -27,6 +27,9 @@ enum event_kind {
     EVENT_MARKER,  /* the sender has displayed everything up to the message ref */
     EVENT_DISPLAYED, /* the account from says of itself that it has displayed, in its chat with
                         to, everything up to the message that its archive calls ref */
+    EVENT_GROUPCHAT, /* a message of a local user to the room to, which has not said yet
+                        whether it takes it */
+    EVENT_REFLECTED, /* the room from has told one of its members of a message */
 };
 
 /* One logical happening as one copy shows it; the same one may be seen again in another copy.

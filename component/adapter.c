@@ -211,8 +211,8 @@ static const char *marker_ref(const struct stanza *message)
     return stanza_get(m, "id");
 }
 
-static bool fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
-                           const struct jid *to)
+bool adapter_fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
+                            const struct jid *to)
 {
     ev->from = arena_strdup(arena, from->bare);
     ev->from_resource = arena_strdup(arena, from->resource);
@@ -251,7 +251,8 @@ enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
 {
     const char *type = stanza_get(message, "type");
     if (type && strcmp(type, "groupchat") == 0)
-        return ERR_NONE;
+        return a->opts->groupchat ? adapter_groupchat(a, message, p, received_us, sink, e)
+                                  : ERR_NONE;
     struct jid from, to;
     const char *to_text = stanza_get(message, "to");
     if (!jid_parse(&from, stanza_get(message, "from")) ||
@@ -279,9 +280,11 @@ enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
     /* Openfire's own store is not copied when it is emptied: a delay of its own is on what a
      * session did not acknowledge, routed once more. */
     ev.undelivered = a->opts->server == SERVER_OPENFIRE && ev.delayed_us > 0;
-    if (!fill_addresses(&ev, message->arena, &from, &to))
+    if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     emit_all(sink, &ev, type, jid_is_bare(&from));
+    if (a->opts->groupchat && !(type && strcmp(type, "error") == 0))
+        return adapter_mucsub(a, message, &from, &to, p, received_us, sink, e);
     return ERR_NONE;
 }
 

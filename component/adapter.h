@@ -16,6 +16,7 @@
 #include "base/jid.h"
 #include "component/opts.h"
 
+struct arena;
 struct stanza;
 
 #define ADAPTER_KEY_BYTES 16
@@ -93,6 +94,18 @@ bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const
 MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
                                          const struct place *p, int64_t received_us,
                                          const struct adapter_sink *sink, struct err *e);
+/* The same for one of type groupchat, and for the event by which a room tells a subscriber of
+ * one (MucSub).  adapter_groupchat.c */
+MUST_CHECK enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
+                                           const struct place *p, int64_t received_us,
+                                           const struct adapter_sink *sink, struct err *e);
+MUST_CHECK enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *message,
+                                        const struct jid *from, const struct jid *to,
+                                        const struct place *p, int64_t received_us,
+                                        const struct adapter_sink *sink, struct err *e);
+/* False when the arena is full. */
+bool adapter_fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
+                            const struct jid *to);
 /* Liveness of the sender of any copy. */
 void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64_t at_us,
                       const struct adapter_sink *sink);

@@ -45,6 +45,7 @@ struct component_opts {
     size_t copies_from_n;
     bool client_namespace; /* say what the stream's own namespace would be taken for */
     bool presence_copies;  /* presence is copied, too, where that is to be asked for */
+    bool groupchat;        /* what is said in rooms is of use */
 };
 
 struct spool_opts {

@@ -220,7 +220,6 @@ static void refuse(struct reader *r, enum key k, int app, bool wanted)
 
 static void refuse_unavailable(struct reader *r)
 {
-    refuse(r, KEY_ARCHIVE_GROUPCHAT, -1, number(r, KEY_ARCHIVE_GROUPCHAT) != 0);
     refuse(r, KEY_ARCHIVE_RETENTION, -1,
            text(r, KEY_ARCHIVE_RETENTION) &&
                strcmp(text(r, KEY_ARCHIVE_RETENTION), "forever") != 0);
@@ -393,6 +392,7 @@ static void build_component(struct reader *r)
     c->parse_bytes_max = c->stanza_bytes_max;
     c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
     c->presence_copies = number(r, KEY_XMPP_PRESENCE_COPIES) != 0;
+    c->groupchat = number(r, KEY_ARCHIVE_GROUPCHAT) != 0;
     build_generic(r, c);
     if (c->server == SERVER_OPENFIRE)
         check_openfire(r, c);
@@ -438,6 +438,7 @@ static void build_rest(struct reader *r)
         .conversation_gap_ms = number(r, KEY_ARCHIVE_GAP),
         .search = number(r, KEY_ARCHIVE_SEARCH),
         .own_message_reads = number(r, KEY_READ_OWN),
+        .groupchat = number(r, KEY_ARCHIVE_GROUPCHAT) != 0,
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
     };
     c->log = (struct log_opts){(enum log_level)number(r, KEY_LOG_LEVEL),

@@ -49,7 +49,7 @@ static const struct {
 } flag_names[] = {{ROW_COUNTED, "counted"},     {ROW_RETRACTED, "retracted"},
                   {ROW_ENCRYPTED, "encrypted"}, {ROW_GROUPCHAT, "groupchat"},
                   {ROW_HIDDEN, "hidden"},       {ROW_LATE, "late"},
-                  {ROW_UNKEPT, "unkept"}};
+                  {ROW_UNKEPT, "unkept"},       {ROW_UNCONFIRMED, "unconfirmed"}};
 
 static void read_row(const struct history *h, const struct pg_result *r, int row,
                      struct shown *out)

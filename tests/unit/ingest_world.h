@@ -179,8 +179,9 @@ UNUSED static struct event *add(struct world *w, enum event_kind kind, const cha
         assert_non_null(w->lines);
     }
     struct line *line = &w->lines[w->n];
-    snprintf(text, sizeof text, "<message xmlns='jabber:client' type='chat'%s>%s</message>",
-             attrs, inside);
+    snprintf(text, sizeof text, "<message xmlns='jabber:client' type='%s'%s>%s</message>",
+             kind == EVENT_GROUPCHAT || kind == EVENT_REFLECTED ? "groupchat" : "chat", attrs,
+             inside);
     line->stanza = xml_parse_element(text, strlen(text), &e);
     if (!line->stanza)
         fail_msg("%s: %s", text, e.text);

@@ -72,6 +72,88 @@ static void every_line_of_the_recorded_copies_becomes_its_events(void **state)
                   "message alice@e.test/r1* -> dave@e.test* id=sm1 delayed\n");
 }
 
+/* Two occupants are told of it. */
+static void what_is_said_in_a_room_and_what_the_room_tells(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+    world_feed_fixture(w, "ejabberd/02-service-log.xml");
+    const char *at = strstr(buf_cstr(&w->events), "groupchat ");
+    assert_non_null(at);
+    static const char want[] =
+        "groupchat alice@e.test/r1* -> room1@conference.e.test id=g1\n"
+        "reflected room1@conference.e.test/al -> bob@e.test/r1* id=g1\n"
+        "reflected room1@conference.e.test/al -> alice@e.test/r1* id=g1\n"
+        "message alice@e.test/r1* -> room1@conference.e.test/bo id=pm1\n";
+    assert_memory_equal(at, want, sizeof want - 1);
+    assert_null(strstr(at + 1, "groupchat "));
+    buf_reset(&w->events);
+}
+
+static void what_only_looks_as_if_it_were_said_in_a_room_is_nothing(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define SAID(from, to)                                                                        \
+    COPY("<message xmlns='jabber:client' type='groupchat' id='g1' from='" from "' to='" to    \
+         "'><body>x</body></message>")
+    world_feed(w, SAID("alice@e.test/r1", "bob@e.test"));       /* a user */
+    world_feed(w, SAID("alice@e.test/r1", "bob@e.test/r1"));    /* his session */
+    world_feed(w, SAID("alice@e.test/r1", "r@rooms.e.test/n")); /* one occupant */
+    world_feed(w, SAID("alice@e.test/r1", "rooms.e.test"));
+    world_feed(w, SAID("alice@e.test/r1", "e.test"));
+    world_feed(w, SAID("alice@e.test/r1", "r@sidecar.e.test"));
+    world_feed(w, SAID("alice@e.test", "r@rooms.e.test"));  /* no session */
+    world_feed(w, SAID("r@rooms.e.test", "bob@e.test/r1")); /* a subject */
+    world_feed(w, SAID("mallory@r.test/m", "r@rooms.e.test"));
+    expect_events(w, "");
+    /* Who calls himself a room speaks for himself. */
+    world_feed(w, SAID("mallory@r.test/m", "bob@e.test/r1"));
+    expect_events(w, "reflected mallory@r.test/m -> bob@e.test/r1* id=g1\n");
+    /* What a sender can write takes nothing away. */
+    world_feed(w, COPY("<message xmlns='jabber:client' type='groupchat' "
+                       "from='alice@e.test/r1' to='R@rooms.e.test'><body>x</body>"
+                       "<delay xmlns='urn:xmpp:delay' from='e.test' "
+                       "stamp='2001-01-01T00:00:00Z'/></message>"));
+    expect_events(w, "groupchat alice@e.test/r1* -> r@rooms.e.test\n");
+    w->opts.groupchat = false;
+    world_feed(w, SAID("alice@e.test/r1", "r@rooms.e.test"));
+    expect_events(w, "");
+}
+
+/* MucSub: from the room's own address, and of that room. */
+static void what_a_room_tells_a_subscriber(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define TOLD(from, node, inner)                                                               \
+    COPY("<message xmlns='jabber:client' from='" from "' to='bob@e.test' id='e1'><event "     \
+         "xmlns='http://jabber.org/protocol/pubsub#event'><items node='" node "'><item>"      \
+         "<message xmlns='jabber:client' from='" inner "' to='bob@e.test' id='g1' "           \
+         "type='groupchat'><body>x</body></message></item></items></event></message>")
+#define NODE_MESSAGES "urn:xmpp:mucsub:nodes:messages"
+    static const struct {
+        const char *copy;
+        bool told;
+    } cases[] = {
+        {TOLD("r@rooms.e.test", NODE_MESSAGES, "r@rooms.e.test/al"), true},
+        {TOLD("r@rooms.e.test", NODE_MESSAGES, "r@rooms.e.test"), false},
+        {TOLD("r@rooms.e.test", NODE_MESSAGES, "other@rooms.e.test/al"), false},
+        {TOLD("r@rooms.e.test", "urn:xmpp:mucsub:nodes:presence", "r@rooms.e.test/al"), false},
+        {TOLD("r@rooms.e.test/al", NODE_MESSAGES, "r@rooms.e.test/al"), false},
+        {TOLD("alice@e.test", NODE_MESSAGES, "alice@e.test/al"), false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_feed(w, cases[i].copy);
+        const char *line = strstr(buf_cstr(&w->events), "reflected ");
+        assert_true(!line == !cases[i].told);
+        if (line)
+            assert_string_equal(line, "reflected r@rooms.e.test/al -> bob@e.test* id=g1\n");
+        buf_reset(&w->events);
+    }
+#undef TOLD
+}
+
 static void messages_without_id_keep_their_number(void **state)
 {
     struct world *w = *state;
@@ -484,6 +566,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(every_line_of_the_recorded_copies_becomes_its_events),
+        T(what_is_said_in_a_room_and_what_the_room_tells),
+        T(what_only_looks_as_if_it_were_said_in_a_room_is_nothing),
+        T(what_a_room_tells_a_subscriber),
         T(messages_without_id_keep_their_number),
         T(an_offline_delivery_after_an_outage_is_an_event),
         T(a_marker_with_a_body_is_a_message_first),

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""archive.groupchat: room: what is said in a room is kept once, and the room owns it."""
+
+import pytest
+
+from harness.clients import new_id
+from harness.oracle import HIDDEN
+from harness.procs import wait_until
+
+pytestmark = pytest.mark.servers("ejabberd", "prosody")
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True}}
+SETTINGS = {"archive.groupchat": "room", "push.confirm_after": "1s"}
+
+GROUPCHAT, FOR_MEMBERS = 16, 512
+
+
+@pytest.fixture
+def alice(world):
+    return world.user("alice")
+
+
+@pytest.fixture
+def bob(world):
+    return world.user("bob")
+
+
+def make_room(world, owner, nick="owner", **fields):
+    """A new room of the client's; fields of its configuration are named by what follows
+    muc#roomconfig_."""
+    room = f"{new_id('room')}@{world.server.rooms}"
+    owner.join(room, nick)
+    rows = "".join(f"<field var='muc#roomconfig_{name}'><value>{value}</value></field>"
+                   for name, value in fields.items())
+    owner.iq("set", "<query xmlns='http://jabber.org/protocol/muc#owner'>"
+                    "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>"
+                    "http://jabber.org/protocol/muc#roomconfig</value></field>"
+                    f"{rows}</x></query>", room)
+    return room
+
+
+def say(world, client, room, body=None, **options):
+    """Says something and waits for the room to have said it; the message's id."""
+    message_id = client.send_chat(room, body or world.body(), kind="groupchat", **options)
+    client.wait_id(message_id)
+    return message_id
+
+
+def test_what_is_said_is_one_row_of_the_room(world, alice, bob):
+    clients = [world.login(alice), world.login(alice, "laptop"), world.login(bob)]
+    room = make_room(world, clients[0])
+    for client, nick in zip(clients[1:], ("laptop", "bob")):
+        client.join(room, nick)
+    body = world.body()
+    said = say(world, clients[0], room, body)
+    answered = say(world, clients[2], room)
+    for client in clients:
+        client.wait_id(answered)
+    world.drain(clients[0])
+    rows = world.oracle.rows(room)
+    assert [(row.stanza_id, row.peer) for row in rows] == [(said, alice.bare), (answered, bob.bare)]
+    assert rows[0].body == body
+    assert all(row.flags == GROUPCHAT | FOR_MEMBERS for row in rows)
+    assert world.oracle.count(alice.bare) == world.oracle.count(bob.bare) == 0
+    assert world.oracle.unread(alice.bare) == world.oracle.unread(bob.bare) == 0
+
+
+def test_what_was_said_before_somebody_came_in_is_not_said_again(world, alice, bob):
+    sender = world.login(alice)
+    room = make_room(world, sender)
+    said = say(world, sender, room)
+    world.drain(sender)
+    late = world.login(bob)
+    late.send_xml(f"<presence to='{room}/bob'><x xmlns='http://jabber.org/protocol/muc'/></presence>")
+    late.wait_id(said)
+    world.drain(late)
+    assert world.oracle.stanza_ids(room) == {said: 1}
+    assert world.oracle.count(bob.bare) == 0
+
+
+def test_what_the_room_does_not_take_is_not_shown(world, alice, bob):
+    """Only who is in a room may say something there."""
+    owner, outsider = world.login(alice), world.login(bob)
+    room = make_room(world, owner)
+    said = outsider.send_chat(room, world.body(), kind="groupchat")
+    outsider.wait_id(said)  # the refusal has the same id
+    world.drain(outsider)
+    assert all(row.flags & HIDDEN for row in world.oracle.rows(room))
+    assert len(world.oracle.rows(room)) == 1
+    assert '"hidden","unconfirmed"' in world.sidecar.command("history", room, "--json").stdout
+
+
+def test_a_subject_is_no_message(world, alice):
+    client = world.login(alice)
+    room = make_room(world, client)
+    client.send_chat(room, None, kind="groupchat", extra="<subject>news</subject>")
+    client.wait_for(lambda s: s.findtext("{jabber:client}subject") == "news", what="a subject")
+    world.drain(client)
+    assert world.oracle.count(room) == 0
+
+
+def test_a_stamp_does_not_hide_what_is_said(world, alice):
+    client = world.login(alice)
+    room = make_room(world, client)
+    stamps = "".join(f"<delay xmlns='urn:xmpp:delay' from='{who}' stamp='2001-01-01T00:00:00Z'/>"
+                     for who in (room, world.server.host))
+    said = client.send_chat(room, world.body(), kind="groupchat", extra=stamps)
+    client.wait_id(said)
+    world.drain(client)
+    assert world.oracle.stanza_ids(room) == {said: 1}
+
+
+@pytest.mark.parametrize("to", ["account", "session"])
+def test_groupchat_to_a_user_changes_nothing(world, alice, bob, to):
+    """The type alone makes no room of an account."""
+    sender, receiver = world.login(alice), world.login(bob)
+    sender.send_chat(bob.bare if to == "account" else receiver.jid, world.body(),
+                     kind="groupchat")
+    world.drain(sender)
+    assert world.oracle.count(bob.bare) == world.oracle.count(alice.bare) == 0
+    assert world.oracle.unread(bob.bare) == 0
+
+
+def test_a_room_elsewhere_has_an_archive_of_its_own(world, alice, bob):
+    """Who calls himself a room changes the archive of that address only."""
+    stranger = world.login(world.remote_user("stranger"))
+    receiver = world.login(bob)
+    stranger.send_chat(receiver.jid, world.body(), kind="groupchat")
+    stranger.send_chat(bob.bare, world.body(), kind="groupchat")
+    after = stranger.send_chat(bob.bare, world.body())
+    receiver.wait_id(after)
+    world.drain(receiver)
+    assert world.oracle.stanza_ids(bob.bare) == {after: 1}
+    assert world.oracle.unread(bob.bare) == 1
+
+
+def test_a_message_taken_back_is_a_tombstone(world, alice, bob):
+    sender, other = world.login(alice), world.login(bob)
+    room = make_room(world, sender)
+    other.join(room, "bob")
+    body = world.body()
+    said = say(world, sender, room, body)
+    for client in (other, sender):
+        world.drain(sender)
+        assert len(world.oracle.with_body(room, body)) == 1  # not by somebody else
+        client.wait_id(client.send_chat(
+            room, None, kind="groupchat",
+            extra=f"<retract xmlns='urn:xmpp:message-retract:1' id='{said}'/>"
+                  "<store xmlns='urn:xmpp:hints'/>"))
+    world.drain(sender)
+    assert world.oracle.with_body(room, body) == []
+
+
+@pytest.mark.servers("ejabberd")
+def test_a_subscriber_who_is_not_in_the_room(world, alice, bob):
+    """MucSub: he says something, and is told of it in an event."""
+    owner, subscriber = world.login(alice), world.login(bob)
+    room = make_room(world, owner)
+    subscriber.iq("set", "<subscribe xmlns='urn:xmpp:mucsub:0' nick='bob'>"
+                         "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>", room)
+    owner.send_xml(f"<presence to='{room}/owner' type='unavailable'/>")
+    body = world.body()
+    said = subscriber.send_chat(room, body, kind="groupchat")
+    subscriber.wait_for(lambda s: any(m.get("id") == said for m in
+                                      s.iter("{jabber:client}message")), what="the event")
+    world.drain(subscriber)
+    assert [(row.stanza_id, row.peer, row.flags) for row in world.oracle.rows(room)] == \
+        [(said, bob.bare, GROUPCHAT | FOR_MEMBERS)]
+    assert world.oracle.count(bob.bare) == 0
+
+
+def test_history_shows_a_room(world, alice):
+    client = world.login(alice)
+    room = make_room(world, client)
+    body = world.body()
+    say(world, client, room, body)
+    world.drain(client)
+    done = world.sidecar.command("history", room, "--bodies")
+    assert done.returncode == 0, done.stderr
+    assert body in done.stdout and alice.bare in done.stdout
+
+
+def test_nothing_is_said_twice_after_the_worker_died(world, alice, bob):
+    sender, receiver = world.login(alice), world.login(bob)
+    room = make_room(world, sender)
+    receiver.join(room, "bob")
+    old = world.sidecar.worker_pid()
+    world.sidecar.arm("lane-committing")
+    said = say(world, sender, room)
+    receiver.wait_id(said)
+    world.sidecar.wait_new_worker(old)
+    world.drain(sender)
+    assert world.oracle.stanza_ids(room) == {said: 1}
+    wait_until(lambda: world.sidecar.behind() == 0, 10, "nothing is left to read")

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Rooms as owners: archive/rows.c and the lane, over a real database. */
+#include "tests/unit/ingest_world.h"
+
+#define ROOM "den@rooms.here"
+
+static void begin_with_rooms(struct world *w)
+{
+    settings.groupchat = true;
+    begin(w);
+}
+
+static void end_with_rooms(struct world *w)
+{
+    end(w);
+    settings.groupchat = false;
+}
+
+static struct event *said(struct world *w, const char *from, const char *attrs,
+                          const char *inside)
+{
+    char all[512];
+    snprintf(all, sizeof all, " %s", attrs);
+    struct event *ev = add(w, EVENT_GROUPCHAT, from, ROOM, all, inside);
+    ev->to_local = false;
+    return ev;
+}
+
+static struct event *says(struct world *w, const char *from, const char *id, const char *text)
+{
+    char attrs[64], inside[128];
+    snprintf(attrs, sizeof attrs, "id='%s'", id);
+    snprintf(inside, sizeof inside, "<body>%s</body>", text);
+    return said(w, from, attrs, inside);
+}
+
+/* The room tells one of its members, in the name of an occupant. */
+static struct event *told(struct world *w, const char *member, const char *id,
+                          const char *text)
+{
+    char attrs[64], inside[512];
+    snprintf(attrs, sizeof attrs, "%s%s%s", *id ? " id='" : "", id, *id ? "'" : "");
+    snprintf(inside, sizeof inside,
+             "<body>%s</body><occupant-id xmlns='urn:xmpp:occupant-id:0' id='o'/>"
+             "<stanza-id xmlns='urn:xmpp:sid:0' by='" ROOM "' id='s'/>"
+             "<x xmlns='http://jabber.org/protocol/muc#user'/>",
+             text);
+    struct event *ev = add(w, EVENT_REFLECTED, ROOM, member, attrs, inside);
+    ev->from_resource = "nick";
+    return ev;
+}
+
+static int of_room(const char *what)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM xs.message m JOIN xs.account a USING (owner)"
+             " WHERE a.jid = '" ROOM "' AND (%s)",
+             what);
+    return (int)db_int(sql);
+}
+
+static void the_room_owns_one_row_and_its_members_none(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    says(&w, "li@here", "1", "hello");
+    says(&w, "mei@here", "2", "hello");
+    says(&w, "li@here", "1", "hello"); /* the same once more */
+    settle(&w);
+    says(&w, "mei@here", "2", "hello");
+    settle(&w);
+    assert_int_equal(rows(), 2);
+    assert_int_equal(of_room("flags = 1024 + 512 + 32 + 16"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account"), 1);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.conversation c JOIN xs.account a USING (owner)"
+               " WHERE a.jid = '" ROOM "' AND c.jid IN ('li@here', 'mei@here')"),
+        2);
+    assert_int_equal(total_of(ROOM), 0); /* nobody reads a room as its owner */
+    assert_int_equal(w.batches, 0);
+    assert_counts_are_right();
+    end_with_rooms(&w);
+}
+
+static void what_is_said_shows_when_the_room_has_told_of_it(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        says(&w, "li@here", "1", "hello");
+        says(&w, "far@here", "1", "not let in");
+        said(&w, "li@here", "", "<body>no id</body>");
+        told(&w, "li@here", "1", "hello");
+        told(&w, "mei@here", "1", "hello");
+        told(&w, "mei@here", "", "no id");
+        told(&w, "mei@here", "9", "said by somebody elsewhere");
+        if (way)
+            settle_one_by_one(&w);
+        settle(&w);
+        assert_int_equal(rows(), 3);
+        assert_int_equal(of_room("flags = 512 + 16"), 2);
+        assert_int_equal(of_room("flags = 1024 + 512 + 32 + 16 AND body = 'not let in'"), 1);
+        /* An hour later it is another message, which the room has to tell of again. */
+        w.now_us += HOUR + MINUTE;
+        says(&w, "li@here", "1", "hello");
+        settle(&w);
+        assert_int_equal(of_room("flags = 512 + 16"), 2);
+        told(&w, "mei@here", "1", "hello");
+        settle(&w);
+        assert_int_equal(rows(), 4);
+        assert_int_equal(of_room("flags = 512 + 16"), 3);
+        assert_counts_are_right();
+        end_with_rooms(&w);
+    }
+}
+
+static void a_room_of_many_costs_one_write(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    w.rows_max = 100000;
+    says(&w, "li@here", "1", "hello");
+    for (int i = 0; i < 500; i++)
+        told(&w, "mei@here", "1", "hello");
+    offer_up_to(&w, w.n);
+    struct ingest_stats st;
+    ingest_get_stats(w.ing, &st);
+    assert_int_equal(st.queue_rows, 2);
+    settle(&w);
+    assert_int_equal(of_room("flags = 512 + 16"), 1);
+    end_with_rooms(&w);
+}
+
+static void two_may_say_the_same_by_the_same_id(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        says(&w, "li@here", "3", "ok");
+        says(&w, "mei@here", "3", "ok");
+        said(&w, "li@here", "", "<body>no id</body>");
+        said(&w, "mei@here", "", "<body>no id</body>");
+        if (way)
+            settle_one_by_one(&w);
+        settle(&w);
+        assert_int_equal(rows(), 4);
+        end_with_rooms(&w);
+    }
+}
+
+static void what_a_room_refuses_is_hidden_and_only_its_sender_takes_it_back(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        says(&w, "li@here", "1", "refused");
+        says(&w, "mei@here", "1", "let through");
+        says(&w, "mei@here", "2", "taken back");
+        says(&w, "mei@here", "4", "not his to take back");
+        told(&w, "mei@here", "1", "let through");
+        told(&w, "mei@here", "2", "taken back");
+        told(&w, "mei@here", "4", "not his to take back");
+        if (way)
+            settle_one_by_one(&w);
+        meaning(&w, EVENT_BOUNCE, ROOM, "li@here", "1")->from_local = false;
+        meaning(&w, EVENT_BOUNCE, "li@here", "mei@here", "4"); /* not the room's word */
+        said(&w, "mei@here", "id='r2'",
+             "<retract xmlns='urn:xmpp:message-retract:1' id='2'/>");
+        said(&w, "li@here", "id='r4'", "<retract xmlns='urn:xmpp:message-retract:1' id='4'/>");
+        if (way)
+            settle_one_by_one(&w);
+        settle(&w);
+        assert_int_equal(of_room("body = 'refused' AND flags & 512 = 0"), 1);
+        assert_int_equal(of_room("flags & 32 = 32"), 3); /* and the unconfirmed retractions */
+        assert_int_equal(of_room("flags & (4 + 512) = 4 AND body IS NULL"), 1);
+        assert_int_equal(of_room("flags = 512 + 16"), 2);
+        assert_counts_are_right();
+        end_with_rooms(&w);
+    }
+}
+
+static void what_is_no_message_of_a_room_is_not_kept(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    said(&w, "li@here", "id='s1'", "<subject>news</subject>");
+    said(&w, "li@here", "id='s2'", "<subject>news</subject><store xmlns='urn:xmpp:hints'/>");
+    said(&w, "li@here", "id='s3'",
+         "<composing xmlns='http://jabber.org/protocol/chatstates'/>");
+    said(&w, "li@here", "id='s4'", "<body>x</body><no-store xmlns='urn:xmpp:hints'/>");
+    settle(&w);
+    assert_int_equal(rows(), 0);
+    said(&w, "li@here", "id='s5'", "<subject>about</subject><body>a letter</body>");
+    said(&w, "li@here", "id='s6'",
+         "<body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/>");
+    said(&w, "li@here", "id='s7'",
+         "<reactions xmlns='urn:xmpp:reactions:0' id='1'/><store xmlns='urn:xmpp:hints'/>");
+    settle(&w);
+    assert_int_equal(of_room("flags & 512 = 512 AND body = 'a letter'"), 1);
+    assert_int_equal(of_room("flags & 512 = 0"), 1); /* the reaction */
+    add(&w, EVENT_REFLECTED, ROOM, "mei@here", " id='s6'",
+        "<body>x</body><no-permanent-store xmlns='urn:xmpp:hints'/>");
+    settle(&w);
+    assert_int_equal(of_room("flags = 512 + 16 + 32 + 128 AND stanza = ''"), 1);
+    end_with_rooms(&w);
+}
+
+static void what_only_a_room_may_say_is_taken_off(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    said(&w, "li@here", "id='f1'",
+         "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' by='" ROOM "' id='forged'/>"
+         "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='mei@here'/></x>"
+         "<delay xmlns='urn:xmpp:delay' from='" ROOM "' stamp='2001-01-01T00:00:00Z'/>");
+    settle(&w);
+    assert_int_equal(of_room("flags & 512 = 512 AND sent_at IS NULL"), 1);
+    assert_int_equal(of_room("stanza LIKE '%forged%'::bytea OR stanza LIKE '%muc#user%'"), 0);
+    end_with_rooms(&w);
+}
+
+static void preferences_of_accounts_say_nothing_of_rooms(void **state)
+{
+    (void)state;
+    struct world w;
+    settings.prefs_default = PREFS_NEVER;
+    begin_with_rooms(&w);
+    says(&w, "li@here", "1", "kept");
+    message(&w, "far@there", "li@here", "2");
+    settle(&w);
+    assert_int_equal(of_room("body = 'kept'"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body IS NOT NULL"), 1);
+    end_with_rooms(&w);
+    settings.prefs_default = PREFS_ALWAYS;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_room_owns_one_row_and_its_members_none),
+        cmocka_unit_test(what_is_said_shows_when_the_room_has_told_of_it),
+        cmocka_unit_test(a_room_of_many_costs_one_write),
+        cmocka_unit_test(two_may_say_the_same_by_the_same_id),
+        cmocka_unit_test(what_a_room_refuses_is_hidden_and_only_its_sender_takes_it_back),
+        cmocka_unit_test(what_is_no_message_of_a_room_is_not_kept),
+        cmocka_unit_test(what_only_a_room_may_say_is_taken_off),
+        cmocka_unit_test(preferences_of_accounts_say_nothing_of_rooms),
+    };
+    return cmocka_run_group_tests(tests, db_open, db_close);
+}

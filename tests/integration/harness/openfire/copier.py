@@ -28,6 +28,7 @@ class Copier:
         self.hasten = 1          # its clock goes so many times faster than ours
         self._began = time.time()
         self._queue = []
+        self._flushing = asyncio.Lock()
 
     def subscribe(self, domain, classes, incoming, processed):
         """A second one of the same domain replaces the first."""
@@ -47,7 +48,12 @@ class Copier:
         self._queue.append((element, incoming, processed, xml.now_text(now)))
 
     async def flush(self):
-        """What the timer does; copies that go out while it runs are for the next time."""
+        """What the timer does; copies that go out while it runs are for the next time.  One after
+        the other, as the real ones are that take less than a period."""
+        async with self._flushing:
+            await self._flush()
+
+    async def _flush(self):
         queue, self._queue = self._queue, []
         for number, (element, incoming, processed, date) in enumerate(queue):
             if number % SLICE == 0:

@@ -357,11 +357,22 @@ static bool later_message(struct outbox *o, struct entry *e)
         return false;
     e->counted_us = e->newest_us;
     e->asked = 0;
+    memset(e->decisions, 0, sizeof e->decisions);
     int64_t age_ms = (clock_real_us() - e->newest_us) / 1000;
     int64_t rest_ms =
         age_ms >= 0 && age_ms < o->push->settle_ms ? o->push->settle_ms - age_ms : 0;
     outbox_set_time(o->set, e, clock_mono_ms() + rest_ms);
     return true;
+}
+
+/* The same one again says nothing new. */
+static void note_decision(struct entry *e, const char *reason)
+{
+    if (!reason || e->decisions[0] == reason)
+        return;
+    for (size_t i = ENTRY_DECISIONS - 1; i > 0; i--)
+        e->decisions[i] = e->decisions[i - 1];
+    e->decisions[0] = reason;
 }
 
 static void decide(struct outbox *o, struct entry *e)
@@ -386,7 +397,7 @@ static void decide(struct outbox *o, struct entry *e)
     struct outbox_decision d = o->hooks.decide(o->hooks.ctx, &c);
     if (e->asked < UINT16_MAX)
         e->asked++;
-    e->decision = d.reason;
+    note_decision(e, d.reason);
     switch (d.answer) {
     case OUTBOX_NOW:
         outbox_set_state(e, ENTRY_READY);

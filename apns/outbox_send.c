@@ -68,7 +68,10 @@ static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
     out->gen = e->gen;
     out->newest_id = e->newest_id;
     out->attempts = e->attempts;
-    out->decision = e->decision;
+    for (size_t i = ENTRY_DECISIONS, at = 0; i-- > 0 && at < sizeof out->decision;)
+        if (e->decisions[i])
+            at += (size_t)snprintf(out->decision + at, sizeof out->decision - at, "%s%s",
+                                   at ? ", " : "", e->decisions[i]);
     if (e->flight) {
         out->gen = e->flight->gen;
         out->newest_id = e->flight->newest_id;
@@ -118,6 +121,7 @@ static void again(struct outbox *o, struct entry *e)
     outbox_set_pass_turn(o->set, e);
     e->counted_us = e->again_us ? e->again_us : e->newest_us;
     e->asked = 0;
+    memset(e->decisions, 0, sizeof e->decisions);
     e->attempts = 0;
     outbox_retime(o, e, o->push->settle_ms);
 }

@@ -24,6 +24,7 @@ enum entry_state {
     ENTRY_SETTLING, /* what became of it is being stored      -> TIMED, or out of memory */
 };
 #define ENTRY_STATES 5
+#define ENTRY_DECISIONS 3
 
 struct outbox_account {
     uint8_t owner[16];
@@ -81,8 +82,8 @@ struct entry {
     int64_t newest_id;
     uint64_t peer;
     uint8_t device[16];
-    uint32_t heap_at;     /* index + 1; 0: not in the heap */
-    const char *decision; /* why it is tried now, a constant; NULL: not decided yet */
+    uint32_t heap_at;                       /* index + 1; 0: not in the heap */
+    const char *decisions[ENTRY_DECISIONS]; /* the last ones' reasons, newest first */
     uint16_t asked;
     uint16_t attempts;
     bool keep_turn; /* no other push to this device before this one's next try */

@@ -356,7 +356,7 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
         pg_array_add_i32(&a[9], o->badge);
         pg_array_add_uuid(&a[10], o->apns_id);
         pg_array_add_text(&a[11], o->reason[0] ? o->reason : NULL);
-        pg_array_add_text(&a[12], o->decision);
+        pg_array_add_text(&a[12], o->decision[0] ? o->decision : NULL);
     }
     struct pg_params p;
     pg_params_init(&p);

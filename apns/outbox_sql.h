@@ -99,8 +99,8 @@ struct outbox_outcome {
     int attempts;
     int status;
     int badge;
-    uint8_t apns_id[16];  /* zero: nothing was sent */
-    const char *decision; /* why it was tried then, a constant; NULL: it was not */
+    uint8_t apns_id[16];                /* zero: nothing was sent */
+    char decision[OUTBOX_REASON_BYTES]; /* why it was tried then; "": not decided */
     char reason[OUTBOX_REASON_BYTES];
 };
 /* The result's rows name those that did not end, because something happened meanwhile. */

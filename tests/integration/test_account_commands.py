@@ -240,6 +240,7 @@ def test_explain_what_was_read_in_time(world, alice, bob):
     tried, = told["devices"][0]["tries"]
     assert (tried["status"], tried["apns_id"]) == (0, None)
     assert tried["reason"] == "nothing unread"
+    assert tried["decision"] == "online, active elsewhere, unconfirmed"
     assert world.gateway.pushes(token) == []
 
 

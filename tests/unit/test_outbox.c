@@ -54,6 +54,7 @@ struct world {
     struct phone phones[DEVICES];
     enum outbox_answer answer;
     int64_t again_ms;
+    const char *reason; /* NULL: "as told" */
     unsigned asked;
     unsigned alarms;
     bool committed;
@@ -195,7 +196,7 @@ static struct outbox_decision decide(void *ctx, const struct outbox_candidate *c
     assert_string_equal(c->app, "chat");
     assert_non_null(strchr(c->account, '@'));
     assert_string_equal(c->resource, "phone");
-    struct outbox_decision d = {w->answer, w->again_ms, "as told"};
+    struct outbox_decision d = {w->answer, w->again_ms, w->reason ? w->reason : "as told"};
     if (d.answer == OUTBOX_SKIP && c->peer && c->newest_us <= c->counted_us)
         w->settled_at[owner_index(w, c->owner)][c->peer - 1][c->device[0]] = w->step;
     return d;
@@ -467,6 +468,32 @@ static void a_message_becomes_one_push_with_the_badge_of_that_moment(void **stat
     assert_string_equal(db_ask("SELECT decision FROM xs.push_log"), "as told");
     assert_int_equal(db_int("SELECT badge FROM xs.push_log"), 3);
     assert_int_equal(outbox_set_count(w->outbox->set), 0);
+}
+
+static void every_decision_is_kept_for_who_asks_why(void **state)
+{
+    static const char *const reasons[] = {"online", "online", "active elsewhere"};
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    w->answer = OUTBOX_WAIT;
+    w->again_ms = 1000;
+    for (size_t i = 0; i < 3; i++) {
+        w->reason = reasons[i];
+        pass(w, 1000);
+    }
+    w->answer = OUTBOX_NOW;
+    w->reason = "unconfirmed";
+    pass(w, 1000);
+    accept_all(w);
+    assert_string_equal(db_ask("SELECT decision FROM xs.push_log"),
+                        "online, active elsewhere, unconfirmed");
+    w->reason = "offline"; /* the next push's own */
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    assert_string_equal(db_ask("SELECT decision FROM xs.push_log ORDER BY at DESC LIMIT 1"),
+                        "offline");
 }
 
 static void nobody_registered_means_no_entry(void **state)
@@ -1443,6 +1470,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(a_message_becomes_one_push_with_the_badge_of_that_moment),
+        CASE(every_decision_is_kept_for_who_asks_why),
         CASE(nobody_registered_means_no_entry),
         CASE(a_transaction_that_is_rolled_back_pushes_nothing),
         CASE(what_is_read_within_settle_is_not_pushed),

@@ -131,8 +131,8 @@ void webpush_http_free(struct webpush_http **hp)
     struct webpush_http *h = *hp;
     if (!h)
         return;
-    while (!LIST_EMPTY(&h->calls)) {
-        struct call *c = LIST_FIRST(&h->calls);
+    for (struct call *c = LIST_FIRST(&h->calls), *next; c; c = next) {
+        next = LIST_NEXT(c, all);
         if (!c->resolve)
             curl_loop_remove(h->loop, c->easy);
         call_free(c);
@@ -245,6 +245,8 @@ void webpush_http_send(struct webpush_http *h, const struct webpush_post *p)
     CURL_SET(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     CURL_SET(easy, CURLOPT_PIPEWAIT, p->share ? 1L : 0L);
     CURL_SET(easy, CURLOPT_TCP_NODELAY, 1L);
+    CURL_SET(easy, CURLOPT_BUFFERSIZE, 4096L); /* messages and answers are small */
+    CURL_SET(easy, CURLOPT_UPLOAD_BUFFERSIZE, 16384L);
     CURL_SET(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)h->opts.connect_timeout_ms);
     CURL_SET(easy, CURLOPT_TIMEOUT_MS, (long)h->opts.timeout_ms);
     CURL_SET(easy, CURLOPT_OPENSOCKETFUNCTION, open_socket);

@@ -1021,6 +1021,17 @@ static void the_next_worker_tries_one_of_what_was_parked(void **state)
     (void)answer_fleet(w, 2);
 }
 
+/* PostgreSQL then writes no index for each further message (HOT). */
+static void no_index_holds_what_a_further_message_changes(void **state)
+{
+    (void)state;
+    assert_int_equal(
+        db_int("SELECT count(*) FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid"
+               " AND a.attnum = ANY (i.indkey) WHERE i.indrelid = 'xs.outbox'::regclass"
+               " AND a.attname IN ('gen', 'newest_id', 'counted_at', 'attempts', 'reason')"),
+        0);
+}
+
 /* Parked for what the push itself is: no acceptance of others mends that. */
 static void what_is_parked_for_another_reason_stays(void **state)
 {
@@ -1494,6 +1505,7 @@ int main(void)
         CASE(what_the_brake_has_parked_comes_back_slowly),
         CASE(the_next_worker_tries_one_of_what_was_parked),
         CASE(what_is_parked_for_another_reason_stays),
+        CASE(no_index_holds_what_a_further_message_changes),
         CASE(a_rejected_device_goes_only_while_others_are_accepted),
         CASE(devices_that_are_gone_are_no_rejections),
         CASE(a_held_device_gets_nothing_until_its_time),

@@ -6,6 +6,8 @@
 #include "archive/batch.h"
 
 void *batch_grow(void *at, size_t *cap, size_t need, size_t size);
+/* batch_sort.c: fills sorted. */
+void batch_sort_ops(struct batch *b);
 /* That stored row gets these flags. */
 void batch_flag(struct batch *b, const uint8_t *owner, int64_t id, int32_t set);
 

@@ -19,6 +19,7 @@
 #define COMMANDS_MAX 32
 #define SESSION_ID_BYTES 17
 #define MINUTE_MS 60000
+#define GUESTS_FACTOR 10 /* times an account's limit, for each domain of push.accept_from */
 
 struct command {
     const char *node;
@@ -194,7 +195,18 @@ static bool continues(struct adhoc *a, const char *id, const struct command *com
 
 /* ---- a request ---- */
 
-static bool over_limit(struct adhoc *a, const char *account, int64_t now_ms)
+static bool is_too_many(struct adhoc *a, const char *who, unsigned max)
+{
+    size_t len = strlen(who);
+    uintptr_t n = (uintptr_t)map_get(a->calls, who, len);
+    if (n >= max)
+        return true;
+    map_put(a->calls, who, len, (void *)(n + 1));
+    return false;
+}
+
+/* A guest's server may make any number of accounts: all of them together have a limit, too. */
+static bool over_limit(struct adhoc *a, const struct iq_request *r, int64_t now_ms)
 {
     if (a->per_minute == 0)
         return false;
@@ -203,12 +215,8 @@ static bool over_limit(struct adhoc *a, const char *account, int64_t now_ms)
         a->calls = map_new();
         a->minute_ends_ms = now_ms + MINUTE_MS;
     }
-    size_t len = strlen(account);
-    uintptr_t n = (uintptr_t)map_get(a->calls, account, len);
-    if (n >= a->per_minute)
-        return true;
-    map_put(a->calls, account, len, (void *)(n + 1));
-    return false;
+    return is_too_many(a, r->account.bare, a->per_minute) ||
+           (r->guest && is_too_many(a, jid_domain(&r->asker), GUESTS_FACTOR * a->per_minute));
 }
 
 enum action { ACTION_GO_ON, ACTION_CANCEL, ACTION_BACK, ACTION_UNKNOWN };
@@ -310,7 +318,7 @@ void adhoc_request(struct adhoc *a, struct iq_request *r, int64_t now_ms)
         return;
     }
     /* Only what reaches a handler counts: a form and its submission are two. */
-    if (over_limit(a, r->account.bare, now_ms)) {
+    if (over_limit(a, r, now_ms)) {
         iq_error(r, "wait", "resource-constraint", "too many commands, try again in a minute");
         return;
     }

@@ -132,6 +132,30 @@ static void nobody_else_goes_on_with_a_session(void **state)
     assert_non_null(strstr(run(w, session, SUBMIT("mine")), "completed"));
 }
 
+/* Of push.accept_from: only what is open to them, and not too often however many they are. */
+static void guests_have_a_limit_together(void **state)
+{
+    static const char *const domains[] = {"guest.test"};
+    struct world *w = *state;
+    w->opts.accept_from = domains;
+    w->opts.accept_from_n = 1;
+    assert_non_null(
+        strstr(run_from(w, "u@guest.test/x", "node='register'", SUBMIT("a")), "<forbidden "));
+    adhoc_welcome(w->service, "register");
+    assert_non_null(
+        strstr(run_from(w, "guest.test", "node='register'", SUBMIT("a")), "<forbidden "));
+    assert_non_null(strstr(run_from(w, "u@guest.test/x", "node='slow'", ""), "<forbidden "));
+    unsigned done = 0;
+    for (int i = 0; i < 300; i++) {
+        char from[64];
+        snprintf(from, sizeof from, "u%d@guest.test/x", i);
+        const char *answer = run_from(w, from, "node='register'", SUBMIT("a"));
+        done += strstr(answer, "completed") != NULL;
+    }
+    assert_int_equal(done, 200); /* ten times an account's 20 */
+    assert_non_null(strstr(run(w, "node='register'", SUBMIT("mine")), "completed"));
+}
+
 static void a_session_can_be_cancelled_and_runs_out(void **state)
 {
     struct world *w = *state;
@@ -243,6 +267,7 @@ int main(void)
         T(a_command_in_one_step_needs_no_session),
         T(a_command_without_form_asks_for_it),
         T(nobody_else_goes_on_with_a_session),
+        T(guests_have_a_limit_together),
         T(a_session_can_be_cancelled_and_runs_out),
         T(a_form_of_type_cancel_cancels),
         T(what_is_wrong_with_a_command_is_said),

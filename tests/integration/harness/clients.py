@@ -228,6 +228,8 @@ class Client:
         self.send_xml(f"<presence>{inner}</presence>")
         self.wait_for(lambda s: s.tag == CLIENT + "presence" and s.get("from") == self.jid,
                       what=f"{self.jid} sees its own presence", since=since)
+        if getattr(self.server, "shows_presence_early", False):
+            self.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.host)
 
     def resume(self):
         """Connects again after drop(); True when stream management resumed the session."""

@@ -69,6 +69,7 @@ def _nested(properties):
 class InstalledOpenfire(OneProcess):
     kind = "openfire"
     cluster = None
+    shows_presence_early = True  # before it routes messages by it
     never_kept = ("carbon",)  # what is not put into the offline store
     host, remote_host, rooms = HOST, None, f"conference.{HOST}"
 
@@ -116,6 +117,7 @@ class InstalledOpenfire(OneProcess):
             lambda: port_answers(self.c2s_port) and port_answers(self.component_port), 120)
         self._helper = Component(self.component_port, HELPER, self.secret)
         self._subscribe()
+        wait_until(self._is_copied, 60, "the first batch")
         return self
 
     def stop(self):
@@ -162,20 +164,20 @@ class InstalledOpenfire(OneProcess):
     def settle(self, client):
         """Batches go out in order: when a later message's copy has come, all before have, too."""
         client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.host)
+        wait_until(self._is_copied, 20, "the next batch")
+
+    def _is_copied(self):
+        """A message of our own, within a batch or so: Openfire may lose a copy."""
         mark = new_id("settle" + secrets.token_hex(8))
         since = len(self._helper.inbox)
-
-        def is_copied():
-            """Again with every batch: Openfire may lose a copy."""
-            self._helper.send(f'<message from="{HELPER}" to="{HELPER}" id="{mark}"/>')
-            end = time.monotonic() + 6
-            while time.monotonic() < end:
-                if any(m.get("id") == mark for s in self._helper.inbox.snapshot()[since:]
-                       for copy in s.iter(f"{{{EVENT}}}copy") for m in copy):
-                    return True
-                time.sleep(0.05)
-            return False
-        wait_until(is_copied, 20, "the next batch")
+        self._helper.send(f'<message from="{HELPER}" to="{HELPER}" id="{mark}"/>')
+        end = time.monotonic() + 6
+        while time.monotonic() < end:
+            if any(m.get("id") == mark for s in self._helper.inbox.snapshot()[since:]
+                   for copy in s.iter(f"{{{EVENT}}}copy") for m in copy):
+                return True
+            time.sleep(0.05)
+        return False
 
     # Accounts, as people make them: by in-band registration (XEP-0077).
 

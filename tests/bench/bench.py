@@ -11,100 +11,16 @@ SIDECAR_BUILD names the directory of the release build.
 import json
 import os
 import pathlib
-import random
-import re
 import shutil
-import string
 import subprocess
 import sys
 import tempfile
 
 import pages
 import pages_of_clients
+import pushes
 import under_load
-from common import (BUILD, RESULTS, Cluster, free_port, median_pair, on_core, row, say,
-                    wait_for_port)
-
-# --- push_rate: pushes per second on one connection, 100 in flight, against h2load ---
-
-PUSHES = 200_000
-IN_FLIGHT = 100
-DEVICES = 100
-ROUNDS = 7
-
-
-def make_push_files(folder, port):
-    """A certificate, a provider key, a payload of ours, and a page for each device."""
-    new_key = ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    quiet = {"check": True, "cwd": folder, "stderr": subprocess.DEVNULL}
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", *new_key, "-nodes", "-days", "2",
-                    "-keyout", "key.pem", "-out", "crt.pem", "-subj", "/CN=bench",
-                    "-addext", "subjectAltName=IP:127.0.0.1"], **quiet)
-    subprocess.run(["openssl", "genpkey", "-algorithm", "EC", *new_key, "-out", "auth.p8"],
-                   **quiet)
-    payload = subprocess.run([BUILD / "bench" / "push_rate", "payload"], check=True,
-                             capture_output=True).stdout
-    (folder / "payload").write_bytes(payload)
-    pages = folder / "htdocs" / "3" / "device"
-    pages.mkdir(parents=True)
-    with open(folder / "uris", "w") as uris:
-        for i in range(DEVICES):
-            (pages / f"{i:064x}").touch()
-            uris.write(f"https://127.0.0.1:{port}/3/device/{i:064x}\n")
-
-
-def run_h2load(folder):
-    """The same header fields; all but :path and authorization are the same each time."""
-    letters = string.ascii_letters + string.digits + "-_"
-    jwt = "".join(random.choices(letters, k=185))
-    fields = [f"authorization: bearer {jwt}", "apns-topic: org.example.chat",
-              "apns-push-type: alert", "apns-priority: 10",
-              "apns-id: 7d444840-9dc0-41d1-b245-5ffdce74fad2", "apns-expiration: 1900000000",
-              "apns-collapse-id: 0123456789abcdef"]
-    command = ["h2load", "-n", str(PUSHES), "-c", "1", "-m", str(IN_FLIGHT), "-d", "payload",
-               "-i", "uris"] + [part for f in fields for part in ("-H", f)]
-    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
-                         text=True).stdout
-    if not re.search(rf"status codes: {PUSHES} 2xx", out):
-        raise RuntimeError("h2load: not every request was answered 200\n" + out)
-    return float(re.search(r"finished in .*?, ([0-9.]+) req/s", out).group(1))
-
-
-def run_push_rate(folder, port):
-    command = [str(BUILD / "bench" / "push_rate"), str(port), "crt.pem", "auth.p8", str(PUSHES),
-               str(IN_FLIGHT), str(DEVICES)]
-    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
-                         text=True).stdout
-    return json.loads(out)
-
-
-def push_rate():
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="push-rate-"))
-    port = free_port()
-    server = None
-    try:
-        make_push_files(folder, port)
-        server = subprocess.Popen(
-            on_core(0, ["nghttpd", "-n1", "-m1000", "-d", "htdocs", str(port), "key.pem",
-                        "crt.pem"]),
-            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(port, server)
-        pairs = []
-        for i in range(ROUNDS):
-            result = run_push_rate(folder, port)
-            pairs.append((result["rate"], run_h2load(folder)))
-            say(f"push_rate {i + 1}/{ROUNDS}: ours {pairs[-1][0]:.0f}/s "
-                f"({result['cpu_us']:.2f} us CPU, {result['rss_kb']} KiB), "
-                f"h2load {pairs[-1][1]:.0f}/s")
-        ours, reference = median_pair(pairs)
-        return row("push_rate", ours, reference, "pushes/s",
-                   "h2load, same server, payload, header fields and in flight")
-    finally:
-        if server:
-            server.terminate()
-            server.wait()
-        shutil.rmtree(folder)
-
+from common import BUILD, RESULTS, Cluster, median_pair, row, say
 
 # --- archive_rows: committed rows per second, counters and outbox right, against a bare table ---
 
@@ -200,7 +116,7 @@ def row_cost_growth():
         shutil.rmtree(folder, ignore_errors=True)
 
 
-BENCHMARKS = {"archive_rows": archive_rows, "push_rate": push_rate, **pages.BENCHMARKS,
+BENCHMARKS = {"archive_rows": archive_rows, **pushes.BENCHMARKS, **pages.BENCHMARKS,
               **pages_of_clients.BENCHMARKS, **under_load.BENCHMARKS}
 LONG = {"row_cost_growth": row_cost_growth, **under_load.LONG}  # only when named
 

@@ -21,7 +21,8 @@ from harness.ejabberd import Ejabberd
 from harness.procs import Workspace, wait_until
 from harness.sidecar import Sidecar
 
-QUIET = {"log.level": "info", "http.listen": ""}
+TOLD = {"log.level": "info"}
+QUIET = {**TOLD, "http.listen": ""}
 
 
 @contextlib.contextmanager
@@ -76,7 +77,7 @@ def told(costs):
 class Server:
     """loadgen, and a sidecar connected to it."""
 
-    def __init__(self, workspace, cluster, **options):
+    def __init__(self, workspace, cluster, apps=(), settings=QUIET, **options):
         self.cluster = cluster
         self.port = free_port()
         self.secret = secrets.token_hex(8)
@@ -84,8 +85,8 @@ class Server:
                                               component_port=self.port, secret=self.secret,
                                               component="sidecar.e.test", host="e.test",
                                               cluster=None)
-        self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), [],
-                               settings=QUIET)
+        self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), list(apps),
+                               settings=settings)
         command = [BUILD / "bench" / "loadgen", "--spool", self.sidecar.folder / "spool",
                    "--port", str(self.port), "--secret", self.secret]
         for name, value in options.items():

@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pushes per second: the engine alone and the whole service, against h2load and node-apn, all
+with one connection and 100 in flight to the same server."""
+
+import contextlib
+import json
+import pathlib
+import random
+import re
+import shutil
+import string
+import subprocess
+import tempfile
+import time
+
+from common import BUILD, ROOT, free_port, median_pair, on_core, row, say, wait_for_port
+from harness.procs import wait_until
+from under_load import TOLD, Costs, Server, machine, told
+
+PUSHES = 200_000
+IN_FLIGHT = 100
+DEVICES = 100
+ROUNDS = 7
+
+
+def make_files(folder, port):
+    """A certificate, a provider key, a payload of ours, and a page for each device."""
+    new_key = ["-pkeyopt", "ec_paramgen_curve:prime256v1"]
+    quiet = {"check": True, "cwd": folder, "stderr": subprocess.DEVNULL}
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", *new_key, "-nodes", "-days", "2",
+                    "-keyout", "key.pem", "-out", "crt.pem", "-subj", "/CN=bench",
+                    "-addext", "subjectAltName=IP:127.0.0.1"], **quiet)
+    subprocess.run(["openssl", "genpkey", "-algorithm", "EC", *new_key, "-out", "auth.p8"],
+                   **quiet)
+    payload = subprocess.run([BUILD / "bench" / "push_rate", "payload"], check=True,
+                             capture_output=True).stdout
+    (folder / "payload").write_bytes(payload)
+    pages = folder / "htdocs" / "3" / "device"
+    pages.mkdir(parents=True)
+    with open(folder / "uris", "w") as uris:
+        for i in range(DEVICES):
+            (pages / f"{i:064x}").touch()
+            uris.write(f"https://127.0.0.1:{port}/3/device/{i:064x}\n")
+
+
+@contextlib.contextmanager
+def nghttpd(*cores):
+    """(folder, port) of a server that answers 200 for each device."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="push-rate-"))
+    port = free_port()
+    server = None
+    try:
+        make_files(folder, port)
+        command = ["nghttpd", "-n1", "-m1000", "-d", "htdocs", str(port), "key.pem", "crt.pem"]
+        server = subprocess.Popen(on_core(cores[0], command) if cores else command, cwd=folder,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for_port(port, server)
+        yield folder, port
+    finally:
+        if server:
+            server.terminate()
+            server.wait()
+        shutil.rmtree(folder)
+
+
+def run_h2load(folder):
+    """The same header fields; all but :path and authorization are the same each time."""
+    letters = string.ascii_letters + string.digits + "-_"
+    jwt = "".join(random.choices(letters, k=185))
+    fields = [f"authorization: bearer {jwt}", "apns-topic: org.example.chat",
+              "apns-push-type: alert", "apns-priority: 10",
+              "apns-id: 7d444840-9dc0-41d1-b245-5ffdce74fad2", "apns-expiration: 1900000000",
+              "apns-collapse-id: 0123456789abcdef"]
+    command = ["h2load", "-n", str(PUSHES), "-c", "1", "-m", str(IN_FLIGHT), "-d", "payload",
+               "-i", "uris"] + [part for f in fields for part in ("-H", f)]
+    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
+                         text=True).stdout
+    if not re.search(rf"status codes: {PUSHES} 2xx", out):
+        raise RuntimeError("h2load: not every request was answered 200\n" + out)
+    return float(re.search(r"finished in .*?, ([0-9.]+) req/s", out).group(1))
+
+
+def run_engine(folder, port):
+    command = [str(BUILD / "bench" / "push_rate"), str(port), "crt.pem", "auth.p8", str(PUSHES),
+               str(IN_FLIGHT), str(DEVICES)]
+    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
+                         text=True).stdout
+    return json.loads(out)
+
+
+def push_rate():
+    pairs = []
+    with nghttpd(0) as (folder, port):
+        for i in range(ROUNDS):
+            result = run_engine(folder, port)
+            pairs.append((result["rate"], run_h2load(folder)))
+            say(f"push_rate {i + 1}/{ROUNDS}: ours {pairs[-1][0]:.0f}/s "
+                f"({result['cpu_us']:.2f} us CPU, {result['rss_kb']} KiB), "
+                f"h2load {pairs[-1][1]:.0f}/s")
+    ours, reference = median_pair(pairs)
+    return row("push_rate", ours, reference, "pushes/s",
+               "h2load, same server, payload, header fields and in flight")
+
+
+# --- against the library that app servers in JavaScript use ---
+
+PEERS = ROOT / "tests" / "bench" / "peers"
+PEER_PUSHES = 50_000
+PEER_ROUNDS = 3
+
+
+def install_peers():
+    """npm's packages of the benchmarks, as their lock file says; the folder."""
+    target = ROOT / "build" / "peers"
+    target.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json", "node_apn.cjs"):
+        shutil.copy(PEERS / name, target)
+    if not (target / "node_modules" / "@parse" / "node-apn").exists():
+        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=target,
+                       check=True, stdout=subprocess.DEVNULL)
+    return target
+
+
+def run_node_apn(folder, port, peers):
+    command = ["node", str(peers / "node_apn.cjs"), str(port), str(folder / "crt.pem"),
+               str(folder / "auth.p8"), str(PEER_PUSHES), str(IN_FLIGHT), str(DEVICES)]
+    out = json.loads(subprocess.run(on_core(1, command), check=True, capture_output=True,
+                                    text=True).stdout)
+    if out["refused"]:
+        raise RuntimeError(f"node-apn: {out['refused']} pushes were refused")
+    return out["rate"]
+
+
+def push_vs_node_apn():
+    peers, pairs = install_peers(), []
+    with nghttpd(0) as (folder, port):
+        for i in range(PEER_ROUNDS):
+            pairs.append((run_engine(folder, port)["rate"], run_node_apn(folder, port, peers)))
+            say(f"push_vs_node_apn {i + 1}/{PEER_ROUNDS}: ours {pairs[-1][0]:.0f}/s, "
+                f"node-apn {pairs[-1][1]:.0f}/s")
+    ours, reference = median_pair(pairs)
+    return row("push_vs_node_apn", ours, reference, "pushes/s",
+               "@parse/node-apn, same server, one connection, same in flight")
+
+
+# --- the whole service: outbox, counts and text from PostgreSQL, answers settled there ---
+
+DUE = 60_000
+DUE_ROUNDS = 3
+
+# Accounts with one unread message each, and a push of it that is due.
+FILL_DUE = """
+BEGIN;
+CREATE TEMPORARY TABLE n AS SELECT n, md5('owner' || n)::uuid AS owner, md5('device' || n)::uuid
+    AS device, xs.id_from_time(now()) + n * 256 AS id FROM generate_series(1, {due}) n;
+INSERT INTO xs.account (owner, jid, unread, unread_conversations)
+    SELECT owner, 'user' || n || '@e.test', 1, 1 FROM n;
+INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)
+    SELECT owner, n, 'peer' || n || '@e.test', id, id, 1 FROM n;
+INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, body, stanza)
+    SELECT owner, id, n, md5('ref' || n)::uuid, n, 1, 'Shall we meet at the station tomorrow?',
+        '<message/>' FROM n;
+INSERT INTO xs.device (device, app, token)
+    SELECT device, 'org.example.chat', lpad(to_hex(n % {devices}), 64, '0') FROM n;
+INSERT INTO xs.registration (owner, device, dialect, node, resource, registered_at)
+    SELECT owner, device, 1, md5('node' || n), 'phone', now() - interval '1 day' FROM n;
+INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due)
+    SELECT owner, device, n, 1, id, now() - interval '1 minute', 2, now() FROM n;
+COMMIT;
+VACUUM ANALYZE;
+CHECKPOINT;
+"""
+
+
+def app_at(folder, port):
+    return {"id": "org.example.chat",
+            "apns": {"topic": "org.example.chat", "key_file": str(folder / "auth.p8"),
+                     "key_id": "ABC123DEFG", "team_id": "TEAM123456",
+                     "url": f"https://127.0.0.1:{port}", "ca_file": str(folder / "crt.pem")}}
+
+
+def accepted(sidecar):
+    return sidecar.status()["apps"][0]["accepted"]
+
+
+def run_service(folder, port):
+    """Pushes a second, from a tenth of them to nine tenths."""
+    with machine() as (workspace, cluster):
+        server = Server(workspace, cluster, apps=[app_at(folder, port)], settings=TOLD,
+                        rate=1, seconds=60, mam=0, iqs=0)
+        wait_until(lambda: server.sidecar.status()["ready"], 30, "the sidecar is ready")
+        server.sidecar.kill_worker()  # the next one finds them all
+        cluster.sql("bench", FILL_DUE.format(due=DUE, devices=DEVICES))
+        marks, costs = [], Costs(server.sidecar, cluster)
+        while not marks or marks[-1][1] < DUE:
+            marks.append((time.monotonic(), accepted(server.sidecar)))
+            if len(marks) > 2000:
+                raise RuntimeError(f"only {marks[-1][1]} of {DUE} pushes were accepted")
+        each = told(costs.per_message(DUE))
+        inside = [m for m in marks if DUE / 10 <= m[1] <= DUE * 9 / 10]
+        server.loadgen.terminate()
+        server.loadgen.wait()
+        server.sidecar.stop()
+    return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]), each
+
+
+def push_rate_durable():
+    pairs = []
+    with nghttpd() as (folder, port):
+        for i in range(DUE_ROUNDS):
+            rate, each = run_service(folder, port)
+            pairs.append((rate, run_h2load(folder)))
+            say(f"push_rate_durable {i + 1}/{DUE_ROUNDS}: ours {rate:.0f}/s (us of CPU per push: "
+                f"{each}), h2load {pairs[-1][1]:.0f}/s")
+    ours, reference = median_pair(pairs)
+    return row("push_rate_durable", ours, reference, "pushes/s",
+               "h2load, same server; ours with the outbox and PostgreSQL on the same cores")
+
+
+BENCHMARKS = {"push_rate": push_rate, "push_vs_node_apn": push_vs_node_apn,
+              "push_rate_durable": push_rate_durable}

@@ -164,12 +164,20 @@ static void make_room_for_convs(struct batch *b)
     }
 }
 
+static bool is_in_room(const struct write *w)
+{
+    return w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER ||
+           w->kind == WRITE_ROOM_READ || w->kind == WRITE_ROOMS_READ ||
+           w->kind == WRITE_CONFIRM || (w->kind == WRITE_ROW && w->flags & ROW_GROUPCHAT);
+}
+
 void batch_load(struct batch *b, struct op *ops, size_t n)
 {
     b->ops = ops;
     b->n = n;
     b->rows = b->convs_n = b->accounts_n = b->flags_n = b->changes_n = 0;
-    b->duplicates = b->stored = b->late = b->provisional_n = b->confirms = 0;
+    b->duplicates = b->stored = b->late = b->provisional_n = 0;
+    b->confirms = b->in_rooms = 0;
     b->ahead_us = 0;
     b->sorted = batch_grow(b->sorted, &b->cap, n, sizeof *b->sorted);
     b->refs = clear_table(b->refs, &b->refs_n, n);
@@ -180,6 +188,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
         ops[i].replaces = false;
         ops[i].conv = BATCH_NO_CONV;
         b->confirms += ops[i].w.kind == WRITE_CONFIRM;
+        b->in_rooms += is_in_room(&ops[i].w);
         if (ops[i].w.kind == WRITE_ROW)
             link_row(b, i);
     }
@@ -417,7 +426,8 @@ static void settle_positions(struct batch *b)
         struct op *op = &b->ops[i];
         switch (op->w.kind) {
         case WRITE_ROW:
-            if ((op->fate == FATE_NEW || op->fate == FATE_UNWANTED) && op->w.reads)
+            if ((op->fate == FATE_NEW || op->fate == FATE_UNWANTED) && op->w.reads &&
+                !(op->w.flags & ROW_GROUPCHAT))
                 move(&b->convs[op->conv], op->id, 0);
             break;
         case WRITE_MARK:
@@ -435,6 +445,10 @@ static void settle_positions(struct batch *b)
             break;
         case WRITE_BOUNCE:
         case WRITE_CONFIRM:
+        case WRITE_MEMBER:
+        case WRITE_NO_MEMBER:
+        case WRITE_ROOM_READ:
+        case WRITE_ROOMS_READ:
         case WRITE_RETRACT:
         case WRITE_PREFS:
         case WRITE_ROSTER:

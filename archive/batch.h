@@ -80,6 +80,7 @@ struct batch {
     struct unread_change *changes;
     size_t changes_n;
     size_t confirms; /* WRITE_CONFIRM */
+    size_t in_rooms; /* all that has to do with rooms */
     size_t duplicates;
     size_t stored; /* rows that go in */
     size_t late;   /* of these, with the server's delay */

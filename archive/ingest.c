@@ -73,6 +73,8 @@ struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opt
     ing->reader = zeroed(opts->spools, sizeof *ing->reader);
     ing->known = known_new();
     ing->recent = recent_new(IDENT_LANES_MAX, RECENT_BYTES);
+    if (ing->archive->groupchat)
+        ing->rooms_said = zeroed(INGEST_SAID, sizeof *ing->rooms_said);
     ing->prefs = prefs_cache_new(ing->archive->prefs_default, IDENT_LANES_MAX);
     ing->turn = event_new(base, -1, 0, on_turn, ing);
     ing->retry = evtimer_new(base, on_turn, ing);
@@ -117,6 +119,7 @@ void ingest_free(struct ingest **ingp)
     free(ing->lanes);
     free(ing->reader);
     free(ing->spool_ids);
+    free(ing->rooms_said);
     ing->magic = 0;
     free(ing);
     *ingp = NULL;
@@ -202,20 +205,26 @@ static void queue_write(struct ingest *ing, struct lane *lane, const struct writ
         event_active(ing->turn, EV_TIMEOUT, 0);
 }
 
-/* Whether the room has told somebody else already: a room of ten thousand does so ten thousand
- * times.  The first time that counts is the first after it was said, which is queued before
- * it. Both are hashes: to meet another's slot costs one write more. */
-static bool told_already(struct ingest *ing, const struct write *w)
+/* A room of ten thousand tells ten thousand times of one message, and subscribers learn with
+ * each message that they are: said before it counts for nothing, until the opposite is said.
+ * What is passed over was queued before it, so a crash has both read again.  Keys are hashes:
+ * to meet another's slot costs one write more. */
+static bool said_already(struct ingest *ing, const struct write *w)
 {
-    uint64_t key = w->ref ^ (w->content << 17 | w->content >> 47);
-    uint64_t *slot = &ing->rooms_told[key % INGEST_TOLD];
-    if (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED && *slot == key)
-        *slot = 0;
-    if (w->kind != WRITE_CONFIRM)
+    bool undoes =
+        w->kind == WRITE_NO_MEMBER || (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED);
+    bool says = w->kind == WRITE_MEMBER || w->kind == WRITE_CONFIRM;
+    if (!ing->rooms_said || (!undoes && !says))
         return false;
+    bool bond = w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER;
+    uint64_t key = (bond ? w->flags : w->ref) ^ (w->content << 17 | w->content >> 47);
+    uint64_t *slot = &ing->rooms_said[key % INGEST_SAID];
     bool same = *slot == key;
-    *slot = key;
-    return same;
+    if (undoes)
+        *slot = same ? 0 : *slot;
+    else
+        *slot = key;
+    return same && !undoes;
 }
 
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
@@ -228,7 +237,7 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
     for (size_t i = 0; i < n; i++)
-        if (!told_already(ing, &writes[i]))
+        if (!said_already(ing, &writes[i]))
             queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
                         ev->received_us);
     return INGEST_TAKEN;
@@ -370,6 +379,19 @@ void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mon
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
 }
 
+/* The peer may be a room; done is said when the account's own lane is, and that of the room a
+ * moment before or after. */
+static void mark_rooms_read(struct ingest *ing, const char *owner_jid, const char *peer_jid)
+{
+    struct write w = {.kind = peer_jid ? WRITE_ROOM_READ : WRITE_ROOMS_READ,
+                      .owner_jid = peer_jid ? peer_jid : owner_jid};
+    ident_owner(ing->ident, w.owner_jid, w.owner);
+    if (peer_jid)
+        w.content = ident_peer(ing->ident, w.owner, owner_jid);
+    struct lane *lane = lane_of(ing, w.owner);
+    op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
+}
+
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
 {
@@ -379,6 +401,8 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
         ident_owner(ing->ident, owner_jid, w.owner);
         if (peer_jid)
             w.peer = ident_peer(ing->ident, w.owner, peer_jid);
+        if (ing->archive->groupchat)
+            mark_rooms_read(ing, owner_jid, peer_jid);
         lane = lane_of(ing, w.owner);
         op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
         event_active(ing->turn, EV_TIMEOUT, 0);

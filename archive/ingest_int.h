@@ -75,7 +75,7 @@ struct waiter {
     struct event *timer;
 };
 
-#define INGEST_TOLD 1024
+#define INGEST_SAID 16384
 
 struct ingest {
     uint32_t magic;
@@ -107,8 +107,7 @@ struct ingest {
     bool up;
     bool told; /* hooks.state was called */
     struct ingest_stats stats;
-    /* What rooms have told members of lately: they tell each of them. */
-    uint64_t rooms_told[INGEST_TOLD];
+    uint64_t *rooms_said; /* what rooms have said lately; NULL when that is of no use */
 };
 
 /* ingest_run.c */

@@ -74,6 +74,10 @@ void lane_ask_prefs(struct lane_writer *w);
 void lane_apply_prefs(struct lane_writer *w);
 void lane_send_prefs(struct lane_writer *w);
 
+/* lane_rooms.c: what rooms have told, who belongs to them and what they have read.  The rows
+ * of the batch have been sent. */
+void lane_send_rooms(struct lane_writer *w);
+
 /* Everything from the lane's last id to COMMIT, of a resolved batch. */
 void lane_send_writes(struct lane_writer *w);
 

@@ -62,6 +62,10 @@ static bool means_a_row(const struct op *op)
         return true;
     case WRITE_ROW:
     case WRITE_CONFIRM:
+    case WRITE_MEMBER:
+    case WRITE_NO_MEMBER:
+    case WRITE_ROOM_READ:
+    case WRITE_ROOMS_READ:
     case WRITE_READ:
     case WRITE_READ_TO:
     case WRITE_PREFS:

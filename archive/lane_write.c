@@ -27,14 +27,6 @@ static const struct pg_statement set_flags = {
                   " FROM unnest($1::uuid[], $2::bigint[], $3::int[]) AS d (owner, id, flags)"
                   " WHERE m.owner = d.owner AND m.id = d.id"};
 
-static const struct pg_statement confirm_rows = {
-    "lane_confirm",
-    "UPDATE xs.message m SET"
-    "   flags = m.flags & CASE WHEN m.flags & 128 = 128 THEN ~1024 ELSE ~(1024 | 32) END"
-    " FROM unnest($1::uuid[], $2::bigint[]) AS d (ref_id, body)"
-    " WHERE m.ref_id = d.ref_id AND m.ref_body = d.body AND m.id >= $3::bigint"
-    "   AND m.flags & 1024 = 1024"};
-
 /* The start tag stays: it is written so that no value in it has a bare ">". */
 static const struct pg_statement set_tombstones = {
     "lane_tombstones",
@@ -213,29 +205,6 @@ static void send_tombstones(struct lane_writer *w)
         return;
     lane_send_arrays(w, &set_tombstones, 3, lane_on_plain);
     lane_send_arrays(w, &forget_words, 2, lane_on_plain);
-}
-
-static void send_confirms(struct lane_writer *w)
-{
-    const struct batch *b = &w->batch;
-    if (b->confirms == 0)
-        return;
-    struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8);
-    int64_t low = INT64_MAX;
-    for (size_t i = 0; i < b->n; i++) {
-        const struct op *op = &b->ops[i];
-        if (op->w.kind != WRITE_CONFIRM)
-            continue;
-        lane_add_ref(ref, &op->w);
-        pg_array_add_i64(content, (int64_t)op->w.content);
-        low = op->w.low < low ? op->w.low : low;
-    }
-    struct pg_params p;
-    pg_params_init(&p);
-    pg_add_array(&p, ref);
-    pg_add_array(&p, content);
-    pg_add_i64(&p, low);
-    lane_send(w, &confirm_rows, &p, lane_on_plain);
 }
 
 static void send_conv_updates(struct lane_writer *w)
@@ -448,12 +417,12 @@ void lane_send_writes(struct lane_writer *w)
     send_rows(w);
     send_tombstones(w);
     send_flags(w);
-    send_confirms(w);
     send_conv_updates(w);
     send_conv_inserts(w);
     send_conv_markers(w);
     send_accounts(w);
     send_account_counts(w);
+    lane_send_rooms(w);
     lane_send_prefs(w);
     send_gaps(w);
     send_asides(w);

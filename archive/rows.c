@@ -28,6 +28,7 @@ struct rows {
     struct buf content; /* sender, type and children without what servers add */
     struct buf stanza;  /* what is stored */
     struct buf cut[2];  /* the same for an owner whose address somebody put a stanza-id on */
+    uint8_t member[OWNER_BYTES];
 };
 
 /* --- what a message is ----------------------------------------------------------------- */
@@ -280,12 +281,37 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
     return 2;
 }
 
+/* An account has a local part: the server's own address owns nothing. */
+static bool is_account(bool local, const char *bare)
+{
+    return local && strchr(bare, '@') != NULL;
+}
+
+static uint64_t ref_of_room(struct rows *r, const uint8_t owner[OWNER_BYTES], const char *room,
+                            const char *id)
+{
+    return ident_ref(r->ident, ident_peer(r->ident, owner, room), false, id);
+}
+
+/* XEP-0359: only the room itself can have set it, as it takes off what says so otherwise. */
+static const char *rooms_own_id(const struct stanza *m, const char *room)
+{
+    const struct stanza *el = stanza_child(m, "stanza-id", NS_STANZA_ID);
+    struct jid by;
+    for (; el; el = stanza_sibling(el, "stanza-id", NS_STANZA_ID)) {
+        const char *id = stanza_get(el, "id");
+        if (id && *id && jid_parse(&by, stanza_get(el, "by")) && strcmp(by.bare, room) == 0)
+            return id;
+    }
+    return NULL;
+}
+
 static uint64_t ref_in_room(struct rows *r, const struct event *ev, const char *room,
                             const uint8_t owner[OWNER_BYTES], uint64_t content)
 {
-    uint64_t itself = ident_peer(r->ident, owner, room);
-    return ev->id && *ev->id ? ident_ref(r->ident, itself, false, ev->id)
-                             : ident_ref_of_body(r->ident, itself, false, content);
+    if (ev->id && *ev->id)
+        return ref_of_room(r, owner, room, ev->id);
+    return ident_ref_of_body(r->ident, ident_peer(r->ident, owner, room), false, content);
 }
 
 /* The room owns it, once, whoever is in it: the sender is its peer.  The reference is of the
@@ -306,6 +332,7 @@ static size_t from_groupchat(struct rows *r, const struct event *ev, struct writ
     w->has_id = ev->id && *ev->id;
     w->ref = ref_in_room(r, ev, ev->to, w->owner, hash);
     w->flags = ROW_GROUPCHAT | ROW_UNCONFIRMED | ROW_HIDDEN;
+    w->reads = r->opts->own_message_reads && c.counts;
     w->flags |= (c.counts ? ROW_FOR_MEMBERS : 0u) | (c.encrypted ? ROW_ENCRYPTED : 0u);
     set_window(w, ev);
     if (c.store)
@@ -316,8 +343,7 @@ static size_t from_groupchat(struct rows *r, const struct event *ev, struct writ
         return 1;
     out[1] = (struct write){.kind = WRITE_RETRACT, .body = w->has_id ? ev->id : NULL};
     set_owner(r, &out[1], w->owner_jid, w->peer_jid);
-    out[1].ref =
-        ident_ref(r->ident, ident_peer(r->ident, w->owner, ev->to), false, c.retracts);
+    out[1].ref = ref_of_room(r, w->owner, ev->to, c.retracts);
     return 2;
 }
 
@@ -333,13 +359,41 @@ static size_t from_reflected(struct rows *r, const struct event *ev, struct writ
     w->content = content_hash(r, ev);
     w->ref = ref_in_room(r, ev, ev->from, w->owner, w->content);
     w->low = ident_id_from_us(ev->received_us - LIVE_US);
+    const char *id = rooms_own_id(ev->stanza, ev->from);
+    w->alias = id ? ref_of_room(r, w->owner, ev->from, id) : 0;
     return 1;
 }
 
-/* An account has a local part: the server's own address owns nothing. */
-static bool is_account(bool local, const char *bare)
+static size_t from_bond(struct rows *r, const struct event *ev, struct write *out)
 {
-    return local && strchr(bare, '@') != NULL;
+    struct write *w = &out[0];
+    if (!is_account(ev->to_local, ev->to))
+        return 0;
+    *w = (struct write){
+        .kind = ev->kind == EVENT_MEMBER ? WRITE_MEMBER : WRITE_NO_MEMBER,
+        .owner_jid = ev->from,
+        .peer_jid = ev->to,
+        .flags = ev->bond,
+        .stanza = r->member,
+        .stanza_len = sizeof r->member,
+    };
+    ident_owner(r->ident, ev->from, w->owner);
+    ident_owner(r->ident, ev->to, r->member);
+    w->content = ident_peer(r->ident, w->owner, ev->to);
+    w->alias = ident_peer(r->ident, r->member, ev->from);
+    return 1;
+}
+
+static size_t from_room_marker(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct write *w = &out[0];
+    if (!ev->ref || !*ev->ref || !is_account(ev->from_local, ev->from))
+        return 0;
+    *w = (struct write){.kind = WRITE_ROOM_READ, .owner_jid = ev->to};
+    ident_owner(r->ident, ev->to, w->owner);
+    w->content = ident_peer(r->ident, w->owner, ev->from);
+    w->ref = ref_of_room(r, w->owner, ev->to, ev->ref);
+    return 1;
 }
 
 static size_t from_message(struct rows *r, const struct event *ev, struct write *out)
@@ -425,6 +479,11 @@ size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[
         return from_groupchat(r, ev, out);
     case EVENT_REFLECTED:
         return from_reflected(r, ev, out);
+    case EVENT_ROOM_MARKER:
+        return from_room_marker(r, ev, out);
+    case EVENT_MEMBER:
+    case EVENT_NO_MEMBER:
+        return from_bond(r, ev, out);
     }
     return 0;
 }

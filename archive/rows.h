@@ -52,9 +52,14 @@ void rows_classify(const struct stanza *m, struct content *out);
 void rows_classify_room(const struct stanza *m, struct content *out);
 
 enum write_kind {
-    WRITE_ROW,        /* a message into the archive */
-    WRITE_BOUNCE,     /* the row with ref has failed */
-    WRITE_CONFIRM,    /* the unconfirmed rows with ref and content are the room's own word */
+    WRITE_ROW,     /* a message into the archive */
+    WRITE_BOUNCE,  /* the row with ref has failed */
+    WRITE_CONFIRM, /* the unconfirmed rows with ref and content are the room's own word */
+    /* These three are of a room; content is what it calls the member as a peer. */
+    WRITE_MEMBER,    /* stanza is the account that belongs to it by flags, peer_jid its name */
+    WRITE_NO_MEMBER, /* it does so no longer by flags */
+    WRITE_ROOM_READ, /* the member has read up to the row with ref; without one, all of it */
+    WRITE_ROOMS_READ, /* the owner has read all rooms that it belongs to */
     WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body */
     WRITE_MARK,       /* the owner has read up to the row with ref */
     WRITE_PEER_MARK,  /* the peer has read up to the row with ref */
@@ -97,6 +102,7 @@ struct write {
     const char *body;
     const uint8_t *stanza;
     size_t stanza_len;
+    uint64_t alias; /* WRITE_CONFIRM: the room's own reference, 0 when there is none */
 };
 
 #define WRITES_MAX 4

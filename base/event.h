@@ -30,7 +30,15 @@ enum event_kind {
     EVENT_GROUPCHAT, /* a message of a local user to the room to, which has not said yet
                         whether it takes it */
     EVENT_REFLECTED, /* the room from has told one of its members of a message */
+    EVENT_ROOM_MARKER, /* the sender has displayed everything in the room to, up to the message
+                          that it or its sender calls ref */
+    EVENT_MEMBER,      /* to belongs to the room from, by bond */
+    EVENT_NO_MEMBER,   /* no longer */
 };
+
+/* What makes a member of somebody who is not there: a rank in the room (XEP-0045), or a
+ * subscription to it (MucSub). */
+enum event_bond { BOND_NONE = 0, BOND_AFFILIATION = 1, BOND_SUBSCRIPTION = 2 };
 
 /* One logical happening as one copy shows it; the same one may be seen again in another copy.
  * Addresses are prepared, strings live as long as the stanza, which is borrowed for the call.
@@ -43,12 +51,13 @@ struct event {
     const char *to_resource;
     bool from_local; /* of xmpp.domains */
     bool to_local;
-    const char *id;      /* the stanza's id, NULL when none */
-    const char *ref;     /* marker, bounce, displayed: the id of the message meant */
-    int64_t received_us; /* when the link read it */
-    int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
-    bool undelivered;    /* our server says that it could not hand it to a session of the
-                            recipient */
+    const char *id;       /* the stanza's id, NULL when none */
+    const char *ref;      /* marker, bounce, displayed: the id of the message meant */
+    enum event_bond bond; /* of MEMBER and NO_MEMBER */
+    int64_t received_us;  /* when the link read it */
+    int64_t delayed_us;   /* stamp of a <delay/> from exactly our server, 0 when none */
+    bool undelivered;     /* our server says that it could not hand it to a session of the
+                             recipient */
     struct place place;
     const struct stanza *stanza; /* the <message xmlns='jabber:client'>; of DISPLAYED whatever
                                     told it */

@@ -193,7 +193,7 @@ static bool is_signal(const struct stanza *el)
            strcmp(el->ns, NS_RECEIPTS) == 0 || stanza_is(el, "thread", NS_CLIENT);
 }
 
-static bool has_content(const struct stanza *message)
+bool adapter_has_content(const struct stanza *message)
 {
     const struct stanza *el = stanza_child(message, NULL, NULL);
     for (; el; el = stanza_sibling(el, NULL, NULL))
@@ -203,7 +203,7 @@ static bool has_content(const struct stanza *message)
 }
 
 /* XEP-0333: "displayed", and "acknowledged" of its first versions, which implies it. */
-static const char *marker_ref(const struct stanza *message)
+const char *adapter_marker_ref(const struct stanza *message)
 {
     const struct stanza *m = stanza_child(message, "displayed", NS_MARKERS);
     if (!m)
@@ -238,8 +238,8 @@ static void emit_all(const struct adapter_sink *sink, struct event *ev, const ch
             emit(sink, ev, EVENT_BOUNCE, ev->id);
         return;
     }
-    const char *ref = marker_ref(ev->stanza);
-    if (!ref || has_content(ev->stanza))
+    const char *ref = adapter_marker_ref(ev->stanza);
+    if (!ref || adapter_has_content(ev->stanza))
         emit(sink, ev, EVENT_MESSAGE, NULL);
     if (ref)
         emit(sink, ev, EVENT_MARKER, ref);

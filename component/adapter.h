@@ -99,10 +99,22 @@ MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza 
 MUST_CHECK enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
                                            const struct place *p, int64_t received_us,
                                            const struct adapter_sink *sink, struct err *e);
+/* Copies of presence and of an IQ: who belongs to a room. */
+MUST_CHECK enum err_kind adapter_room_presence(const struct adapter *a,
+                                               const struct stanza *presence,
+                                               const struct place *p, int64_t received_us,
+                                               const struct adapter_sink *sink, struct err *e);
+MUST_CHECK enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
+                                         const struct place *p, int64_t received_us,
+                                         const struct adapter_sink *sink, struct err *e);
 MUST_CHECK enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *message,
                                         const struct jid *from, const struct jid *to,
                                         const struct place *p, int64_t received_us,
                                         const struct adapter_sink *sink, struct err *e);
+/* What the sender has displayed, NULL when the message does not say; and whether it says
+ * anything else. */
+const char *adapter_marker_ref(const struct stanza *message);
+bool adapter_has_content(const struct stanza *message);
 /* False when the arena is full. */
 bool adapter_fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
                             const struct jid *to);

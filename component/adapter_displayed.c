@@ -19,7 +19,7 @@ static bool is_node(const struct stanza *el)
     return node && strcmp(node, NS_MDS) == 0;
 }
 
-/* The archive's id in the item, NULL when it is none of the owner's own archive. */
+/* The archive's id in the item, NULL when it is not of that archive. */
 static const char *id_of(const struct stanza *item, const char *owner)
 {
     struct jid by;
@@ -33,18 +33,24 @@ static const char *id_of(const struct stanza *item, const char *owner)
 
 /* The item's id is the chat's address; a full one is somebody in a room, whose messages lie
  * with the room's. */
-static enum err_kind take_items(const struct stanza *items, const char *ns, const char *owner,
-                                const struct place *p, int64_t received_us,
-                                const struct adapter_sink *sink, struct err *e)
+static enum err_kind take_items(const struct adapter *a, const struct stanza *items,
+                                const char *ns, const char *owner, const struct place *p,
+                                int64_t received_us, const struct adapter_sink *sink,
+                                struct err *e)
 {
     const struct stanza *item = stanza_child(items, "item", ns);
     for (; item; item = stanza_sibling(item, "item", ns)) {
         struct jid chat;
+        if (!jid_parse(&chat, stanza_get(item, "id")))
+            continue;
         const char *id = id_of(item, owner);
-        if (!id || !*id || !jid_parse(&chat, stanza_get(item, "id")))
+        bool in_room = !id && a->opts->groupchat && jid_is_bare(&chat);
+        if (in_room)
+            id = id_of(item, chat.bare);
+        if (!id || !*id)
             continue;
         struct event ev = {
-            .kind = EVENT_DISPLAYED,
+            .kind = in_room ? EVENT_ROOM_MARKER : EVENT_DISPLAYED,
             .from = arena_strdup(item->arena, owner),
             .from_resource = "",
             .to = arena_strdup(item->arena, chat.bare),
@@ -76,7 +82,7 @@ enum err_kind adapter_displayed_request(const struct adapter *a, const struct st
     if (to_text &&
         (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
         return ERR_NONE;
-    return take_items(publish, NS_PUBSUB, from.bare, p, received_us, sink, e);
+    return take_items(a, publish, NS_PUBSUB, from.bare, p, received_us, sink, e);
 }
 
 enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanza *message,
@@ -92,5 +98,5 @@ enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanz
         !adapter_is_local(a, &from) || !jid_parse(&to, stanza_get(message, "to")) ||
         !jid_same_bare(&to, &from))
         return ERR_NONE;
-    return take_items(items, NS_PUBSUB_EVENT, from.bare, p, received_us, sink, e);
+    return take_items(a, items, NS_PUBSUB_EVENT, from.bare, p, received_us, sink, e);
 }

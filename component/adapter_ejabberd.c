@@ -34,8 +34,12 @@ enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
     adapter_liveness(a, inner, received_us, sink);
     if (strcmp(inner->name, "iq") == 0) {
         adapter_roster(a, inner, sink);
-        return adapter_displayed_request(a, inner, p, received_us, sink, e);
+        enum err_kind k =
+            a->opts->groupchat ? adapter_room_iq(a, inner, p, received_us, sink, e) : ERR_NONE;
+        return k ? k : adapter_displayed_request(a, inner, p, received_us, sink, e);
     }
+    if (strcmp(inner->name, "presence") == 0 && a->opts->groupchat)
+        return adapter_room_presence(a, inner, p, received_us, sink, e);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     return adapter_message(a, inner, p, received_us, sink, e);

@@ -63,8 +63,11 @@ enum err_kind adapter_generic(const struct adapter *a, struct stanza *st,
     if (!inner)
         return ERR_NONE;
     int64_t at_us = passed_us(st, received_us);
-    if (strcmp(inner->name, "presence") == 0)
+    if (strcmp(inner->name, "presence") == 0) {
         adapter_presence(a, inner, at_us, sink);
+        return a->opts->groupchat ? adapter_room_presence(a, inner, p, received_us, sink, e)
+                                  : ERR_NONE;
+    }
     if (strcmp(inner->name, "iq") == 0)
         return adapter_displayed_request(a, inner, p, received_us, sink, e);
     if (strcmp(inner->name, "message") != 0)

@@ -56,7 +56,85 @@ enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
     };
     if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
+    const char *marker = said ? adapter_marker_ref(message) : NULL;
+    if (!marker || adapter_has_content(message))
+        sink->event(sink->ctx, &ev);
+    ev.kind = EVENT_ROOM_MARKER;
+    ev.ref = marker;
+    if (marker)
+        sink->event(sink->ctx, &ev);
+    return ERR_NONE;
+}
+
+static enum err_kind emit_bond(const struct adapter_sink *sink, const struct stanza *stanza,
+                               enum event_kind kind, enum event_bond bond,
+                               const struct jid *room, const struct jid *member,
+                               const struct place *p, int64_t received_us, struct err *e)
+{
+    struct event ev = {
+        .kind = kind,
+        .bond = bond,
+        .to_local = true,
+        .received_us = received_us,
+        .place = *p,
+        .stanza = stanza,
+    };
+    if (!adapter_fill_addresses(&ev, stanza->arena, room, member))
+        return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
     sink->event(sink->ctx, &ev);
+    return ERR_NONE;
+}
+
+/* XEP-0045 section 7.2.2: status 110 is on what the room tells an occupant of himself.  Who
+ * has a rank keeps it when he leaves; who has none is nobody there once he has left, and while
+ * he is there his client gets everything. */
+enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza *presence,
+                                    const struct place *p, int64_t received_us,
+                                    const struct adapter_sink *sink, struct err *e)
+{
+    struct jid from, to;
+    const char *type = stanza_get(presence, "type");
+    const struct stanza *x = stanza_child(presence, "x", NS_MUC_USER);
+    const char *rank = stanza_get(stanza_child(x, "item", NS_MUC_USER), "affiliation");
+    if (!rank || (type && strcmp(type, "unavailable") != 0))
+        return ERR_NONE;
+    bool self = false;
+    for (const struct stanza *s = stanza_child(x, "status", NS_MUC_USER); s;
+         s = stanza_sibling(s, "status", NS_MUC_USER)) {
+        const char *code = stanza_get(s, "code");
+        self = self || (code && strcmp(code, "110") == 0);
+    }
+    if (!self || !jid_parse(&from, stanza_get(presence, "from")) ||
+        !jid_parse(&to, stanza_get(presence, "to")) || !is_told(a, &from, &to))
+        return ERR_NONE;
+    bool none = strcmp(rank, "none") == 0 || strcmp(rank, "outcast") == 0;
+    return emit_bond(sink, presence, none ? EVENT_NO_MEMBER : EVENT_MEMBER, BOND_AFFILIATION,
+                     &from, &to, p, received_us, e);
+}
+
+/* That a subscription is made the room says, that it is ended who had it: the room's answer to
+ * that is empty. */
+enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
+                              const struct place *p, int64_t received_us,
+                              const struct adapter_sink *sink, struct err *e)
+{
+    struct jid from, to;
+    const char *type = stanza_get(iq, "type");
+    const struct stanza *ends = stanza_child(iq, "unsubscribe", NS_MUCSUB);
+    bool begins =
+        type && strcmp(type, "result") == 0 && stanza_child(iq, "subscribe", NS_MUCSUB);
+    if (!ends && !begins)
+        return ERR_NONE;
+    if (!jid_parse(&from, stanza_get(iq, "from")) || !jid_parse(&to, stanza_get(iq, "to")))
+        return ERR_NONE;
+    if (begins && jid_is_bare(&from) && may_be_room(a, &from) && adapter_is_local(a, &to))
+        return emit_bond(sink, iq, EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to, p, received_us,
+                         e);
+    /* With an address it is a moderator who ends somebody else's. */
+    if (ends && type && strcmp(type, "set") == 0 && !stanza_get(ends, "jid") &&
+        jid_is_bare(&to) && may_be_room(a, &to) && adapter_is_local(a, &from))
+        return emit_bond(sink, iq, EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, p,
+                         received_us, e);
     return ERR_NONE;
 }
 
@@ -98,5 +176,6 @@ enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *messa
     if (!adapter_fill_addresses(&ev, inner->arena, &occupant, to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     sink->event(sink->ctx, &ev);
-    return ERR_NONE;
+    return emit_bond(sink, message, EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, p, received_us,
+                     e);
 }

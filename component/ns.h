@@ -33,6 +33,8 @@
 #define NS_MDS "urn:xmpp:mds:displayed:0"
 #define NS_PUBSUB "http://jabber.org/protocol/pubsub"
 #define NS_PUBSUB_EVENT "http://jabber.org/protocol/pubsub#event"
+#define NS_MUC_USER "http://jabber.org/protocol/muc#user"
+#define NS_MUCSUB "urn:xmpp:mucsub:0"
 #define NS_PACKET_EVENT "http://jabber.org/protocol/packet#event" /* Openfire's copies */
 
 #endif

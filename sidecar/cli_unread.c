@@ -12,13 +12,21 @@
 /* One row at least; without unread messages the conversation's columns are NULL. */
 static const struct pg_statement unread_rows = {
     "cli_unread",
-    "SELECT a.unread, a.unread_conversations, c.jid, c.unread, c.read_id, c.read_at,"
-    "   (SELECT m.id FROM xs.message m WHERE m.owner = c.owner AND m.peer = c.peer"
-    "      AND m.id > c.read_id AND m.flags & 1 = 1 ORDER BY m.id LIMIT 1),"
-    "   c.last_id, m.owner IS NOT NULL, m.until"
+    "WITH rooms AS MATERIALIZED (SELECT * FROM xs.rooms_unread($1::uuid) WHERE o_unread > 0)"
+    " SELECT a.unread + (SELECT coalesce(sum(o_unread), 0) FROM rooms),"
+    "   a.unread_conversations + (SELECT count(*) FROM rooms),"
+    "   c.jid, c.unread, c.read_id, c.read_at, c.first_id, c.last_id, m.owner IS NOT NULL,"
+    "   m.until, c.room"
     " FROM xs.account a"
-    " LEFT JOIN xs.conversation c ON c.owner = a.owner AND c.unread > 0"
-    " LEFT JOIN xs.mute m ON m.owner = c.owner AND m.peer = c.peer"
+    " LEFT JOIN ("
+    "   SELECT c.peer, c.jid, c.unread, c.read_id, c.read_at,"
+    "     (SELECT m.id FROM xs.message m WHERE m.owner = c.owner AND m.peer = c.peer"
+    "        AND m.id > c.read_id AND m.flags & 1 = 1 ORDER BY m.id LIMIT 1) AS first_id,"
+    "     c.last_id, false AS room"
+    "   FROM xs.conversation c WHERE c.owner = $1::uuid AND c.unread > 0"
+    "   UNION ALL SELECT o_conversation, o_jid, o_unread, o_read_id, NULL, o_first_id,"
+    "     o_last_id, true FROM rooms) c ON true"
+    " LEFT JOIN xs.mute m ON m.owner = a.owner AND m.peer = c.peer"
     "   AND (m.until IS NULL OR m.until > now())"
     " WHERE a.owner = $1::uuid ORDER BY c.last_id DESC"};
 static const struct pg_statement mark_all = {
@@ -33,6 +41,7 @@ struct unread_row {
     int64_t last_id;
     bool muted;
     int64_t until_us; /* 0: without an end */
+    bool room;
 };
 
 static bool read_row(const struct pg_result *r, int row, struct unread_row *out)
@@ -44,7 +53,8 @@ static bool read_row(const struct pg_result *r, int row, struct unread_row *out)
                                .first_id = pg_i64(r, row, 6),
                                .last_id = pg_i64(r, row, 7),
                                .muted = pg_bool(r, row, 8),
-                               .until_us = pg_time_us(r, row, 9)};
+                               .until_us = pg_time_us(r, row, 9),
+                               .room = pg_bool(r, row, 10)};
     return !pg_is_null(r, row, 2);
 }
 
@@ -64,6 +74,15 @@ static void print_mute(const struct unread_row *u)
     }
 }
 
+/* A room's messages are its own. */
+static void archive_id(const struct cli_account *a, const struct unread_row *u, int64_t id,
+                       char out[ARCHIVE_ID_BYTES])
+{
+    uint8_t room[OWNER_BYTES];
+    ident_owner(a->ident, u->jid, room);
+    ident_archive_id(a->ident, u->room ? room : a->owner, id, out);
+}
+
 static void print_text(void *ctx, const struct pg_result *r)
 {
     const struct cli_account *a = ctx;
@@ -74,7 +93,7 @@ static void print_text(void *ctx, const struct pg_result *r)
         char first[ARCHIVE_ID_BYTES];
         if (!read_row(r, i, &u))
             continue;
-        ident_archive_id(a->ident, a->owner, u.first_id, first);
+        archive_id(a, &u, u.first_id, first);
         printf("%6" PRId64 "  ", u.unread);
         cli_print_text(u.jid);
         printf("  first %s of ", first);
@@ -86,7 +105,8 @@ static void print_text(void *ctx, const struct pg_result *r)
     }
 }
 
-static void add_id(cJSON *object, const char *name, const struct cli_account *a, int64_t id)
+static void add_id(cJSON *object, const char *name, const struct cli_account *a,
+                   const struct unread_row *u, int64_t id)
 {
     char text[ARCHIVE_ID_BYTES];
     if (!id) {
@@ -94,7 +114,7 @@ static void add_id(cJSON *object, const char *name, const struct cli_account *a,
         return;
     }
     cJSON *o = cJSON_AddObjectToObject(object, name);
-    ident_archive_id(a->ident, a->owner, id, text);
+    archive_id(a, u, id, text);
     (void)cJSON_AddStringToObject(o, "id", text);
     cli_json_time(o, "at", time_of(id));
 }
@@ -118,8 +138,9 @@ static void print_json(void *ctx, const struct pg_result *r)
         /* A position need not be a message's: all that is older has been read. */
         cli_json_time(o, "read_up_to", time_of(u.read_id));
         cli_json_time(o, "read_at", u.moved_us);
-        add_id(o, "first_unread", a, u.first_id);
-        add_id(o, "newest", a, u.last_id);
+        add_id(o, "first_unread", a, &u, u.first_id);
+        add_id(o, "newest", a, &u, u.last_id);
+        (void)cJSON_AddBoolToObject(o, "room", u.room);
         (void)cJSON_AddBoolToObject(o, "muted", u.muted);
         cli_json_time(o, "muted_until", u.until_us);
     }

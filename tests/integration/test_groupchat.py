@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """archive.groupchat: room: what is said in a room is kept once, and the room owns it."""
 
+import json
+
 import pytest
 
 from harness.clients import new_id
@@ -8,7 +10,9 @@ from harness.oracle import HIDDEN
 from harness.procs import wait_until
 
 pytestmark = pytest.mark.servers("ejabberd", "prosody")
-SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True}}
+PEP = {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True, "extra": PEP},
+          "prosody": {"with_muc": True}}
 SETTINGS = {"archive.groupchat": "room", "push.confirm_after": "1s"}
 
 GROUPCHAT, FOR_MEMBERS = 16, 512
@@ -25,11 +29,10 @@ def bob(world):
 
 
 def make_room(world, owner, nick="owner", **fields):
-    """A new room of the client's; fields of its configuration are named by what follows
-    muc#roomconfig_."""
+    """A new room of the client's, with so many fields of its configuration."""
     room = f"{new_id('room')}@{world.server.rooms}"
     owner.join(room, nick)
-    rows = "".join(f"<field var='muc#roomconfig_{name}'><value>{value}</value></field>"
+    rows = "".join(f"<field var='{name}'><value>{value}</value></field>"
                    for name, value in fields.items())
     owner.iq("set", "<query xmlns='http://jabber.org/protocol/muc#owner'>"
                     "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>"
@@ -43,6 +46,33 @@ def say(world, client, room, body=None, **options):
     message_id = client.send_chat(room, body or world.body(), kind="groupchat", **options)
     client.wait_id(message_id)
     return message_id
+
+
+def subscribe(client, room, nick):
+    client.iq("set", f"<subscribe xmlns='urn:xmpp:mucsub:0' nick='{nick}'>"
+                     "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>", room)
+
+
+def leave(client, room, nick):
+    since = len(client.inbox)
+    client.send_xml(f"<presence to='{room}/{nick}' type='unavailable'/>")
+    client.wait_for(lambda s: s.get("type") == "unavailable" and s.get("from") == f"{room}/{nick}",
+                    what="goodbye", since=since)
+
+
+def unread(world, user):
+    """{room: count} of the rooms in which the account has something to read."""
+    done = world.sidecar.command("unread", user.bare, "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    rooms = {entry["jid"]: entry["unread"] for entry in told["conversations"] if entry["room"]}
+    assert told["unread"] >= sum(rooms.values())
+    return rooms
+
+
+def wait_unread(world, client, user, rooms):
+    world.drain(client)
+    wait_until(lambda: unread(world, user) == rooms, 5, f"{user} has {rooms} to read")
 
 
 def test_what_is_said_is_one_row_of_the_room(world, alice, bob):
@@ -155,8 +185,7 @@ def test_a_subscriber_who_is_not_in_the_room(world, alice, bob):
     """MucSub: he says something, and is told of it in an event."""
     owner, subscriber = world.login(alice), world.login(bob)
     room = make_room(world, owner)
-    subscriber.iq("set", "<subscribe xmlns='urn:xmpp:mucsub:0' nick='bob'>"
-                         "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>", room)
+    subscribe(subscriber, room, "bob")
     owner.send_xml(f"<presence to='{room}/owner' type='unavailable'/>")
     body = world.body()
     said = subscriber.send_chat(room, body, kind="groupchat")
@@ -191,3 +220,131 @@ def test_nothing_is_said_twice_after_the_worker_died(world, alice, bob):
     world.drain(sender)
     assert world.oracle.stanza_ids(room) == {said: 1}
     wait_until(lambda: world.sidecar.behind() == 0, 10, "nothing is left to read")
+
+
+# Who belongs to a room, and what there is to read.  MucSub and presence are seen on ejabberd only.
+
+
+@pytest.fixture
+def room_of_two(world, alice, bob):
+    """(alice's session, bob's, a room of hers to which he has subscribed)"""
+    sender, subscriber = world.login(alice), world.login(bob)
+    room = make_room(world, sender, mam=1)
+    subscribe(subscriber, room, "bob")
+    return sender, subscriber, room
+
+
+@pytest.mark.servers("ejabberd")
+def test_what_a_subscriber_has_not_read(world, alice, bob, room_of_two):
+    sender, subscriber, room = room_of_two
+    subscriber.logout()
+    world.away(bob)
+    for _ in range(3):
+        say(world, sender, room)
+    wait_unread(world, sender, bob, {room: 3})
+    assert unread(world, alice) == {}
+    assert world.oracle.count(bob.bare) == 0
+
+
+@pytest.mark.servers("ejabberd")
+@pytest.mark.parametrize("by", ["the room", "the sender", "its devices"])
+def test_a_marker_in_a_room_reads(world, bob, room_of_two, by):
+    sender, subscriber, room = room_of_two
+    ids = [say(world, sender, room) for _ in range(3)]
+    own = [sender.wait_id(i).find("{urn:xmpp:sid:0}stanza-id").get("id") for i in ids]
+    wait_unread(world, sender, bob, {room: 3})
+    if by == "its devices":
+        subscriber.publish_displayed(room, own[1], by=room)
+    else:
+        ref = own[1] if by == "the room" else ids[1]
+        subscriber.send_chat(room, None, kind="groupchat", extra=(
+            f"<displayed xmlns='urn:xmpp:chat-markers:0' id='{ref}'/>"
+            "<store xmlns='urn:xmpp:hints'/>"))
+    wait_unread(world, subscriber, bob, {room: 1})
+    assert world.oracle.count(bob.bare) == 0
+
+
+@pytest.mark.servers("ejabberd")
+def test_an_answer_reads_what_came_before(world, alice, bob, room_of_two):
+    sender, subscriber, room = room_of_two
+    say(world, sender, room)
+    wait_unread(world, sender, bob, {room: 1})
+    said = subscriber.send_chat(room, world.body(), kind="groupchat")
+    sender.wait_id(said)
+    wait_unread(world, sender, bob, {})
+    wait_unread(world, sender, alice, {room: 1})
+
+
+@pytest.mark.servers("ejabberd")
+def test_everything_read_reads_rooms(world, bob, room_of_two):
+    sender, subscriber, room = room_of_two
+    say(world, sender, room)
+    wait_unread(world, sender, bob, {room: 1})
+    subscriber.command(world.component, "mark-all-read")
+    wait_unread(world, sender, bob, {})
+    say(world, sender, room)
+    wait_unread(world, sender, bob, {room: 1})
+    assert world.sidecar.command("unread", bob.bare, "--mark").returncode == 0
+    assert unread(world, bob) == {}
+
+
+@pytest.mark.servers("ejabberd")
+def test_who_unsubscribes_has_nothing_to_read(world, bob, room_of_two):
+    sender, subscriber, room = room_of_two
+    say(world, sender, room)
+    wait_unread(world, sender, bob, {room: 1})
+    subscriber.iq("set", "<unsubscribe xmlns='urn:xmpp:mucsub:0'/>", room)
+    wait_unread(world, subscriber, bob, {})
+    say(world, sender, room)
+    wait_unread(world, sender, bob, {})
+
+
+@pytest.mark.servers("ejabberd")
+def test_a_subscription_from_before_is_learnt_from_its_first_event(world, alice, bob):
+    sender, subscriber = world.login(alice), world.login(bob)
+    room = make_room(world, sender)
+    world.sidecar.stop()
+    subscribe(subscriber, room, "bob")
+    world.sidecar.start()
+    for _ in range(2):
+        said = say(world, sender, room)
+        subscriber.wait_for(lambda s: any(m.get("id") == said for m in
+                                          s.iter("{jabber:client}message")), what="the event")
+    wait_unread(world, sender, bob, {room: 1})
+
+
+@pytest.mark.servers("ejabberd")
+def test_who_has_a_rank_belongs_to_a_room_though_away(world, alice, bob):
+    """Who has none was a visitor."""
+    owner, visitor = world.login(alice), world.login(bob)
+    room = make_room(world, owner, nick="al")
+    visitor.join(room, "bob")
+    leave(owner, room, "al")
+    say(world, visitor, room)
+    wait_unread(world, visitor, alice, {room: 1})
+    owner.join(room, "al")
+    leave(visitor, room, "bob")
+    say(world, owner, room)
+    world.drain(owner)
+    assert world.oracle.value("SELECT count(*) FROM xs.room_member r JOIN xs.account a"
+                              " ON a.owner = r.member WHERE a.jid = %s", (bob.bare,)) == 0
+
+
+@pytest.mark.servers("ejabberd")
+def test_nobody_is_made_a_member_by_a_user(world, alice, bob):
+    """What only rooms say counts only from rooms."""
+    mallory, receiver = world.login(alice), world.login(bob)
+    room = make_room(world, mallory)
+    event = ("<event xmlns='http://jabber.org/protocol/pubsub#event'>"
+             "<items node='urn:xmpp:mucsub:nodes:messages'><item><message"
+             f" xmlns='jabber:client' type='groupchat' id='f' from='{room}/x' to='{bob.bare}'>"
+             "<body>x</body></message></item></items></event>")
+    after = mallory.send_chat(bob.bare, world.body(), extra=event)
+    receiver.wait_id(after)
+    mallory.send_xml(f"<presence to='{receiver.jid}'><x xmlns='http://jabber.org/protocol/muc#user'>"
+                     "<item affiliation='member' role='participant'/><status code='110'/></x>"
+                     "</presence>")
+    world.drain(mallory)
+    assert world.oracle.value("SELECT count(*) FROM xs.room_member r JOIN xs.account a"
+                              " ON a.owner = r.member WHERE a.jid = %s", (bob.bare,)) == 0
+    assert world.oracle.count(room) == 0

@@ -148,10 +148,72 @@ static void what_a_room_tells_a_subscriber(void **state)
         const char *line = strstr(buf_cstr(&w->events), "reflected ");
         assert_true(!line == !cases[i].told);
         if (line)
-            assert_string_equal(line, "reflected r@rooms.e.test/al -> bob@e.test* id=g1\n");
+            assert_string_equal(line, "reflected r@rooms.e.test/al -> bob@e.test* id=g1\n"
+                                      "member r@rooms.e.test -> bob@e.test* bond=2\n");
         buf_reset(&w->events);
     }
 #undef TOLD
+}
+
+static void who_belongs_to_a_room_is_what_the_room_says(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define PRESENCE(from, attributes, rank, status)                                              \
+    COPY("<presence xmlns='jabber:client' from='" from "' to='alice@e.test/r1'" attributes    \
+         "><x xmlns='http://jabber.org/protocol/muc#user'><item affiliation='" rank           \
+         "' role='participant'/><status code='100'/><status code='" status                    \
+         "'/></x></presence>")
+#define AWAY " type='unavailable'"
+#define IQ(from, to, type, inside)                                                            \
+    COPY("<iq xmlns='jabber:client' id='1' type='" type "' from='" from "' to='" to           \
+         "'>" inside "</iq>")
+#define SUBSCRIBE "<subscribe xmlns='urn:xmpp:mucsub:0' nick='al'/>"
+#define UNSUBSCRIBE(attributes) "<unsubscribe xmlns='urn:xmpp:mucsub:0'" attributes "/>"
+#define ROOM_SAYS(what, bond) what " r@rooms.e.test/al -> alice@e.test/r1* bond=" bond "\n"
+    static const struct {
+        const char *copy;
+        const char *events;
+    } cases[] = {
+        {PRESENCE("r@rooms.e.test/al", "", "member", "110"), ROOM_SAYS("member", "1")},
+        {PRESENCE("r@rooms.e.test/al", AWAY, "owner", "110"), ROOM_SAYS("member", "1")},
+        {PRESENCE("r@rooms.e.test/al", "", "none", "110"), ROOM_SAYS("no-member", "1")},
+        {PRESENCE("r@rooms.e.test/al", AWAY, "outcast", "110"), ROOM_SAYS("no-member", "1")},
+        {PRESENCE("r@rooms.e.test/bo", "", "member", "101"), ""}, /* somebody else */
+        {PRESENCE("r@rooms.e.test/al", " type='error'", "member", "110"), ""},
+        {PRESENCE("bob@e.test/r1", "", "member", "110"), ""}, /* a user */
+        {IQ("r@rooms.e.test", "alice@e.test/r1", "result", SUBSCRIBE),
+         "member r@rooms.e.test -> alice@e.test/r1* bond=2\n"},
+        {IQ("alice@e.test/r1", "r@rooms.e.test", "set", SUBSCRIBE), ""}, /* only asks */
+        {IQ("bob@e.test/r1", "alice@e.test/r1", "result", SUBSCRIBE), ""},
+        {IQ("alice@e.test/r1", "r@rooms.e.test", "set", UNSUBSCRIBE("")),
+         "no-member r@rooms.e.test -> alice@e.test/r1* bond=2\n"},
+        {IQ("alice@e.test/r1", "r@rooms.e.test", "set", UNSUBSCRIBE(" jid='bob@e.test'")), ""},
+        {IQ("rob@r.test/r1", "r@rooms.e.test", "set", UNSUBSCRIBE("")), ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_feed(w, cases[i].copy);
+        expect_events(w, cases[i].events);
+    }
+    w->opts.groupchat = false;
+    world_feed(w, cases[0].copy);
+    world_feed(w, cases[7].copy);
+    expect_events(w, "");
+}
+
+static void a_marker_in_a_room_is_the_rooms(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define MARKED(more)                                                                          \
+    COPY("<message xmlns='jabber:client' type='groupchat' from='bob@e.test/r1' "              \
+         "to='r@rooms.e.test'><displayed xmlns='urn:xmpp:chat-markers:0' id='m1'/>" more      \
+         "</message>")
+    world_feed(w, MARKED(""));
+    expect_events(w, "room-marker bob@e.test/r1* -> r@rooms.e.test ref=m1\n");
+    world_feed(w, MARKED("<body>x</body>"));
+    expect_events(w, "groupchat bob@e.test/r1* -> r@rooms.e.test\n"
+                     "room-marker bob@e.test/r1* -> r@rooms.e.test ref=m1\n");
 }
 
 static void messages_without_id_keep_their_number(void **state)
@@ -569,6 +631,8 @@ int main(void)
         T(what_is_said_in_a_room_and_what_the_room_tells),
         T(what_only_looks_as_if_it_were_said_in_a_room_is_nothing),
         T(what_a_room_tells_a_subscriber),
+        T(who_belongs_to_a_room_is_what_the_room_says),
+        T(a_marker_in_a_room_is_the_rooms),
         T(messages_without_id_keep_their_number),
         T(an_offline_delivery_after_an_outage_is_an_event),
         T(a_marker_with_a_body_is_a_message_first),

@@ -42,9 +42,9 @@ static struct event *told(struct world *w, const char *member, const char *id,
     snprintf(attrs, sizeof attrs, "%s%s%s", *id ? " id='" : "", id, *id ? "'" : "");
     snprintf(inside, sizeof inside,
              "<body>%s</body><occupant-id xmlns='urn:xmpp:occupant-id:0' id='o'/>"
-             "<stanza-id xmlns='urn:xmpp:sid:0' by='" ROOM "' id='s'/>"
+             "<stanza-id xmlns='urn:xmpp:sid:0' by='" ROOM "' id='s%s'/>"
              "<x xmlns='http://jabber.org/protocol/muc#user'/>",
-             text);
+             text, id);
     struct event *ev = add(w, EVENT_REFLECTED, ROOM, member, attrs, inside);
     ev->from_resource = "nick";
     return ev;
@@ -242,6 +242,169 @@ static void preferences_of_accounts_say_nothing_of_rooms(void **state)
     settings.prefs_default = PREFS_ALWAYS;
 }
 
+/* --- members ----------------------------------------------------------------------------- */
+
+static void bond(struct world *w, enum event_kind kind, const char *member, enum event_bond by)
+{
+    add(w, kind, ROOM, member, "", "")->bond = by;
+}
+
+static void passes(struct world *w, const char *from, const char *id)
+{
+    says(w, from, id, id);
+    told(w, from, id, id);
+}
+
+static int unread_in_rooms(struct world *w, const char *member)
+{
+    char sql[256];
+    settle(w);
+    assert_counts_are_right();
+    snprintf(sql, sizeof sql,
+             "SELECT coalesce(sum(o_unread), -1) FROM xs.account a, xs.rooms_unread(a.owner)"
+             " WHERE a.jid = '%s'",
+             member);
+    return (int)db_int(sql);
+}
+
+static void unread_in_a_room_is_what_others_have_said_behind_the_position(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        passes(&w, "li@here", "0");
+        bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+        bond(&w, EVENT_MEMBER, "li@here", BOND_AFFILIATION);
+        passes(&w, "li@here", "1");
+        passes(&w, "far@here", "2");
+        passes(&w, "li@here", "3");
+        says(&w, "li@here", "4", "refused");
+        if (way)
+            settle_one_by_one(&w);
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 3);
+        assert_int_equal(unread_in_rooms(&w, "li@here"), 0); /* the last word was theirs */
+        assert_int_equal(unread_in_rooms(&w, "far@here"), -1);
+        passes(&w, "mei@here", "5");
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 0);
+        assert_int_equal(unread_in_rooms(&w, "li@here"), 1);
+        passes(&w, "li@here", "6");
+        said(&w, "li@here", "id='r6'", "<retract xmlns='urn:xmpp:message-retract:1' id='6'/>");
+        passes(&w, "li@here", "7");
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+        end_with_rooms(&w);
+    }
+}
+
+static void what_a_member_has_displayed_moves_that_members_position(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+        bond(&w, EVENT_MEMBER, "li@here", BOND_SUBSCRIPTION);
+        for (const char *ids = "12345"; *ids; ids++)
+            passes(&w, "far@here", (char[]){*ids, 0});
+        meaning(&w, EVENT_ROOM_MARKER, "mei@here", ROOM, "s2"); /* as the room calls it */
+        meaning(&w, EVENT_ROOM_MARKER, "mei@here", ROOM, "s1");
+        meaning(&w, EVENT_ROOM_MARKER, "mei@here", ROOM, "unknown");
+        meaning(&w, EVENT_ROOM_MARKER, "far@here", ROOM, "s5"); /* no member */
+        if (way)
+            settle_one_by_one(&w);
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 3);
+        assert_int_equal(unread_in_rooms(&w, "li@here"), 5);
+        meaning(&w, EVENT_ROOM_MARKER, "mei@here", ROOM, "4"); /* as its sender does */
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.conversation c JOIN xs.account a"
+                                " USING (owner) WHERE a.jid = 'mei@here'"),
+                         0);
+        end_with_rooms(&w);
+    }
+}
+
+static void who_leaves_has_nothing_there_and_who_comes_back_begins_anew(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    passes(&w, "li@here", "1");
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_AFFILIATION); /* moves nothing */
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+    bond(&w, EVENT_NO_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+    bond(&w, EVENT_NO_MEMBER, "mei@here", BOND_AFFILIATION);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), -1);
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 0);
+    passes(&w, "li@here", "2");
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+    end_with_rooms(&w);
+}
+
+static bool is_waited(void *ctx)
+{
+    struct world *w = ctx;
+    return w->waits_true + w->waits_false > 0;
+}
+
+static void on_waited(void *ctx, bool done)
+{
+    struct world *w = ctx;
+    if (done)
+        w->waits_true++;
+    else
+        w->waits_false++;
+}
+
+static void reading_a_conversation_or_all_of_them_reads_rooms(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    for (int all = 0; all < 3; all++) {
+        struct timespec ts;
+        clock_gettime(CLOCK_REALTIME, &ts);
+        w.now_us = ts.tv_sec * SECOND + ts.tv_nsec / 1000;
+        passes(&w, "li@here", all == 0 ? "1" : all == 1 ? "2" : "3");
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+        if (all == 2) {
+            assert_int_equal(db_int("SELECT messages FROM xs.account a,"
+                                    " xs.mark_all_read(a.owner) WHERE a.jid = 'mei@here'"),
+                             1);
+        } else {
+            w.waits_true = w.waits_false = 0;
+            ingest_mark_read(w.ing, "mei@here", all ? NULL : ROOM, db_now_ms() + 10000,
+                             on_waited, &w);
+            db_loop(w.base, is_waited, &w);
+            w.waits_true = 0;
+            ingest_wait(w.ing, ROOM, db_now_ms() + 10000, on_waited, &w);
+            db_loop(w.base, is_waited, &w);
+            assert_int_equal(w.waits_false, 0);
+        }
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 0);
+    }
+    end_with_rooms(&w);
+}
+
+static void no_more_is_counted_than_anybody_wants_to_know(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    for (int i = 0; i < 1010; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "n%d", i);
+        passes(&w, "li@here", id);
+    }
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1000);
+    end_with_rooms(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -253,6 +416,11 @@ int main(void)
         cmocka_unit_test(what_is_no_message_of_a_room_is_not_kept),
         cmocka_unit_test(what_only_a_room_may_say_is_taken_off),
         cmocka_unit_test(preferences_of_accounts_say_nothing_of_rooms),
+        cmocka_unit_test(unread_in_a_room_is_what_others_have_said_behind_the_position),
+        cmocka_unit_test(what_a_member_has_displayed_moves_that_members_position),
+        cmocka_unit_test(who_leaves_has_nothing_there_and_who_comes_back_begins_anew),
+        cmocka_unit_test(reading_a_conversation_or_all_of_them_reads_rooms),
+        cmocka_unit_test(no_more_is_counted_than_anybody_wants_to_know),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);
 }

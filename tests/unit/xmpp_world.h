@@ -71,8 +71,9 @@ static void world_on_send(void *ctx, unsigned link, uint64_t epoch, const uint8_
 
 static void event_line(struct buf *out, const struct event *e)
 {
-    static const char *const kinds[] = {"message",   "bounce",    "marker",
-                                        "displayed", "groupchat", "reflected"};
+    static const char *const kinds[] = {"message",     "bounce",    "marker",
+                                        "displayed",   "groupchat", "reflected",
+                                        "room-marker", "member",    "no-member"};
     buf_addf(out, "%s %s%s%s%s -> %s%s%s%s", kinds[e->kind], e->from,
              *e->from_resource ? "/" : "", e->from_resource, e->from_local ? "*" : "", e->to,
              *e->to_resource ? "/" : "", e->to_resource, e->to_local ? "*" : "");
@@ -80,6 +81,8 @@ static void event_line(struct buf *out, const struct event *e)
         buf_addf(out, " id=%s", e->id);
     if (e->ref)
         buf_addf(out, " ref=%s", e->ref);
+    if (e->bond)
+        buf_addf(out, " bond=%d", (int)e->bond);
     if (e->delayed_us)
         buf_addf(out, " delayed");
     if (e->undelivered)
@@ -90,7 +93,8 @@ static void event_line(struct buf *out, const struct event *e)
 static void world_on_event(void *ctx, const struct event *e)
 {
     struct world *w = ctx;
-    if (e->kind != EVENT_DISPLAYED) {
+    bool of_message = e->kind != EVENT_DISPLAYED && e->kind < EVENT_ROOM_MARKER;
+    if (of_message) {
         assert_string_equal(e->stanza->name, "message");
         assert_string_equal(e->stanza->ns, NS_CLIENT);
     }

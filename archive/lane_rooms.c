@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Rooms: which of their messages they have told of, who belongs to them, and what each has
+ * read (xs.room_member).  A message costs its row and nothing for each member: what is unread
+ * is counted from the position when somebody asks.
+ */
+#include "archive/lane_int.h"
+
+#include "archive/ident.h"
+
+static const struct pg_statement confirm_rows = {
+    "lane_confirm",
+    "UPDATE xs.message m SET"
+    "   flags = m.flags & CASE WHEN m.flags & 128 = 128 THEN ~1024 ELSE ~(1024 | 32) END"
+    " FROM unnest($1::uuid[], $2::bigint[]) AS d (ref_id, body)"
+    " WHERE m.ref_id = d.ref_id AND m.ref_body = d.body AND m.id >= $3::bigint"
+    "   AND m.flags & 1024 = 1024"};
+
+/* What the room itself calls them: markers name that. */
+static const struct pg_statement add_aliases = {
+    "lane_room_alias",
+    "INSERT INTO xs.room_stanza_id (ref_id, id)"
+    " SELECT d.alias, max(m.id) FROM unnest($1::uuid[], $2::bigint[], $3::uuid[])"
+    "   AS d (ref_id, body, alias)"
+    " JOIN xs.message m ON m.ref_id = d.ref_id AND m.ref_body = d.body AND m.id >= $4::bigint"
+    " GROUP BY d.alias ON CONFLICT DO NOTHING"};
+
+static const struct pg_statement add_member = {
+    "lane_room_member",
+    "SELECT 1 FROM xs.room_member_add($1::uuid, $2::text, $3::bigint, $4::uuid, $5::text,"
+    "   $6::bigint, $7::int, $8::bigint)"};
+
+static const struct pg_statement remove_member = {
+    "lane_room_leave", "SELECT 1 FROM xs.room_member_remove($1::uuid, $2::bigint, $3::int)"};
+
+static const struct pg_statement move_by_id = {
+    "lane_room_own",
+    "UPDATE xs.room_member r SET read_id = d.id"
+    " FROM (SELECT owner, peer, max(id) AS id FROM unnest($1::uuid[], $2::bigint[],"
+    "   $3::bigint[]) AS u (owner, peer, id) GROUP BY owner, peer) d"
+    " WHERE r.owner = d.owner AND r.peer = d.peer AND r.read_id < d.id"};
+
+/* By the sender's name for the message, or by the room's. */
+static const struct pg_statement move_by_ref = {
+    "lane_room_mark",
+    "UPDATE xs.room_member r SET read_id = d.id"
+    " FROM (SELECT u.owner, u.peer, max(greatest("
+    "     (SELECT m.id FROM xs.message m WHERE m.ref_id = u.ref_id ORDER BY m.id DESC LIMIT "
+    "1),"
+    "     (SELECT s.id FROM xs.room_stanza_id s WHERE s.ref_id = u.ref_id))) AS id"
+    "   FROM unnest($1::uuid[], $2::bigint[], $3::uuid[]) AS u (owner, peer, ref_id)"
+    "   GROUP BY u.owner, u.peer) d"
+    " WHERE r.owner = d.owner AND r.peer = d.peer AND r.read_id < d.id"};
+
+static const struct pg_statement move_all = {
+    "lane_rooms_read", "UPDATE xs.room_member r SET read_id = $2::bigint"
+                       " WHERE r.member = $1::uuid AND r.read_id < $2::bigint"};
+
+static void send_confirms(struct lane_writer *w)
+{
+    const struct batch *b = &w->batch;
+    struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8);
+    int64_t low = INT64_MAX;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_CONFIRM)
+            continue;
+        lane_add_ref(ref, &op->w);
+        pg_array_add_i64(content, (int64_t)op->w.content);
+        low = op->w.low < low ? op->w.low : low;
+    }
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_array(&p, ref);
+    pg_add_array(&p, content);
+    pg_add_i64(&p, low);
+    lane_send(w, &confirm_rows, &p, lane_on_plain);
+}
+
+static void send_aliases(struct lane_writer *w)
+{
+    const struct batch *b = &w->batch;
+    struct pg_array *ref = lane_array(w, 0, PG_UUID), *content = lane_array(w, 1, PG_INT8),
+                    *alias = lane_array(w, 2, PG_UUID);
+    int64_t low = INT64_MAX;
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_CONFIRM || !op->w.alias)
+            continue;
+        uint8_t key[16];
+        ident_ref_key(op->w.owner, op->w.alias, key);
+        lane_add_ref(ref, &op->w);
+        pg_array_add_i64(content, (int64_t)op->w.content);
+        pg_array_add_uuid(alias, key);
+        low = op->w.low < low ? op->w.low : low;
+    }
+    if (ref->count == 0)
+        return;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_array(&p, ref);
+    pg_add_array(&p, content);
+    pg_add_array(&p, alias);
+    pg_add_i64(&p, low);
+    lane_send(w, &add_aliases, &p, lane_on_plain);
+}
+
+/* Who has come has read what was there. */
+static void send_member(struct lane_writer *w, const struct op *op)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, op->w.owner);
+    if (op->w.kind == WRITE_MEMBER)
+        pg_add_text(&p, op->w.owner_jid);
+    pg_add_i64(&p, (int64_t)op->w.content);
+    if (op->w.kind == WRITE_MEMBER) {
+        pg_add_uuid(&p, op->w.stanza);
+        pg_add_text(&p, op->w.peer_jid);
+        pg_add_i64(&p, (int64_t)op->w.alias);
+    }
+    pg_add_i32(&p, (int32_t)op->w.flags);
+    if (op->w.kind == WRITE_MEMBER)
+        pg_add_i64(&p, op->id);
+    lane_send(w, op->w.kind == WRITE_MEMBER ? &add_member : &remove_member, &p, lane_on_plain);
+}
+
+static void send_members(struct lane_writer *w)
+{
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind == WRITE_MEMBER || op->w.kind == WRITE_NO_MEMBER)
+            send_member(w, op);
+    }
+}
+
+static bool reads_to_its_id(const struct op *op)
+{
+    if (op->w.kind == WRITE_ROOM_READ)
+        return !op->w.ref;
+    return op->w.kind == WRITE_ROW && op->fate == FATE_NEW && op->w.flags & ROW_GROUPCHAT &&
+           op->w.reads;
+}
+
+static void send_own(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *id = lane_array(w, 2, PG_INT8);
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (!reads_to_its_id(op))
+            continue;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(peer,
+                         (int64_t)(op->w.kind == WRITE_ROW ? op->w.peer : op->w.content));
+        pg_array_add_i64(id, op->id);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &move_by_id, 3, lane_on_plain);
+}
+
+static void send_marks(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *ref = lane_array(w, 2, PG_UUID);
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_ROOM_READ || !op->w.ref)
+            continue;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(peer, (int64_t)op->w.content);
+        lane_add_ref(ref, &op->w);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &move_by_ref, 3, lane_on_plain);
+}
+
+/* The rooms are other lanes'; what is waited for in the wrong order is ended by PostgreSQL,
+ * and the batch is tried again. */
+static void send_all_read(struct lane_writer *w)
+{
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_ROOMS_READ)
+            continue;
+        struct pg_params p;
+        pg_params_init(&p);
+        pg_add_uuid(&p, op->w.owner);
+        pg_add_i64(&p, ident_id_from_us(op->received_us));
+        lane_send(w, &move_all, &p, lane_on_plain);
+    }
+}
+
+void lane_send_rooms(struct lane_writer *w)
+{
+    if (w->batch.in_rooms == 0)
+        return;
+    if (w->batch.confirms > 0) {
+        send_confirms(w);
+        send_aliases(w);
+    }
+    send_members(w);
+    send_own(w);
+    send_marks(w);
+    send_all_read(w);
+}

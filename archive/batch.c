@@ -75,7 +75,7 @@ static uint32_t *clear_table(uint32_t *table, size_t *slots, size_t entries)
 /* --- copies ---------------------------------------------------------------------------- */
 
 /* The first row of this reference in the batch; NULL, with the slot for it, when none. */
-static struct op *first_of_ref(const struct batch *b, const struct write *w, size_t *slot_out)
+struct op *batch_first_of_ref(const struct batch *b, const struct write *w, size_t *slot_out)
 {
     size_t at = slot_of(w->owner, w->ref, b->refs_n);
     for (; b->refs[at]; at = (at + 1) & (b->refs_n - 1)) {
@@ -107,7 +107,7 @@ static void link_row(struct batch *b, uint32_t index)
     op->fate = FATE_NEW;
     op->next = 0;
     op->tail = index;
-    struct op *first = first_of_ref(b, &op->w, &slot);
+    struct op *first = batch_first_of_ref(b, &op->w, &slot);
     if (!first) {
         b->refs[slot] = index + 1;
         b->rows++;
@@ -164,13 +164,6 @@ static void make_room_for_convs(struct batch *b)
     }
 }
 
-static bool is_in_room(const struct write *w)
-{
-    return w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER ||
-           w->kind == WRITE_ROOM_READ || w->kind == WRITE_ROOMS_READ ||
-           w->kind == WRITE_CONFIRM || (w->kind == WRITE_ROW && w->flags & ROW_GROUPCHAT);
-}
-
 void batch_load(struct batch *b, struct op *ops, size_t n)
 {
     b->ops = ops;
@@ -188,7 +181,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
         ops[i].replaces = false;
         ops[i].conv = BATCH_NO_CONV;
         b->confirms += ops[i].w.kind == WRITE_CONFIRM;
-        b->in_rooms += is_in_room(&ops[i].w);
+        b->in_rooms += batch_is_of_room(&ops[i].w);
         if (ops[i].w.kind == WRITE_ROW)
             link_row(b, i);
     }
@@ -276,9 +269,9 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
 static struct op *new_target(struct batch *b, const struct op *op)
 {
     size_t slot;
-    struct op *before = NULL, *after = NULL, *at = first_of_ref(b, &op->w, &slot);
+    struct op *before = NULL, *after = NULL, *at = batch_first_of_ref(b, &op->w, &slot);
     while (at) {
-        bool meant = at->fate == FATE_NEW && at->w.peer == op->w.peer;
+        bool meant = at->fate == FATE_NEW && batch_is_by(at, op);
         if (meant && at < op)
             before = at;
         else if (meant && !after)
@@ -287,7 +280,9 @@ static struct op *new_target(struct batch *b, const struct op *op)
     }
     if (before)
         return before;
-    return op->found ? NULL : after;
+    if (op->found)
+        return NULL;
+    return after || !op->w.alias ? after : batch_new_by_alias(b, op);
 }
 
 void batch_flag(struct batch *b, const uint8_t *owner, int64_t id, int32_t set)
@@ -326,25 +321,6 @@ static void settle_flags(struct batch *b)
             early_add(&b->early, op->w.owner, op->w.ref, op->received_us);
         if (row)
             op->found = false;
-    }
-}
-
-/* Rooms that have told of what is new in this batch; what is not kept stays hidden. */
-static void settle_confirms(struct batch *b)
-{
-    for (size_t i = 0; b->confirms && i < b->n; i++) {
-        size_t slot;
-        struct op *op = &b->ops[i];
-        if (op->w.kind != WRITE_CONFIRM)
-            continue;
-        struct op *at = first_of_ref(b, &op->w, &slot);
-        for (; at; at = at->next ? &b->ops[at->next - 1] : NULL) {
-            if (at->fate != FATE_NEW || at->w.content != op->w.content ||
-                !(at->w.flags & ROW_UNCONFIRMED))
-                continue;
-            bool kept = !(at->w.flags & ROW_UNKEPT);
-            at->w.flags &= ~((unsigned)ROW_UNCONFIRMED | (kept ? (unsigned)ROW_HIDDEN : 0u));
-        }
     }
 }
 
@@ -596,7 +572,7 @@ void batch_resolve(struct batch *b, int64_t last_id, int64_t max_us)
 {
     mint(b, last_id, max_us);
     settle_rows(b);
-    settle_confirms(b);
+    batch_settle_confirms(b);
     settle_flags(b);
     settle_early(b);
     settle_positions(b);

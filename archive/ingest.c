@@ -213,7 +213,8 @@ static bool said_already(struct ingest *ing, const struct write *w)
 {
     bool undoes =
         w->kind == WRITE_NO_MEMBER || (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED);
-    bool says = w->kind == WRITE_MEMBER || w->kind == WRITE_CONFIRM;
+    bool says = w->kind == WRITE_MEMBER || w->kind == WRITE_CONFIRM ||
+                (w->kind == WRITE_RETRACT && !w->peer);
     if (!ing->rooms_said || (!undoes && !says))
         return false;
     bool bond = w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER;

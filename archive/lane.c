@@ -498,6 +498,7 @@ void lane_writer_free(struct lane_writer **w)
     free((*w)->asked);
     free((*w)->targets);
     free((*w)->named);
+    free((*w)->aliased);
     free((*w)->provisional);
     free((*w)->prefs_asked);
     buf_deinit(&(*w)->scratch);

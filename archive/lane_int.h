@@ -39,6 +39,8 @@ struct lane_writer {
     size_t named_cap;
     uint32_t *provisional; /* and for conversations that may have rows of publishes */
     size_t provisional_cap;
+    uint32_t *aliased; /* and for those meant by what a room calls them */
+    size_t aliased_cap;
     uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
     size_t prefs_asked_cap;
     struct buf scratch;

@@ -34,6 +34,27 @@ static const struct pg_statement read_named = {
     " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
     "   WHERE m.owner = d.owner AND m.id = d.id AND m.peer = d.peer OFFSET 0) t"};
 
+/* And for one that a room calls so. */
+static const struct pg_statement read_aliased = {
+    "lane_aliased",
+    "SELECT d.n::int, m.id, m.flags, 0"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::uuid[]) WITH ORDINALITY"
+    "   AS d (owner, peer, ref_id, n)"
+    " CROSS JOIN LATERAL (SELECT s.id FROM xs.room_stanza_id s WHERE s.ref_id = d.ref_id"
+    "   OFFSET 0) s"
+    " CROSS JOIN LATERAL (SELECT m.id, m.flags FROM xs.message m"
+    "   WHERE m.owner = d.owner AND m.id = s.id"
+    "   AND (d.peer = 0 OR m.peer IS NOT DISTINCT FROM d.peer) OFFSET 0) m"};
+
+static void on_aliased(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct lane_writer *w = ctx;
+    for (int i = 0; r && i < pg_rows(r); i++)
+        batch_set_target(&w->batch, w->aliased[pg_i64(r, i, 0) - 1], pg_i64(r, i, 1),
+                         (int32_t)pg_i64(r, i, 2), pg_i64(r, i, 3));
+    lane_on_plain(w, r, e);
+}
+
 static void on_targets(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct lane_writer *w = ctx;
@@ -119,8 +140,29 @@ static void ask_by_id(struct lane_writer *w)
         lane_send_arrays(w, &read_named, 3, on_named);
 }
 
+static void ask_by_alias(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *ref = lane_array(w, 2, PG_UUID);
+    size_t n = 0;
+    for (uint32_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_RETRACT || !op->w.alias)
+            continue;
+        w->aliased = lane_room(w->aliased, &w->aliased_cap, n ? 0 : w->batch.n);
+        w->aliased[n++] = i;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(peer, (int64_t)op->w.peer);
+        lane_add_ref(ref, &op->w);
+    }
+    if (n > 0)
+        lane_send_arrays(w, &read_aliased, 3, on_aliased);
+}
+
 void lane_ask_targets(struct lane_writer *w)
 {
     ask_by_ref(w);
     ask_by_id(w);
+    if (w->batch.in_rooms > 0)
+        ask_by_alias(w);
 }

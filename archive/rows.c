@@ -343,7 +343,7 @@ static size_t from_groupchat(struct rows *r, const struct event *ev, struct writ
         return 1;
     out[1] = (struct write){.kind = WRITE_RETRACT, .body = w->has_id ? ev->id : NULL};
     set_owner(r, &out[1], w->owner_jid, w->peer_jid);
-    out[1].ref = ref_of_room(r, w->owner, ev->to, c.retracts);
+    out[1].ref = out[1].alias = ref_of_room(r, w->owner, ev->to, c.retracts);
     return 2;
 }
 
@@ -361,6 +361,17 @@ static size_t from_reflected(struct rows *r, const struct event *ev, struct writ
     w->low = ident_id_from_us(ev->received_us - LIVE_US);
     const char *id = rooms_own_id(ev->stanza, ev->from);
     w->alias = id ? ref_of_room(r, w->owner, ev->from, id) : 0;
+    return 1;
+}
+
+static size_t from_moderated(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct write *w = &out[0];
+    if (!*ev->ref)
+        return 0;
+    *w = (struct write){.kind = WRITE_RETRACT, .owner_jid = ev->from, .body = ev->id};
+    ident_owner(r->ident, ev->from, w->owner);
+    w->ref = w->alias = ref_of_room(r, w->owner, ev->from, ev->ref);
     return 1;
 }
 
@@ -481,6 +492,8 @@ size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[
         return from_reflected(r, ev, out);
     case EVENT_ROOM_MARKER:
         return from_room_marker(r, ev, out);
+    case EVENT_MODERATED:
+        return from_moderated(r, ev, out);
     case EVENT_MEMBER:
     case EVENT_NO_MEMBER:
         return from_bond(r, ev, out);

@@ -60,7 +60,8 @@ enum write_kind {
     WRITE_NO_MEMBER, /* it does so no longer by flags */
     WRITE_ROOM_READ, /* the member has read up to the row with ref; without one, all of it */
     WRITE_ROOMS_READ, /* the owner has read all rooms that it belongs to */
-    WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body */
+    WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body; peer
+                       * 0: by the owner, a room */
     WRITE_MARK,       /* the owner has read up to the row with ref */
     WRITE_PEER_MARK,  /* the peer has read up to the row with ref */
     WRITE_READ,       /* the owner has read everything, of one peer or of all (peer 0) */
@@ -102,7 +103,8 @@ struct write {
     const char *body;
     const uint8_t *stanza;
     size_t stanza_len;
-    uint64_t alias; /* WRITE_CONFIRM: the room's own reference, 0 when there is none */
+    uint64_t
+        alias; /* CONFIRM: the room's own reference, RETRACT: it may be that, too; 0: none */
 };
 
 #define WRITES_MAX 4

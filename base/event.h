@@ -32,6 +32,7 @@ enum event_kind {
     EVENT_REFLECTED, /* the room from has told one of its members of a message */
     EVENT_ROOM_MARKER, /* the sender has displayed everything in the room to, up to the message
                           that it or its sender calls ref */
+    EVENT_MODERATED,   /* the room from has taken back the message that it calls ref */
     EVENT_MEMBER,      /* to belongs to the room from, by bond */
     EVENT_NO_MEMBER,   /* no longer */
 };

@@ -13,6 +13,11 @@
 #include "component/ns.h"
 
 #define NODE_MESSAGES "urn:xmpp:mucsub:nodes:messages"
+#define NS_RETRACT_0 "urn:xmpp:message-retract:0"
+#define NS_RETRACT_1 "urn:xmpp:message-retract:1"
+#define NS_MODERATE_0 "urn:xmpp:message-moderate:0"
+#define NS_MODERATE_1 "urn:xmpp:message-moderate:1"
+#define NS_FASTEN "urn:xmpp:fasten:0"
 
 /* No account of ours and none of our own addresses. */
 static bool may_be_room(const struct adapter *a, const struct jid *j)
@@ -30,7 +35,32 @@ static bool is_said(const struct adapter *a, const struct jid *from, const struc
 
 static bool is_told(const struct adapter *a, const struct jid *from, const struct jid *to)
 {
-    return may_be_room(a, from) && !jid_is_bare(from) && adapter_is_local(a, to);
+    return may_be_room(a, from) && adapter_is_local(a, to);
+}
+
+/* XEP-0425, both versions: the message that a moderator has taken back. */
+static const char *moderated_id(const struct stanza *message)
+{
+    const struct stanza *retract = stanza_child(message, "retract", NS_RETRACT_1);
+    if (stanza_child(retract, "moderated", NS_MODERATE_1))
+        return stanza_get(retract, "id");
+    const struct stanza *apply = stanza_child(message, "apply-to", NS_FASTEN);
+    const struct stanza *moderated = stanza_child(apply, "moderated", NS_MODERATE_0);
+    return stanza_child(moderated, "retract", NS_RETRACT_0) ? stanza_get(apply, "id") : NULL;
+}
+
+/* In the name of an occupant a room tells what he has said, in its own what it has done
+ * itself. */
+static void emit_told(const struct adapter_sink *sink, struct event *ev)
+{
+    if (*ev->from_resource) {
+        sink->event(sink->ctx, ev);
+        return;
+    }
+    ev->kind = EVENT_MODERATED;
+    ev->ref = moderated_id(ev->stanza);
+    if (ev->ref)
+        sink->event(sink->ctx, ev);
 }
 
 enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
@@ -56,7 +86,11 @@ enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
     };
     if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
-    const char *marker = said ? adapter_marker_ref(message) : NULL;
+    if (!said) {
+        emit_told(sink, &ev);
+        return ERR_NONE;
+    }
+    const char *marker = adapter_marker_ref(message);
     if (!marker || adapter_has_content(message))
         sink->event(sink->ctx, &ev);
     ev.kind = EVENT_ROOM_MARKER;
@@ -105,7 +139,8 @@ enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza
         self = self || (code && strcmp(code, "110") == 0);
     }
     if (!self || !jid_parse(&from, stanza_get(presence, "from")) ||
-        !jid_parse(&to, stanza_get(presence, "to")) || !is_told(a, &from, &to))
+        !jid_parse(&to, stanza_get(presence, "to")) || jid_is_bare(&from) ||
+        !is_told(a, &from, &to))
         return ERR_NONE;
     bool none = strcmp(rank, "none") == 0 || strcmp(rank, "outcast") == 0;
     return emit_bond(sink, presence, none ? EVENT_NO_MEMBER : EVENT_MEMBER, BOND_AFFILIATION,
@@ -163,7 +198,7 @@ enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *messa
                                ? inner_of(message)
                                : NULL;
     if (!inner || !jid_parse(&occupant, stanza_get(inner, "from")) ||
-        !jid_same_bare(&occupant, from) || jid_is_bare(&occupant))
+        !jid_same_bare(&occupant, from))
         return ERR_NONE;
     struct event ev = {
         .kind = EVENT_REFLECTED,
@@ -175,7 +210,7 @@ enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *messa
     };
     if (!adapter_fill_addresses(&ev, inner->arena, &occupant, to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
-    sink->event(sink->ctx, &ev);
+    emit_told(sink, &ev);
     return emit_bond(sink, message, EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, p, received_us,
                      e);
 }

@@ -181,6 +181,25 @@ def test_a_message_taken_back_is_a_tombstone(world, alice, bob):
 
 
 @pytest.mark.servers("ejabberd")
+def test_a_message_is_taken_back_as_the_room_calls_it(world, alice, bob):
+    sender, other = world.login(alice), world.login(bob)
+    room = make_room(world, sender, mam=1)
+    other.join(room, "bob")
+    body = world.body()
+    said = say(world, sender, room, body)
+    own = sender.wait_id(said).find("{urn:xmpp:sid:0}stanza-id").get("id")
+    for client in (other, sender):
+        world.drain(sender)
+        assert len(world.oracle.with_body(room, body)) == 1  # not by somebody else
+        client.wait_id(client.send_chat(
+            room, None, kind="groupchat",
+            extra=f"<retract xmlns='urn:xmpp:message-retract:1' id='{own}'/>"
+                  "<store xmlns='urn:xmpp:hints'/>"))
+    world.drain(sender)
+    assert world.oracle.with_body(room, body) == []
+
+
+@pytest.mark.servers("ejabberd")
 def test_a_subscriber_who_is_not_in_the_room(world, alice, bob):
     """MucSub: he says something, and is told of it in an event."""
     owner, subscriber = world.login(alice), world.login(bob)

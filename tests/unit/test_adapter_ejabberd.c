@@ -201,6 +201,32 @@ static void who_belongs_to_a_room_is_what_the_room_says(void **state)
     expect_events(w, "");
 }
 
+static void what_a_moderator_takes_back_is_the_rooms_own_word(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define ROOM_DID(from, inside)                                                                \
+    COPY("<message xmlns='jabber:client' type='groupchat' id='x' from='" from                 \
+         "' to='alice@e.test/r1'>" inside "</message>")
+#define MODERATED_0                                                                           \
+    "<apply-to xmlns='urn:xmpp:fasten:0' id='s1'>"                                            \
+    "<moderated xmlns='urn:xmpp:message-moderate:0' by='r@rooms.e.test/mod'>"                 \
+    "<retract xmlns='urn:xmpp:message-retract:0'/></moderated></apply-to>"
+#define MODERATED_1                                                                           \
+    "<retract xmlns='urn:xmpp:message-retract:1' id='s1'>"                                    \
+    "<moderated xmlns='urn:xmpp:message-moderate:1'/></retract>"
+    static const char took_back[] =
+        "moderated r@rooms.e.test -> alice@e.test/r1* id=x ref=s1\n";
+    world_feed(w, ROOM_DID("r@rooms.e.test", MODERATED_0));
+    expect_events(w, took_back);
+    world_feed(w, ROOM_DID("r@rooms.e.test", MODERATED_1));
+    expect_events(w, took_back);
+    world_feed(w, ROOM_DID("r@rooms.e.test", "<subject>x</subject>"));
+    expect_events(w, "");
+    world_feed(w, ROOM_DID("r@rooms.e.test/al", MODERATED_1)); /* an occupant's */
+    expect_events(w, "reflected r@rooms.e.test/al -> alice@e.test/r1* id=x\n");
+}
+
 static void a_marker_in_a_room_is_the_rooms(void **state)
 {
     struct world *w = *state;
@@ -632,6 +658,7 @@ int main(void)
         T(what_only_looks_as_if_it_were_said_in_a_room_is_nothing),
         T(what_a_room_tells_a_subscriber),
         T(who_belongs_to_a_room_is_what_the_room_says),
+        T(what_a_moderator_takes_back_is_the_rooms_own_word),
         T(a_marker_in_a_room_is_the_rooms),
         T(messages_without_id_keep_their_number),
         T(an_offline_delivery_after_an_outage_is_an_event),

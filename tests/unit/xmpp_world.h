@@ -71,9 +71,9 @@ static void world_on_send(void *ctx, unsigned link, uint64_t epoch, const uint8_
 
 static void event_line(struct buf *out, const struct event *e)
 {
-    static const char *const kinds[] = {"message",     "bounce",    "marker",
-                                        "displayed",   "groupchat", "reflected",
-                                        "room-marker", "member",    "no-member"};
+    static const char *const kinds[] = {"message",   "bounce",    "marker",      "displayed",
+                                        "groupchat", "reflected", "room-marker", "moderated",
+                                        "member",    "no-member"};
     buf_addf(out, "%s %s%s%s%s -> %s%s%s%s", kinds[e->kind], e->from,
              *e->from_resource ? "/" : "", e->from_resource, e->from_local ? "*" : "", e->to,
              *e->to_resource ? "/" : "", e->to_resource, e->to_local ? "*" : "");

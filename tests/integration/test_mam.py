@@ -538,7 +538,8 @@ def test_what_was_taken_back_or_is_secret_is_not_found(world, pair):
 def test_old_messages_are_found_by_the_index(world, reader, history):
     """The next worker finds an archive that is large enough for a block of the index."""
     later = say(world, world.login(history[0]), reader, *[f"later {n}" for n in range(40)])
-    world.sidecar.kill_worker()
+    world.sidecar.wait_new_worker(world.sidecar.kill_worker())
+    world.sidecar.wait_ready()
     owner = world.oracle.value("SELECT owner FROM xs.account WHERE jid = %s", (reader.bare,))
     wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.search_bucket"
                                           " WHERE owner = %s", (owner,)) > 0, 60,

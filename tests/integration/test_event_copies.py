@@ -406,6 +406,9 @@ def test_groupchat_is_not_in_the_members_archives(world, alice, bob):
     assert_stored(world, message_id, alice, bob, times=0)
     assert_counts(world, bob, 0)
     world.no_push(token, 1.5)
+    # By default rooms have no archive either, and nothing is known of who is in them.
+    assert world.oracle.count(room) == 0
+    assert world.oracle.value("SELECT count(*) FROM xs.room_member") == 0
 
 
 @pytest.mark.servers("ejabberd")
@@ -457,7 +460,8 @@ def test_mucsub_events_are_not_archived(world, alice, bob, online):
                                     s.iter("{jabber:client}message")), what="the event")
     world.drain(receiver)
     assert_counts(world, bob, 0)
-    assert world.oracle.count(bob.bare) == 0
+    assert world.oracle.count(bob.bare) == world.oracle.count(room) == 0
+    assert world.oracle.value("SELECT count(*) FROM xs.room_member") == 0
 
 
 # What a sender can write into a message must not hide it.

@@ -66,6 +66,8 @@ enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
         adapter_roster(a, inner, sink);
         return adapter_displayed_request(a, inner, p, received_us, sink, e);
     }
+    if (strcmp(inner->name, "presence") == 0 && half.side == SIDE_IN && a->opts->groupchat)
+        return adapter_room_presence(a, inner, p, received_us, sink, e);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     if (half.side == SIDE_IN) {

@@ -12,7 +12,7 @@ from harness.procs import wait_until
 pytestmark = pytest.mark.servers("ejabberd", "prosody")
 PEP = {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}
 SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True, "extra": PEP},
-          "prosody": {"with_muc": True}}
+          "prosody": {"with_muc": True, "room_presence": True}}
 SETTINGS = {"archive.groupchat": "room", "push.confirm_after": "1s"}
 
 GROUPCHAT, FOR_MEMBERS = 16, 512
@@ -241,7 +241,7 @@ def test_nothing_is_said_twice_after_the_worker_died(world, alice, bob):
     wait_until(lambda: world.sidecar.behind() == 0, 10, "nothing is left to read")
 
 
-# Who belongs to a room, and what there is to read.  MucSub and presence are seen on ejabberd only.
+# Who belongs to a room, and what there is to read.  MucSub is ejabberd's.
 
 
 @pytest.fixture
@@ -332,7 +332,6 @@ def test_a_subscription_from_before_is_learnt_from_its_first_event(world, alice,
     wait_unread(world, sender, bob, {room: 1})
 
 
-@pytest.mark.servers("ejabberd")
 def test_who_has_a_rank_belongs_to_a_room_though_away(world, alice, bob):
     """Who has none was a visitor."""
     owner, visitor = world.login(alice), world.login(bob)

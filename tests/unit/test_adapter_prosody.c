@@ -68,6 +68,11 @@ static const struct row rows[] = {
      BOTH("<message xmlns='jabber:client' type='groupchat' from='alice@e.test/r1' "
           "to='room@conference.e.test'><body>x</body></message>"),
      ""},
+    {"what a room tells an occupant, without archive.groupchat",
+     SIDE("in", "<presence xmlns='jabber:client' from='room@conference.e.test/al' "
+                "to='bob@e.test/r1'><x xmlns='http://jabber.org/protocol/muc#user'><item "
+                "affiliation='member'/><status code='110'/></x></presence>"),
+     ""},
     {"from a user with the same envelope",
      "<message to='in@sidecar.e.test' from='mallory@e.test/x'><forwarded "
      "xmlns='urn:xmpp:forward:0'>" CHAT(ALICE_TO_BOB, "") "</forwarded></message>",

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Debian's Prosody, with what the published fragment makes of it."""
 
+import re
 import secrets
 import subprocess
 
@@ -101,7 +102,7 @@ class Prosody(OneProcess):
     cluster = None
 
     def __init__(self, workspace, name="prosody", resume_timeout=3, component=COMPONENT,
-                 with_muc=False):
+                 with_muc=False, room_presence=False):
         self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
         self.component = component
         self.secret = secrets.token_hex(16)
@@ -110,6 +111,7 @@ class Prosody(OneProcess):
         self.config = self.folder / "prosody.cfg.lua"
         (self.folder / "data").mkdir()
         self.rules = self.folder / "prosody.pfw"
+        self.room_presence = room_presence
         self.config.write_text(
             BASE.format(folder=self.folder, c2s_port=self.c2s_port,
                         resume_timeout=resume_timeout)
@@ -120,8 +122,10 @@ class Prosody(OneProcess):
 
     def _fragment(self):
         """The published one; its rules are written, too."""
-        self.rules.write_text(self._published("prosody.pfw",
-                                              {"sidecar.example.org": self.component}))
+        rules = self._published("prosody.pfw", {"sidecar.example.org": self.component})
+        if self.room_presence:  # the lines that are not in force as published
+            rules = re.sub(r"^#(?=(KIND|PAYLOAD|TO|FORWARD)[:=])", "", rules, flags=re.M)
+        self.rules.write_text(rules)
         return self._published("prosody.cfg.lua", {
             "sidecar.example.org": self.component, "example.org": HOST, "SECRET": self.secret,
             "5347": str(self.component_port), "/etc/prosody/prosody.pfw": str(self.rules)})

@@ -198,6 +198,18 @@ def world(request, module_world):
 
 
 @pytest.fixture
+def alice(world):
+    """Online."""
+    return world.login(world.user("alice"))
+
+
+@pytest.fixture
+def bob(world):
+    """Away."""
+    return world.user("bob")
+
+
+@pytest.fixture
 def own_workspace(request):
     with Workspace() as workspace:
         yield workspace

@@ -24,16 +24,6 @@ def ask(world, *args, status=0):
     return json.loads(run(world, *args, "--json", status=status).stdout)
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
 def write(world, sender, recipient, count=1, **options):
     sent = [sender.send_chat(recipient.bare, world.body(), **options) for _ in range(count)]
     world.drain(sender)

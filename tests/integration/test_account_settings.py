@@ -16,16 +16,6 @@ SETTINGS = {"push.settle": "300ms", "push.confirm_after": "1500ms", "push.conten
 CMD, X = "{%s}" % NS["cmd"], "{%s}" % NS["x"]
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
 class Wizard:
     """One command as a person meets it: the form, and what is answered to it."""
 

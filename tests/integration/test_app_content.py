@@ -28,11 +28,6 @@ def module_world(module_workspace, postgres, server, loop):
     assert world.sidecar.stop() == 0 and world.sidecar.findings() == []
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 def test_each_app_shows_what_it_may(world, alice):
     bob = world.user("bob")
     tokens = {app: world.phone(bob, app, app=app) for app in (ALL, COUNT, NONE)}

@@ -15,11 +15,6 @@ APPS = ()
 CERTIFICATE_APPS = {APP: {}, OLD: {"days": 20}}
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 def shown(world, app):
     (found,) = [found for found in world.sidecar.status()["apps"] if found["id"] == app]
     return found

@@ -24,11 +24,6 @@ def alice(world):
     return world.user("alice")
 
 
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
 def ids(world, user):
     """How often each stanza id is in the user's archive."""
     return world.oracle.stanza_ids(user.bare)

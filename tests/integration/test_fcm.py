@@ -18,16 +18,6 @@ SETTINGS = {"push.settle": "200ms"}
 
 
 @pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
-@pytest.fixture
 def token(world, bob):
     """bob's phone: registered by a session that has ended."""
     return world.android(bob, ANDROID)

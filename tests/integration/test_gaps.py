@@ -20,11 +20,6 @@ def alice(world):
     return world.user("alice")
 
 
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
 def wait_gaps(world, count, timeout=20):
     """That many gaps have ended, and none is open."""
     def ended():

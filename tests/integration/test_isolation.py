@@ -18,11 +18,6 @@ BURST = 30
 
 
 @pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
 def people(world):
     """Each with a device of either app and an Android phone: (user, good, bad, android)."""
     made = []

@@ -14,11 +14,6 @@ KIND = "openfire"
 PUBSUB_EVENT = "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='n'/></event>"
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 def link_of(world):
     return world.sidecar.status()["links"][0]
 

@@ -8,11 +8,6 @@ from harness.world import APP
 APPS = (APP, "org.example.other")
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 def replace_worker(world):
     world.sidecar.wait_new_worker(world.sidecar.kill_worker())
     world.sidecar.wait_ready()

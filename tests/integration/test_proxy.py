@@ -29,11 +29,6 @@ def module_world(module_workspace, postgres, server, loop, proxy):
     assert world.sidecar.stop() == 0 and world.sidecar.findings() == []
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 @pytest.fixture(autouse=True)
 def willing(proxy):
     yield

@@ -26,16 +26,6 @@ UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
 
 @pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
-@pytest.fixture
 def token(world, bob):
     """bob's phone: registered by a session that has ended."""
     return world.phone(bob)

@@ -35,11 +35,6 @@ def park(world, alice, app, people=1, reason="PayloadTooLarge"):
     return users, tokens
 
 
-@pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
 def test_what_is_parked_is_listed_with_its_reason(world, alice):
     (bob,), (token,) = park(world, alice, "app.parks")
     listed = json.loads(queue(world, "--json", "--app", "app.parks"))

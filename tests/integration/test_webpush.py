@@ -28,16 +28,6 @@ SETTINGS = {"push.settle": "200ms", "limits.commands_per_minute": 1000,
 
 
 @pytest.fixture
-def alice(world):
-    return world.login(world.user("alice"))
-
-
-@pytest.fixture
-def bob(world):
-    return world.user("bob")
-
-
-@pytest.fixture
 def browser(world, bob):
     """bob's: subscribed by a session that has ended."""
     return world.browser(bob, WEB)

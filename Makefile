@@ -216,6 +216,11 @@ install: all ## DESTDIR= PREFIX= SYSCONFDIR= UNITDIR=
 	  -t $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/$$server config/$$server/* || exit 1; done
 	install -D -m 0644 README.md $(DESTDIR)$(PREFIX)/share/doc/xmpp-sidecar/README.md
 
+install-gateway: $(B)/strict-gateway ## the strict stand-in for push services, for app teams
+	install -D -m 0755 $(B)/strict-gateway $(DESTDIR)$(PREFIX)/bin/xmpp-sidecar-gateway
+	install -D -m 0644 man/xmpp-sidecar-gateway.1 \
+	  $(DESTDIR)$(PREFIX)/share/man/man1/xmpp-sidecar-gateway.1
+
 clean: ## remove everything that was built
 	rm -rf build
 
@@ -224,7 +229,7 @@ help: ## this text
 
 .PHONY: all check check-built conformance layers headers integration integration-built \
         test-openfire test-openfire-built browser browser-built chaos chaos-built test demo demo-built \
-        bench bench-built sustained fuzz fuzz-built tidy format format-check install clean help \
+        bench bench-built sustained fuzz fuzz-built tidy format format-check install install-gateway clean help \
         deps-build deps-test
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * strict-gateway: a stand-in for Apple's push gateway and, on ports of their own, Google's and
- * a Web Push service, for tests, the demo and benchmarks.  It speaks HTTP/2 over TLS as they
+ * strict-gateway, installed as xmpp-sidecar-gateway (see man/): a stand-in for Apple's push
+ * gateway and, on ports of their own, Google's and a Web Push service, for tests, the demo,
+ * benchmarks, and whoever writes an app or another sender.  It speaks HTTP/2 over TLS as they
  * do and is stricter than the real ones, so that a mistake of the sender fails here and not at
  * a customer's. As APNs stricter in:
  *
@@ -71,7 +72,7 @@
 #include "tests/gateway/text.h"
 
 static const char usage[] =
-    "strict-gateway --listen HOST:PORT --control HOST:PORT --cert FILE --key FILE ...\n"
+    "usage: strict-gateway --listen HOST:PORT --control HOST:PORT --cert FILE --key FILE ...\n"
     "  --auth-key KID:TEAM:PUBLIC.pem[:TOPIC,TOPIC]  whose provider tokens are good\n"
     "  --client-ca FILE       accepts client certificates of this authority too\n"
     "  --token-any            unregistered device tokens are good for any topic\n"
@@ -108,7 +109,6 @@ static const struct option long_options[] = {
     {"fcm-streams", required_argument, NULL, 'S'},
     {"fcm-idle-ms", required_argument, NULL, 'I'},
     {"fcm-age-ms", required_argument, NULL, 'G'},
-    {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
 
@@ -320,6 +320,10 @@ int main(int argc, char **argv)
     };
     int rc = EX_USAGE;
 
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        fputs(usage, stdout);
+        return EX_OK;
+    }
     signal(SIGPIPE, SIG_IGN);
     gw.jwts = gw_jwts_new();
     gw.oauth = gw_oauth_new();

@@ -9,6 +9,7 @@ lines that does exactly what it is told, also what HTTP/2 forbids.
 import base64
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -236,6 +237,20 @@ class Client(RawClient):
 
 
 # What is accepted.
+
+def test_the_manual_names_every_option_and_question():
+    """It is installed for people who have no source at hand."""
+    manual = (ROOT / "man" / "xmpp-sidecar-gateway.1").read_text().replace("\\-", "-")
+    usage = subprocess.run([BUILD / "strict-gateway", "--help"], capture_output=True, text=True,
+                           check=True)
+    options = set(re.findall(r"--[a-z-]+", usage.stdout))
+    assert len(options) > 15 and options - set(re.findall(r"--[a-z-]+", manual)) == set()
+    control = (ROOT / "tests" / "gateway" / "control.c").read_text()
+    questions = set(re.findall(r"^ \*  ((?:POST|GET)  ?/\w+)", control, re.M))
+    asked = {f"{method} /{path}" for method, path in
+             (question.replace("  ", " ").split(" /") for question in questions)}
+    assert len(asked) > 12 and {q for q in asked if q not in manual} == set()
+
 
 def test_valid_notification(gateway):
     apns_id = "12345678-90ab-cdef-1234-567890abcdef"

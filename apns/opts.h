@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/notice.h"
+
 enum push_content {
     PUSH_CONTENT_NONE,
     PUSH_CONTENT_COUNT,
@@ -95,6 +97,7 @@ struct push_opts {
     unsigned devices_per_account;
     const struct apns_app_opts *apps;
     size_t apps_n;
+    struct notice_list notices;
 };
 
 #endif

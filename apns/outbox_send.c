@@ -316,8 +316,8 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
         job->entries[job->n++] = e;
     }
     app->fetches++;
-    outbox_sql_fetch(o->sql, app->opts->content == PUSH_CONTENT_BODY, keys, job->n,
-                     outbox_job_result, job);
+    outbox_sql_fetch(o->sql, app->opts->content == PUSH_CONTENT_BODY, &o->push->notices, keys,
+                     job->n, outbox_job_result, job);
 }
 
 void outbox_pump(struct outbox *o, struct outbox_app *app)

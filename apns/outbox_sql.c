@@ -20,7 +20,7 @@ struct outbox_sql {
     /* One set of arrays for each statement that takes some; types are fixed at the start. */
     struct pg_array add[5];
     struct pg_array badges;
-    struct pg_array fetch[3];
+    struct pg_array fetch[4];
     struct pg_array settle[ARRAYS];
 };
 
@@ -111,13 +111,16 @@ static const struct pg_statement fetch_st = {
     "outbox_fetch",
     "SELECT f.*, muted.badge, s.content,"
     "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END,"
-    "   p.unread, p.jid, p.encrypted, CASE WHEN $2::boolean THEN p.body END"
+    "   p.unread, p.jid, p.encrypted, CASE WHEN $2::boolean THEN p.body END,"
+    "   CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN xs.outbox_notice("
+    "     ($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END"
     " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
     " CROSS JOIN LATERAL xs.device_muted(($4::uuid[])[f.o_n]) muted"
     " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"
     " LEFT JOIN xs.published p ON p.owner = ($3::uuid[])[f.o_n]"
     "   AND p.device = ($4::uuid[])[f.o_n] AND p.peer = ($5::bigint[])[f.o_n]"};
 #define FETCHED_PUBLISHED 17 /* the first column of what a server has published */
+#define FETCHED_NOTICE 21
 static const struct pg_statement settle_st = {
     "outbox_settle",
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
@@ -169,7 +172,7 @@ static void deinit_all(struct pg_array *arrays, size_t n)
 struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16])
 {
     static const enum pg_array_type add[] = {PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_INT8};
-    static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8};
+    static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8, PG_TEXT};
     static const enum pg_array_type settle[ARRAYS] = {
         PG_UUID, PG_UUID, PG_INT8, PG_INT8, PG_INT8, PG_INT4, PG_INT8,
         PG_INT4, PG_INT4, PG_INT4, PG_UUID, PG_TEXT, PG_TEXT};
@@ -180,7 +183,7 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
     memcpy(q->worker, worker, 16);
     init_all(q->add, add, 5);
     pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
-    init_all(q->fetch, fetch, 3);
+    init_all(q->fetch, fetch, 4);
     init_all(q->settle, settle, ARRAYS);
     return q;
 }
@@ -191,7 +194,7 @@ void outbox_sql_free(struct outbox_sql **q)
         return;
     deinit_all((*q)->add, 5);
     pg_array_deinit(&(*q)->badges);
-    deinit_all((*q)->fetch, 3);
+    deinit_all((*q)->fetch, 4);
     deinit_all((*q)->settle, ARRAYS);
     free(*q);
     *q = NULL;
@@ -288,18 +291,20 @@ static void add_key(struct pg_array *arrays, const struct outbox_key *key)
     pg_array_add_i64(&arrays[2], (int64_t)key->peer);
 }
 
-void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
-                      pg_result_fn cb, void *ctx)
+void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct notice_list *notices,
+                      const struct outbox_key *keys, size_t n, pg_result_fn cb, void *ctx)
 {
     assert(n <= OUTBOX_BATCH_MAX);
-    reset_all(q->fetch, 3);
+    reset_all(q->fetch, 4);
     for (size_t i = 0; i < n; i++)
         add_key(q->fetch, &keys[i]);
+    for (size_t i = 0; i < notices->n; i++)
+        pg_array_add_text(&q->fetch[3], notices->of[i].from);
     struct pg_params p;
     pg_params_init(&p);
     pg_add_uuid(&p, q->worker);
     pg_add_bool(&p, text);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
     pg_pool_send(q->pool, &fetch_st, &p, cb, ctx);
 }
@@ -335,6 +340,9 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
     out->content = pg_is_null(r, row, 15) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 15);
     out->quiet = pg_bool(r, row, 16);
+    out->notice = pg_is_null(r, row, FETCHED_NOTICE)
+                      ? NULL
+                      : (const char *)pg_bytes(r, row, FETCHED_NOTICE, &out->notice_len);
     take_published(r, row, out);
 }
 

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/notice.h"
 #include "store/pg.h"
 
 struct unread_change;
@@ -73,10 +74,12 @@ struct outbox_fetched {
     const char *body;         /* NULL: none, or not asked for */
     const char *account_name; /* what the app knows the account by; NULL: nothing */
     int content;              /* enum push_content: no more than that, says the account */
-    bool quiet;               /* its quiet hours, for this conversation */
+    const char *notice;       /* the stanza, when the peer is a service of push.notices */
+    size_t notice_len;
+    bool quiet; /* its quiet hours, for this conversation */
 };
-void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct outbox_key *keys, size_t n,
-                      pg_result_fn cb, void *ctx);
+void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct notice_list *notices,
+                      const struct outbox_key *keys, size_t n, pg_result_fn cb, void *ctx);
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out);
 
 enum outbox_action {

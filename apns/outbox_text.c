@@ -10,6 +10,8 @@
 #include "apns/webpush_message.h"
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/jid.h"
+#include "base/xml_parse.h"
 
 /* A badge of 0 stays true until something new comes, so it may wait as long as APNs keeps it.
  */
@@ -109,18 +111,44 @@ static void compose_webpush(struct outbox *o, const struct entry *e,
     crypt_base64url(hash, 24, collapse_id);
 }
 
+/* What the newest notice says, by its template; as much is shown as of a message's text. */
+static void word_notice(const struct outbox *o, const struct outbox_fetched *f,
+                        struct payload_alert_opts *alert, char title[NOTICE_TEXT_MAX],
+                        char body[NOTICE_TEXT_MAX])
+{
+    struct err e;
+    struct jid from;
+    bool shown = f->notice_len > 0 && alert->content == PUSH_CONTENT_BODY;
+    struct stanza *st = shown ? xml_parse_element(f->notice, f->notice_len, &e) : NULL;
+    const struct notice_opts *n =
+        st && jid_parse(&from, stanza_get(st, "from"))
+            ? notice_find(&o->push->notices, from.bare, from.resource, st)
+            : NULL;
+    if (n && n->title) {
+        notice_render(n->title, st, title);
+        alert->sender = title;
+    }
+    if (n && n->body) {
+        notice_render(n->body, st, body);
+        alert->body = body;
+        alert->encrypted = false;
+    }
+    if (st)
+        stanza_free(&st);
+}
+
 static void compose_alert(struct outbox *o, const struct entry *e,
                           const struct outbox_fetched *f, struct push_request *out,
                           char collapse_id[65])
 {
-    char name[256], thread[65];
+    char name[256], thread[65], title[NOTICE_TEXT_MAX], body[NOTICE_TEXT_MAX];
     strcpy(thread, collapse_id);
     const bool test = e->peer == OUTBOX_TEST_PEER;
     const struct apns_app_opts *app = e->app->opts;
     const enum push_content most =
         app->content < o->push->content ? app->content : o->push->content;
     const enum push_content asked = (enum push_content)f->content;
-    const struct payload_alert_opts alert = {
+    struct payload_alert_opts alert = {
         .content = test           ? PUSH_CONTENT_BODY
                    : asked < most ? asked
                                   : most,
@@ -135,6 +163,8 @@ static void compose_alert(struct outbox *o, const struct entry *e,
         .channel = app->fcm ? app->fcm->channel : NULL,
         .thread = thread,
     };
+    if (f->notice && !test)
+        word_notice(o, f, &alert, title, body);
     if (e->app->opts->webpush)
         compose_webpush(o, e, f, &alert, out, collapse_id);
     else if (e->app->opts->fcm)

@@ -476,7 +476,7 @@ static void settle_counts(struct batch *b)
         if (op->id <= c->read.read_id)
             continue;
         read_state_count(&c->read, op->id);
-        if (op->replaces)
+        if (op->replaces || op->w.flags & ROW_SILENT)
             continue; /* whoever is to be told has been */
         c->counted++;
         c->newest_id = op->id;

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "archive/prefs.h"
+#include "base/notice.h"
 
 struct archive_opts {
     bool serve;                    /* answer archive queries on the users' own addresses */
@@ -18,6 +19,7 @@ struct archive_opts {
     bool own_message_reads;        /* read.own_message_reads */
     bool groupchat;                /* rooms have an archive of their own */
     enum prefs_mode prefs_default; /* of accounts that have not set theirs */
+    struct notice_list notices;    /* push.notices */
 };
 
 #endif

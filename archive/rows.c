@@ -9,6 +9,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/jid.h"
+#include "base/notice.h"
 #include "base/stanza.h"
 
 #define NS_HINTS "urn:xmpp:hints"
@@ -407,6 +408,21 @@ static size_t from_room_marker(struct rows *r, const struct event *ev, struct wr
     return 1;
 }
 
+/* What a configured service says is kept, whatever its type and though it has no body, unless
+ * it says itself that it is not to be (XEP-0334).  One's own is nothing new. */
+static const struct notice_opts *classify_notice(const struct rows *r, const struct event *ev,
+                                                 struct content *c)
+{
+    const struct notice_opts *o =
+        notice_find(&r->opts->notices, ev->from, ev->from_resource, ev->stanza);
+    if (!o || c->retracts || has(ev->stanza, "no-store", NS_HINTS) ||
+        has(ev->stanza, "no-permanent-store", NS_HINTS))
+        return NULL;
+    c->store = true;
+    c->counts = o->count && !notice_is_by(ev->stanza, ev->to);
+    return o;
+}
+
 static size_t from_message(struct rows *r, const struct event *ev, struct write *out)
 {
     struct content c;
@@ -415,6 +431,7 @@ static size_t from_message(struct rows *r, const struct event *ev, struct write 
     if (!mine && !theirs)
         return 0;
     rows_classify(ev->stanza, &c);
+    const struct notice_opts *notice = classify_notice(r, ev, &c);
     if (!c.store && !(c.counts && theirs))
         return 0;
     uint64_t hash = content_hash(r, ev);
@@ -422,8 +439,11 @@ static size_t from_message(struct rows *r, const struct event *ev, struct write 
     size_t n = 0;
     if (mine && c.store)
         n += add_message(r, ev, &c, true, hash, out);
+    struct write *in = out + n;
     if (theirs)
-        n += add_message(r, ev, &c, false, hash, out + n);
+        n += add_message(r, ev, &c, false, hash, in);
+    if (theirs && c.counts && notice && !notice->push)
+        in->flags |= ROW_SILENT;
     return n;
 }
 

@@ -32,6 +32,7 @@ enum row_flag {
     ROW_PROVISIONAL = 256,  /* of a message that only its server's publish has told of */
     ROW_FOR_MEMBERS = 512,  /* of a room: something to read for whoever is in it */
     ROW_UNCONFIRMED = 1024, /* and hidden: the room has not told anybody of it */
+    ROW_SILENT = 2048,      /* counted, and no push for it */
 };
 /* In SQL: not hidden.  Written so that a planner takes it for true of nearly all rows, as it
  * is: of "flags & 32 = 0" it expects one in 200, and prefers to sort the owner's whole

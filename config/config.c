@@ -16,6 +16,8 @@
 
 #define ARENA_MAX (16 << 20)
 #define COMPLAINTS_MAX 50
+#define APPS "push.apps[]"
+#define NOTICES "push.notices[]"
 
 void config_complain(struct reader *r, size_t line, size_t column, const char *fmt, ...)
 {
@@ -28,9 +30,23 @@ void config_complain(struct reader *r, size_t line, size_t column, const char *f
         buf_addf(r->complaints, "%s:%zu:%zu: %s\n", r->file, line, column, text);
 }
 
+/* The settings of a list's elements, NULL for others. */
+static struct value (*list_of(const struct reader *r, enum key key))[KEYS_N]
+{
+    const char *path = key_table[key].path;
+    if (strncmp(path, APPS, sizeof APPS - 1) == 0)
+        return r->p->apps;
+    return strncmp(path, NOTICES, sizeof NOTICES - 1) == 0 ? r->p->notices : NULL;
+}
+
+static struct value *config_slot(const struct reader *r, enum key key, int index)
+{
+    return list_of(r, key) && index >= 0 ? &list_of(r, key)[index][key] : &r->p->values[key];
+}
+
 void config_place(const struct reader *r, enum key key, int app, size_t *line, size_t *column)
 {
-    const struct value *v = app < 0 ? &r->p->values[key] : &r->p->apps[app][key];
+    const struct value *v = config_slot(r, key, app);
     *line = *column = 1;
     if (v->item) {
         *line = v->item->line;
@@ -100,11 +116,8 @@ static void take_list_element(struct reader *r, struct value *v, const struct ya
 
 static struct value *slot_of(struct reader *r, const struct yaml_item *it, enum key key)
 {
-    if (strncmp(key_table[key].path, "push.apps[]", 11) != 0)
-        return &r->p->values[key];
-    if (it->outer >= APPS_MAX)
-        return NULL;
-    return &r->p->apps[it->outer][key];
+    int max = list_of(r, key) == r->p->apps ? APPS_MAX : NOTICES_MAX;
+    return list_of(r, key) && it->outer >= max ? NULL : config_slot(r, key, it->outer);
 }
 
 static void take_scalar(struct reader *r, const struct yaml_item *it)
@@ -150,14 +163,21 @@ static bool take_element(struct reader *r, const struct yaml_item *it)
     return true;
 }
 
+static void take_index(struct reader *r, const struct yaml_item *it, const char *what, int max,
+                       size_t *n)
+{
+    if (it->outer >= max)
+        config_complain(r, it->line, it->column, "more than %d %s", max, what);
+    else if (it->outer >= 0)
+        *n = (size_t)it->outer + 1;
+}
+
 static void take_item(struct reader *r, const struct yaml_item *it)
 {
-    if (strcmp(it->path, "push.apps[]") == 0 && it->outer >= 0) {
-        if (it->outer >= APPS_MAX)
-            config_complain(r, it->line, it->column, "more than %d apps", APPS_MAX);
-        else
-            r->p->apps_n = (size_t)it->outer + 1;
-    }
+    if (strcmp(it->path, APPS) == 0)
+        take_index(r, it, "apps", APPS_MAX, &r->p->apps_n);
+    if (strcmp(it->path, NOTICES) == 0)
+        take_index(r, it, "notices", NOTICES_MAX, &r->p->notices_n);
     if (take_element(r, it))
         return;
     enum key key = key_find(it->path);
@@ -187,9 +207,10 @@ static void fill_defaults(struct reader *r)
 {
     for (enum key k = 0; k < KEYS_N; k++) {
         const struct key_info *info = &key_table[k];
-        bool of_app = strncmp(info->path, "push.apps[]", 11) == 0;
-        for (size_t i = 0; i < (of_app ? r->p->apps_n : 1); i++) {
-            struct value *v = of_app ? &r->p->apps[i][k] : &r->p->values[k];
+        struct value(*list)[KEYS_N] = list_of(r, k);
+        size_t n = !list ? 1 : list == r->p->apps ? r->p->apps_n : r->p->notices_n;
+        for (size_t i = 0; i < n; i++) {
+            struct value *v = config_slot(r, k, (int)i);
             if (v->item || !info->standard)
                 continue;
             struct err e;
@@ -295,13 +316,13 @@ static void build_hosts(struct reader *r)
     c->hosts = out;
 }
 
-const char *config_domain(struct reader *r, enum key k, const char *name)
+const char *config_domain(struct reader *r, enum key k, int app, const char *name)
 {
     struct jid j;
     if (name && jid_parse(&j, name) && j.local_len == 0 && !j.resource[0])
         return config_must(arena_strdup(r->p->arena, j.bare));
     if (name)
-        complain_key(r, k, -1, "%s: \"%s\" is not a domain", key_table[k].path, name);
+        complain_key(r, k, app, "%s: \"%s\" is not a domain", key_table[k].path, name);
     return NULL;
 }
 
@@ -368,7 +389,7 @@ static void build_component(struct reader *r)
     if (!p->values[KEY_XMPP_COMPONENT].item)
         complain_key(r, KEY_XMPP_COMPONENT, -1,
                      "xmpp.component is missing: the domain under which the server knows us");
-    c->component = config_domain(r, KEY_XMPP_COMPONENT, text(r, KEY_XMPP_COMPONENT));
+    c->component = config_domain(r, KEY_XMPP_COMPONENT, -1, text(r, KEY_XMPP_COMPONENT));
     bool plain = p->values[KEY_XMPP_SECRET].item, file = p->values[KEY_XMPP_SECRET_FILE].item;
     if (plain == file)
         complain_key(r, KEY_XMPP_SECRET, -1,
@@ -382,7 +403,7 @@ static void build_component(struct reader *r)
                      "[example.org]");
     const char **out = config_must(arena_alloc(p->arena, (d->list_n + 1) * sizeof *out));
     for (size_t i = 0; i < d->list_n; i++) {
-        out[i] = config_domain(r, KEY_XMPP_DOMAINS, d->list[i]);
+        out[i] = config_domain(r, KEY_XMPP_DOMAINS, -1, d->list[i]);
         if (out[i] && c->component && strcmp(out[i], c->component) == 0)
             complain_key(r, KEY_XMPP_COMPONENT, -1,
                          "xmpp.component must not be one of xmpp.domains");
@@ -440,6 +461,7 @@ static void build_rest(struct reader *r)
         .own_message_reads = number(r, KEY_READ_OWN),
         .groupchat = number(r, KEY_ARCHIVE_GROUPCHAT) != 0,
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
+        .notices = c->push.notices,
     };
     c->log = (struct log_opts){(enum log_level)number(r, KEY_LOG_LEVEL),
                                (enum log_format)number(r, KEY_LOG_FORMAT)};
@@ -467,6 +489,7 @@ enum err_kind config_load(const char *file, struct config **out, struct buf *com
         fill_defaults(&r);
         build_component(&r);
         config_build_push(&r);
+        config_build_notices(&r);
         build_rest(&r);
         refuse_unavailable(&r);
     }

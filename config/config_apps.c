@@ -215,7 +215,7 @@ static void build_accept_from(struct reader *r)
     const char **out = config_must(arena_alloc(r->p->arena, (v->list_n + 1) * sizeof *out));
     c->accept_from = out;
     for (size_t i = 0; i < v->list_n; i++) {
-        const char *name = config_domain(r, KEY_PUSH_ACCEPT_FROM, v->list[i]);
+        const char *name = config_domain(r, KEY_PUSH_ACCEPT_FROM, -1, v->list[i]);
         if (name && is_among(name, c->domains, c->domains_n))
             complain_key(r, KEY_PUSH_ACCEPT_FROM, -1,
                          "push.accept_from: %s is one of xmpp.domains already", name);
@@ -282,7 +282,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
             complain_key(r, KEY_APP_ID, i, "push.apps[].id: %s is there twice", a->id);
     }
     for (size_t d = 0; d < a->domains_n; d++) {
-        const char *name = config_domain(r, KEY_APP_DOMAINS, a->domains[d]);
+        const char *name = config_domain(r, KEY_APP_DOMAINS, i, a->domains[d]);
         const struct component_opts *c = &r->config->component;
         if (name && !is_among(name, c->domains, c->domains_n) &&
             !is_among(name, c->accept_from, c->accept_from_n))

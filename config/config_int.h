@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What config.c (reading, checking) and config_apps.c (push.apps) share. */
+/* What config.c (reading, checking), config_apps.c (push.apps) and config_notices.c share. */
 #ifndef CONFIG_CONFIG_INT_H
 #define CONFIG_CONFIG_INT_H
 
@@ -12,6 +12,7 @@
 #include "config/keys.h"
 
 #define APPS_MAX 64
+#define NOTICES_MAX 32
 
 struct arena;
 struct buf;
@@ -31,6 +32,8 @@ struct config_private {
     struct value values[KEYS_N];
     struct value apps[APPS_MAX][KEYS_N];
     size_t apps_n;
+    struct value notices[NOTICES_MAX][KEYS_N];
+    size_t notices_n;
 };
 
 struct reader {
@@ -44,7 +47,8 @@ struct reader {
 
 void config_complain(struct reader *r, size_t line, size_t column, const char *fmt, ...)
     PRINTF_LIKE(4, 5);
-/* Where a setting stands; for a default, where its section or app stands, else the top. */
+/* Where a setting stands; for a default, where its section or app stands, else the top.  app:
+ * which of the list that the setting is of, -1 when it is of none. */
 void config_place(const struct reader *r, enum key key, int app, size_t *line, size_t *column);
 
 #define complain_key(r, key, app, ...)                                                        \
@@ -60,9 +64,11 @@ void *config_must(void *p);
 bool config_split_address(struct reader *r, const char *address, uint16_t port_default,
                           struct host_opts *out);
 /* A prepared domain, or NULL and a complaint (NULL without one for NULL). */
-const char *config_domain(struct reader *r, enum key k, const char *name);
+const char *config_domain(struct reader *r, enum key k, int app, const char *name);
 
 /* config_apps.c: fills r->config->push. */
 void config_build_push(struct reader *r);
+/* config_notices.c: fills r->config->push.notices. */
+void config_build_notices(struct reader *r);
 
 #endif

@@ -77,6 +77,12 @@ enum key_reload {
     KEY(PUSH_STATELESS, "push.stateless_dialects", LIST, 0, 0, 0, 16, RELOAD)                 \
     KEY(PUSH_PROXY, "push.proxy", TEXT, 0, "", 0, 1024, RELOAD)                               \
     KEY(PUSH_HISTORY, "push.history", TIME, 0, "14d", 3600000, INT64_C(31536000000), RELOAD)  \
+    KEY(NOTICE_FROM, "push.notices[].from", TEXT, 0, 0, 1, 1023, RELOAD)                      \
+    KEY(NOTICE_NODE, "push.notices[].node", TEXT, 0, 0, 1, 1023, RELOAD)                      \
+    KEY(NOTICE_TITLE, "push.notices[].title", TEXT, 0, 0, 1, 256, RELOAD)                     \
+    KEY(NOTICE_BODY, "push.notices[].body", TEXT, 0, 0, 1, 1024, RELOAD)                      \
+    KEY(NOTICE_COUNT, "push.notices[].count", BOOL, 0, "true", 0, 0, RELOAD)                  \
+    KEY(NOTICE_PUSH, "push.notices[].push", BOOL, 0, 0, 0, 0, RELOAD)                         \
     KEY(APP_ID, "push.apps[].id", TEXT, 0, 0, 1, 255, RELOAD)                                 \
     KEY(APP_NAMES, "push.apps[].names", LIST, 0, 0, 0, 100, RELOAD)                           \
     KEY(APP_DOMAINS, "push.apps[].domains", LIST, 0, 0, 0, 1000, RELOAD)                      \

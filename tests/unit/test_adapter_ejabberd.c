@@ -448,6 +448,20 @@ static void a_forged_pubsub_event_keeps_the_message(void **state)
     expect_events(w, "message eve@e.test/x* -> bob@e.test* id=f1\n");
 }
 
+/* Whether one counts is decided by who sent it (push.notices). */
+static void an_event_of_a_service_is_a_message_of_that_service(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, COPY("<message xmlns='jabber:client' from='pubsub.e.test' to='bob@e.test/r' "
+                       "type='headline' id='e1'><event "
+                       "xmlns='http://jabber.org/protocol/pubsub#event'><items node='orders'>"
+                       "<item id='1'/></items></event></message>"));
+    world_feed(w, COPY("<message xmlns='jabber:client' from='e.test' to='bob@e.test' "
+                       "type='headline' id='e2'><subject>s</subject></message>"));
+    expect_events(w, "message pubsub.e.test -> bob@e.test/r* id=e1\n"
+                     "message e.test -> bob@e.test* id=e2\n");
+}
+
 static void a_forged_stanza_id_keeps_the_message(void **state)
 {
     struct world *w = *state;
@@ -674,6 +688,7 @@ int main(void)
         T(a_forged_mam_result_keeps_the_message),
         T(a_forged_carbon_keeps_the_message),
         T(a_forged_pubsub_event_keeps_the_message),
+        T(an_event_of_a_service_is_a_message_of_that_service),
         T(a_forged_stanza_id_keeps_the_message),
         T(an_envelope_inside_an_envelope_is_the_senders_message),
         T(an_envelope_counts_only_from_exactly_the_server),

@@ -252,6 +252,25 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "unified_push: {url: \"https://a.b?x\"}\n",
          "unified_push.url: expected https"},
         {MINIMAL "unified_push: {url: \"https://\"}\n", "unified_push.url: expected https"},
+        {MINIMAL "push:\n  notices:\n    - node: a\n", ":7:7: push.notices[].from is missing"},
+        {MINIMAL "push:\n  notices:\n    - from: a@b\n", ":7:13: push.notices[].from: "},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, node: \"a*\"}\n",
+         ":7:25: push.notices[].node: expected a node"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, node: \"*\"}\n",
+         "push.notices[].node: expected a node"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, node: \"a/*/b\"}\n",
+         "push.notices[].node: expected a node"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, title: \"{a\"}\n",
+         ":7:26: push.notices[].title: braces are for"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, body: \"a}\"}\n",
+         ":7:25: push.notices[].body: braces are for"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, count: 1}\n",
+         ":7:26: push.notices[].count: expected true or false"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, count: false, push: true}\n",
+         ":7:39: push.notices[].push: what is not counted"},
+        {MINIMAL "push:\n  notices:\n    - {from: b.c, text: a}\n",
+         ":7:19: unknown setting push.notices[].text"},
+        {MINIMAL "push: {notices: a}\n", "push.notices"},
         {MINIMAL APNS "      color: red\n", ":13:7: unknown setting push.apps[].color"},
     };
     put("key.p8", "KEY\n");
@@ -284,6 +303,56 @@ static void whose_publishes_are_taken_and_how_is_read(void **state)
     assert_int_equal(c->component.accept_from_n, 0);
     assert_int_equal(c->push.stateless, 0);
     config_free(&c);
+}
+
+static void notices_are_read(void **state)
+{
+    (void)state;
+    struct config *c;
+    char *text = load(MINIMAL "push:\n  notices:\n"
+                              "    - {from: PubSub.example.org, node: \"orders/*\",\n"
+                              "       title: \"Order {number}\", body: \"{state}\"}\n"
+                              "    - {from: pubsub.example.org, node: joined, push: false}\n"
+                              "    - {from: example.org, count: false}\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    const struct notice_list *list = &c->push.notices;
+    assert_int_equal(list->n, 3);
+    assert_ptr_equal(c->archive.notices.of, list->of);
+    assert_string_equal(list->of[0].from, "pubsub.example.org");
+    assert_string_equal(list->of[0].node, "orders/");
+    assert_true(list->of[0].below && list->of[0].count && list->of[0].push);
+    assert_string_equal(list->of[0].title, "Order {number}");
+    assert_string_equal(list->of[0].body, "{state}");
+    assert_string_equal(list->of[1].node, "joined");
+    assert_true(!list->of[1].below && list->of[1].count && !list->of[1].push);
+    assert_null(list->of[2].node);
+    assert_true(!list->of[2].count && !list->of[2].push);
+    config_free(&c);
+    text = load(MINIMAL, &c);
+    free(text);
+    assert_int_equal(c->push.notices.n, 0);
+    config_free(&c);
+}
+
+static void too_many_notices_are_refused(void **state)
+{
+    (void)state;
+    char content[4096] = MINIMAL "push:\n  notices:\n";
+    for (int i = 0; i < 33; i++)
+        strcat(content, "    - {from: a.b, node: x}\n");
+    char *text = load(content, NULL);
+    assert_non_null(strstr(text, ":39:7: more than 32 notices"));
+    free(text);
+}
+
+static void notices_of_nodes_are_not_for_openfire(void **state)
+{
+    (void)state;
+    expect("xmpp: {server: openfire, component: s.b.c, secret: s, domains: [b.c]}\n"
+           "push: {notices: [{from: p.b.c, node: a}]}\n",
+           ":2:38: push.notices[].node: the copies that Openfire makes");
 }
 
 static void all_complaints_are_reported_at_once(void **state)
@@ -580,6 +649,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_minimal_file_gives_the_documented_defaults),
         cmocka_unit_test(every_complaint_has_line_and_column),
+        cmocka_unit_test(notices_are_read),
+        cmocka_unit_test(too_many_notices_are_refused),
+        cmocka_unit_test(notices_of_nodes_are_not_for_openfire),
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),

@@ -415,10 +415,74 @@ static void own_messages_read_only_when_the_setting_says_so(void **state)
     stanza_free(&s);
 }
 
+#define NOTICE(inside)                                                                        \
+    "<event xmlns='http://jabber.org/protocol/pubsub#event'><items node='orders'>" inside     \
+    "</items></event>"
+
+/* What is kept and counted of an event: from, from_resource, its item. */
+static void notices_of_configured_services(void **state)
+{
+    (void)state;
+    static struct notice_opts of[] = {{.from = "pubsub.chat.example", .node = "orders"}};
+    static const struct {
+        const char *from, *resource, *type, *inside;
+        bool listed, count, push;
+        int flags; /* -1: no row */
+    } cases[] = {
+        {"pubsub.chat.example", "", "headline", NOTICE("<item/>"), true, true, true,
+         ROW_COUNTED},
+        {"pubsub.chat.example", "", "normal", NOTICE("<item/>"), true, true, true,
+         ROW_COUNTED},
+        {"pubsub.chat.example", "", "headline", NOTICE("<item/>"), true, true, false,
+         ROW_COUNTED | ROW_SILENT},
+        {"pubsub.chat.example", "", "headline", NOTICE("<item/>"), true, false, false, 0},
+        {"pubsub.chat.example", "", "headline",
+         NOTICE("<item publisher='mei@chat.example/r'/>"), true, true, true, 0},
+        {"pubsub.chat.example", "", "headline",
+         NOTICE("<item publisher='li@chat.example/r'/>"), true, true, true, ROW_COUNTED},
+        {"pubsub.chat.example", "", "headline", NOTICE("<item/>") NO_STORE, true, true, true,
+         -1},
+        {"pubsub.chat.example", "", "headline", NOTICE("<retract/>"), true, true, true, -1},
+        {"pubsub.chat.example", "", "headline", NOTICE("<item/>"), false, true, true, -1},
+        {"pubsub.chat.example", "", "normal", NOTICE("<item/>") NOT_LONG, true, true, true,
+         -1},
+        /* Look-alikes are what such a message is from anybody. */
+        {"li@chat.example", "phone", "headline", NOTICE("<item/>"), true, true, true, -1},
+        {"pubsub.chat.example", "x", "headline", NOTICE("<item/>"), true, true, true, -1},
+        {"other.example", "", "headline", NOTICE("<item/>"), true, true, true, -1},
+        {"pubsub.chat.example", "x", "chat",
+         BODY NOTICE("<item publisher='mei@chat.example'/>"), true, true, false, ROW_COUNTED},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char attrs[64];
+        struct write out[WRITES_MAX];
+        of[0].count = cases[i].count;
+        of[0].push = cases[i].push;
+        opts.notices = (struct notice_list){of, cases[i].listed};
+        snprintf(attrs, sizeof attrs, " type='%s' id='n'", cases[i].type);
+        struct stanza *s = parse(cases[i].inside, attrs);
+        struct event ev = event_of(s);
+        ev.from = cases[i].from;
+        ev.from_resource = cases[i].resource;
+        ev.from_local = false;
+        size_t n = rows_from_event(rows, &ev, out);
+        if (n != (cases[i].flags >= 0) || (n && (int)out[0].flags != cases[i].flags))
+            fail_msg("case %zu: %zu rows, flags %u", i, n, n ? out[0].flags : 0);
+        if (n) {
+            assert_string_equal(out[0].owner_jid, "mei@chat.example");
+            assert_string_equal(out[0].peer_jid, cases[i].from);
+            assert_true(out[0].stanza_len > 0);
+        }
+        stanza_free(&s);
+    }
+    opts.notices.n = 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_archived_and_what_counts),
+        cmocka_unit_test(notices_of_configured_services),
         cmocka_unit_test(a_message_between_two_of_us_is_a_row_for_each),
         cmocka_unit_test(
             what_may_not_be_kept_for_long_is_a_row_without_content_where_it_comes_in),

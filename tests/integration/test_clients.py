@@ -120,15 +120,17 @@ class Asker:
         text = template.format(id=iq_id, own=self.client.bare, peer=self.archive.alice.bare,
                                to=f" to='{to}'" if to else "", **values)
         page = self.client.mam_raw(text, iq_id)
-        self.check(page, to or self.client.bare, text)
+        # By this alone XMPPFramework and Smack know them.  Others there are: what a session that
+        # ended had not acknowledged (XEP-0198) the server sends to the account's next one.
+        queryid = text.partition("queryid='")[2].partition("'")[0] or None
+        page.results = [entry for entry in page.results if entry.queryid == queryid]
+        self.check(page, to or self.client.bare)
         return page
 
-    def check(self, page, address, text):
-        queryid = text.partition("queryid='")[2].partition("'")[0] or None
+    def check(self, page, address):
         for entry in page.results:
             assert entry.outer.get("from") == address      # Gajim, Converse, stanza.js
             assert entry.outer.get("to") == self.client.jid
-            assert entry.queryid == queryid                # XMPPFramework, Smack: by this alone
             assert entry.message.get("from") and entry.message.get("to")  # Conversations
             assert entry.stamp.endswith("Z") and time_of(entry.stamp)     # Dino, nbxmpp
             uuid.UUID(entry.archive_id)                    # Siskin: else no place to resume from

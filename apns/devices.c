@@ -42,8 +42,10 @@ struct devices {
 
 static const struct pg_statement register_st = {
     "device_register",
-    "SELECT * FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text,"
-    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::text, $12::int)"};
+    "SELECT g.*, CASE WHEN $13::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
+    "            ELSE 0 END"
+    " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text,"
+    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::text, $12::int) g"};
 static const struct pg_statement unregister_st = {
     "device_unregister",
     "SELECT xs.device_unregister($1::uuid, $2::uuid, $3::uuid, $4::text)"};
@@ -165,6 +167,7 @@ static void on_registered(void *ctx, const struct pg_result *r, const struct pg_
             copy_text(got.secret, sizeof got.secret, pg_text(r, 0, 1));
             got.fresh = pg_bool(r, 0, 2);
             got.evicted = (unsigned)pg_i64(r, 0, 3);
+            got.ended = (unsigned)pg_i64(r, 0, 4);
         }
         c->fn.registered(c->ctx, r ? &got : NULL, e);
     }
@@ -217,6 +220,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     pg_add_text(&p, r->resource);
     pg_add_text(&p, r->account_name);
     pg_add_i32(&p, (int32_t)d->per_account);
+    pg_add_bool(&p, r->alone);
     struct call *c = new_call(d, ctx);
     c->fn.registered = fn;
     c->lost = lost_register;

@@ -43,6 +43,7 @@ struct device_registration {
     const char *resource; /* "" when not known */
     enum device_dialect dialect;
     const char *account_name; /* what a push calls the account by; NULL: the app asks none */
+    bool alone;               /* ends the registrations of other accounts on the device */
 };
 
 struct device_registered {
@@ -50,6 +51,7 @@ struct device_registered {
     char secret[DEVICE_SECRET_BYTES]; /* "" where the dialect has none */
     bool fresh;                       /* was not registered before */
     unsigned evicted;                 /* oldest ones that had to go: devices_per_account */
+    unsigned ended;                   /* other accounts' on this device: alone */
 };
 
 struct device_row {

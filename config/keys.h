@@ -86,6 +86,8 @@ enum key_reload {
     KEY(APP_ID, "push.apps[].id", TEXT, 0, 0, 1, 255, RELOAD)                                 \
     KEY(APP_NAMES, "push.apps[].names", LIST, 0, 0, 0, 100, RELOAD)                           \
     KEY(APP_DOMAINS, "push.apps[].domains", LIST, 0, 0, 0, 1000, RELOAD)                      \
+    KEY(APP_ACCOUNTS, "push.apps[].accounts_per_device", WORD, "many one", "many", 0, 0,      \
+        RELOAD)                                                                               \
     KEY(APP_BADGE, "push.apps[].badge", WORD, "messages conversations", "messages", 0, 0,     \
         RELOAD)                                                                               \
     KEY(APP_COLLAPSE, "push.apps[].collapse", WORD, "conversation message", "conversation",   \

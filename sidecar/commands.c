@@ -63,8 +63,8 @@ static void on_registered(void *ctx, const struct device_registered *r,
         commands_later(p.call);
         return;
     }
-    log_info("registration", "dialect=%s fresh=%d evicted=%u", p.request.command->node,
-             r->fresh, r->evicted);
+    log_info("registration", "dialect=%s fresh=%d evicted=%u ended=%u",
+             p.request.command->node, r->fresh, r->evicted, r->ended);
     struct dialect_result result;
     dialect_result(p.request.command, r, p.commands->opts.component, &result);
     answer(p.call, &result);
@@ -143,7 +143,8 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
         struct device_registration r = {.key = key,
                                         .account = call->account,
                                         .resource = call->from->resource,
-                                        .dialect = command->dialect};
+                                        .dialect = command->dialect,
+                                        .alone = c->opts.push->apps[request.app].one_account};
         if (dialect_account_name(c->opts.push, &request, call->account, name))
             r.account_name = name;
         devices_register(c->opts.devices, &r, on_registered, p);

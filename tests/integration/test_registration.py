@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Device registration by ad-hoc command, in the dialects that clients speak."""
 
+import time
+
 import pytest
 
 from harness.clients import NS, StanzaError, error_of, form_fields, new_id, submit_form
 from harness.component import Component
+from harness.procs import wait_until
 from harness.world import APP
 
 OTHER = "org.example.other"
@@ -378,6 +381,38 @@ def test_a_device_of_two_accounts_shows_the_sum(world):
     assert world.gateway.wait(token, 1)[0].badge == 1
     sender.send_chat(accounts[1].bare, world.body())
     assert world.gateway.wait(token, 2)[1].badge == 2
+
+
+def test_an_app_with_one_login_follows_its_last_user(make_world):
+    world = make_world(start=False)
+    world.sidecar.settings["push"]["apps"][0]["accounts_per_device"] = "one"
+    world.sidecar.configure({})
+    world.sidecar.start()
+    token, (before, after) = world.token(), world.users(2, "bob")
+    sender = world.login(world.user("sender"))
+
+    def alerts():
+        """A change of user changes the badge, too, sooner or later."""
+        return [push for push in world.gateway.accepted(token) if push.alert]
+
+    for count, user in enumerate((before, after), 1):
+        client = world.login(user, "phone")
+        world.register_device(client, token)
+        client.logout()
+        world.away(user)
+        sender.send_chat(user.bare, world.body())
+        wait_until(lambda count=count: len(alerts()) == count, 10, "it is pushed")
+    assert [push.badge for push in alerts()] == [1, 1]
+    assert world.oracle.registrations(before.bare) == 0
+    sender.send_chat(before.bare, world.body())
+    world.drain(sender)
+    time.sleep(2)
+    assert len(alerts()) == 2
+    assert world.oracle.outbox(before.bare) == 0
+    # Who was here before comes back.
+    client = world.login(before, "phone")
+    world.register_device(client, token)
+    assert world.oracle.registrations(after.bare) == 0
 
 
 # XEP-0357: the server publishes to the node.

@@ -197,6 +197,8 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL APNS "      content: body\n",
          ":13:16: push.apps[].content: body shows more than push.content allows"},
         {MINIMAL APNS "      content: all\n", ":13:16: push.apps[].content: expected one of"},
+        {MINIMAL APNS "      accounts_per_device: 2\n",
+         ":13:28: push.apps[].accounts_per_device: expected one of many|one"},
         {MINIMAL APNS "        interruption_level: loud\n",
          ":13:29: push.apps[].apns.interruption_level: expected one of passive|active"},
         {MINIMAL APNS "        url: http://x\n",
@@ -474,16 +476,19 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_int_equal(c->push.apps[0].content, PUSH_CONTENT_SENDER);
     assert_string_equal(c->push.apps[0].encrypted_text, "Encrypted message");
     assert_null(c->push.apps[0].interruption_level);
+    assert_false(c->push.apps[0].one_account);
     assert_null(c->push.apps[0].category);
     config_free(&c);
     text = load(MINIMAL APNS "        category: MESSAGE\n        interruption_level: passive\n"
-                             "      content: count\n      encrypted_text: verschlüsselt\n",
+                             "      content: count\n      encrypted_text: verschlüsselt\n"
+                             "      accounts_per_device: one\n",
                 &c);
     assert_string_equal(text, "");
     free(text);
     assert_int_equal(c->push.apps[0].content, PUSH_CONTENT_COUNT);
     assert_string_equal(c->push.apps[0].encrypted_text, "verschlüsselt");
     assert_string_equal(c->push.apps[0].interruption_level, "passive");
+    assert_true(c->push.apps[0].one_account);
     assert_string_equal(c->push.apps[0].category, "MESSAGE");
     config_free(&c);
 }

@@ -81,7 +81,7 @@ static struct device_registered enroll(struct world *w, const uint8_t *owner,
                                        const char *token, const char *client)
 {
     struct device_registration r = {
-        {owner, "chat", token, client}, account, "phone", dialect, NULL};
+        {owner, "chat", token, client}, account, "phone", dialect, NULL, false};
     devices_register(w->devices, &r, on_registered, w);
     wait_answer(w);
     assert_int_equal(w->failure, PG_OK);
@@ -209,6 +209,59 @@ static void two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one(v
     assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 0);
 }
 
+static struct device_registered enroll_alone(struct world *w, const uint8_t *owner,
+                                             const char *account, const char *token)
+{
+    struct device_registration r = {
+        {owner, "chat", token, NULL}, account, "phone", DEVICE_TIGASE, NULL, true};
+    devices_register(w->devices, &r, on_registered, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->registered;
+}
+
+static void an_account_that_is_alone_on_its_phone_ends_the_one_before(void **state)
+{
+    struct world *w = *state;
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_B, NULL);
+    db_do("UPDATE xs.account SET unread = 3 WHERE jid LIKE 'juliet%'");
+    db_do("INSERT INTO xs.outbox SELECT owner, device, 5, 1, 1, now(), 1, now(),"
+          " gen_random_uuid(), 0, NULL FROM xs.registration");
+
+    struct device_registered r = enroll_alone(w, romeo, "romeo@a.example", TOKEN_A);
+    assert_true(r.fresh);
+    assert_int_equal(r.ended, 1);
+    assert_int_equal(list(w, romeo), 1);
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"
+                            " WHERE token LIKE 'aa%'"),
+                     0);
+    /* Her other phone and what is queued for it stay, of this one nothing. */
+    assert_int_equal(list(w, juliet), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox JOIN xs.device USING (device)"
+                            " WHERE peer = 5 AND token LIKE 'bb%'"),
+                     1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 5"), 1);
+    /* The icon is to be his. */
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox o JOIN xs.account USING (owner)"
+                            " WHERE peer = 0 AND state = 2 AND jid LIKE 'romeo%'"),
+                     1);
+
+    struct device_registered again = enroll_alone(w, romeo, "romeo@a.example", TOKEN_A);
+    assert_false(again.fresh);
+    assert_int_equal(again.ended, 0);
+    assert_string_equal(again.node, r.node);
+}
+
+static void what_a_publish_has_registered_is_nobodys_login(void **state)
+{
+    struct world *w = *state;
+    enroll(w, juliet, "juliet@a.example", DEVICE_STATELESS, TOKEN_A, NULL);
+    assert_int_equal(enroll_alone(w, romeo, "romeo@a.example", TOKEN_A).ended, 0);
+    assert_int_equal(list(w, juliet), 1);
+    assert_int_equal(list(w, romeo), 1);
+}
+
 static void the_oldest_devices_make_room_for_the_newest(void **state)
 {
     struct world *w = *state;
@@ -292,8 +345,12 @@ static void a_publish_finds_its_registration_by_node_and_secret(void **state)
 static void without_a_database_the_answer_is_lost_at_once(void **state)
 {
     struct world *w = *state;
-    struct device_registration r = {
-        {juliet, "chat", TOKEN_A, NULL}, "juliet@a.example", "phone", DEVICE_TIGASE, NULL};
+    struct device_registration r = {{juliet, "chat", TOKEN_A, NULL},
+                                    "juliet@a.example",
+                                    "phone",
+                                    DEVICE_TIGASE,
+                                    NULL,
+                                    false};
     devices_register(w->devices, &r, on_registered, w);
     devices_list(w->devices, juliet, on_list, w);
     devices_find(w->devices, "node", "", on_found, w);
@@ -344,6 +401,10 @@ int main(void)
             a_client_with_a_new_token_keeps_node_secret_and_what_is_queued, start, stop),
         cmocka_unit_test_setup_teardown(
             two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one, start, stop),
+        cmocka_unit_test_setup_teardown(
+            an_account_that_is_alone_on_its_phone_ends_the_one_before, start, stop),
+        cmocka_unit_test_setup_teardown(what_a_publish_has_registered_is_nobodys_login, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(the_oldest_devices_make_room_for_the_newest, start,
                                         stop),
         cmocka_unit_test_setup_teardown(changing_the_dialect_changes_the_names, start, stop),

@@ -23,6 +23,7 @@ struct event;
 struct event_base;
 struct push_opts;
 struct push_request;
+struct push_verdict;
 
 /* A statement whose answer is awaited.  It outlives the outbox when that goes first. */
 struct outbox_job {
@@ -117,6 +118,16 @@ void outbox_flush_outcomes(struct outbox *o);
 /* The entry ends, waits or is parked without a push; from TIMED, READY or FETCHING. */
 void outbox_settle(struct outbox *o, struct entry *e, enum outbox_action action,
                    int64_t delay_ms, int status, int badge, const char *reason);
+
+/* outbox_route.c: the app whose gateway the entry goes through, its own or that of the other
+ * environment. */
+struct outbox_app *outbox_route(const struct outbox *o, const struct entry *e,
+                                const struct outbox_fetched *f);
+/* True when the other one is to be asked before the verdict is believed: send it again. */
+bool outbox_route_elsewhere(const struct outbox *o, struct entry *e,
+                            const struct push_verdict *v);
+/* Writes down what was learned by that. */
+void outbox_route_accepted(struct outbox *o, const struct entry *e);
 
 /* PostgreSQL says we hold it, and we know nothing of it. */
 void outbox_release_unknown(struct outbox *o, const struct outbox_key *key);

@@ -25,6 +25,7 @@
 #define RETRY_MAX_MS (15 * 60 * 1000)
 #define MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
 #define STOPPED_MS 60000
+#define ELSEWHERE_AGAIN_MS 5000 /* no room at the other environment's gateway */
 
 /* Outcomes. */
 
@@ -123,6 +124,7 @@ static void again(struct outbox *o, struct entry *e)
     e->asked = 0;
     memset(e->decisions, 0, sizeof e->decisions);
     e->attempts = 0;
+    e->elsewhere = false;
     outbox_retime(o, e, o->push->settle_ms);
 }
 
@@ -250,7 +252,7 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
                       flight->note);
         return;
     }
-    struct outbox_app *app = e->app;
+    struct outbox_app *app = outbox_route(o, e, f);
     if (!app->gateway || !app->opts || o->draining) {
         back_to_ready(e);
         return;
@@ -260,11 +262,17 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
     outbox_compose(o, e, f, flight->alert, collapse_id, &req);
     memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
     req.ctx = e;
+    flight->through = app;
+    if (app != e->app && !flight->note)
+        flight->note = "to the other environment";
     FAILPOINT("push-send");
     if (o->gateways.submit(app->gateway, &req))
         outbox_set_state(e, ENTRY_FLYING);
-    else /* it had room when we asked; it will say when it has again */
+    else if (app == e->app) /* it had room when we asked; it will say when it has again */
         back_to_ready(e);
+    else
+        outbox_settle(o, e, OUTBOX_HOLD, ELSEWHERE_AGAIN_MS, OUTBOX_NO_LOG, OUTBOX_BADGE_SAME,
+                      NULL);
 }
 
 static void fetched(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
@@ -416,7 +424,7 @@ static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
 
 static void app_stopped(struct outbox *o, struct entry *e, const struct push_verdict *v)
 {
-    e->app->stopped = true;
+    e->flight->through->stopped = true;
     int64_t delay_ms = STOPPED_MS + (int64_t)(crypt_random_u64() % STOPPED_MS);
     settle_answer(o, e, v, OUTBOX_RELEASE, delay_ms);
 }
@@ -444,8 +452,9 @@ static void drop_device(struct outbox *o, struct entry *e, const struct push_ver
 {
     const struct outbox_flight *flight = e->flight;
     assert(flight);
-    note_answer(o, e->app, v->reaction == PUSH_SUSPECT);
-    if (v->reaction == PUSH_SUSPECT && !brake_believes(&e->app->brake)) {
+    const bool suspect = v->reaction == PUSH_SUSPECT;
+    note_answer(o, suspect ? e->app : flight->through, suspect);
+    if (suspect && !brake_believes(&e->app->brake)) {
         e->app->braked = true;
         settle_answer(o, e, v, OUTBOX_PARK_BRAKED, o->push->history_ms);
         return;
@@ -471,12 +480,19 @@ void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
     struct entry *e = request_ctx;
     assert(o->magic == OUTBOX_MAGIC && e->state == ENTRY_FLYING && e->flight);
     FAILPOINT("push-answered");
+    struct outbox_app *through = e->flight->through;
     if (v->status)
-        e->app->answered++;
+        through->answered++;
+    if (outbox_route_elsewhere(o, e, v)) {
+        back_to_ready(e);
+        outbox_soon(o);
+        return;
+    }
     switch (v->reaction) {
     case PUSH_DONE:
-        e->app->accepted++;
-        note_answer(o, e->app, false);
+        through->accepted++;
+        note_answer(o, through, false);
+        outbox_route_accepted(o, e);
         settle_answer(o, e, v, OUTBOX_END, 0)->badge = e->flight->badge;
         break;
     case PUSH_DROP_DEVICE:

@@ -178,7 +178,7 @@ void outbox_set_state(struct entry *e, enum entry_state state)
             {[ENTRY_FETCHING] = true, [ENTRY_SETTLING] = true, [ENTRY_TIMED] = true},
         [ENTRY_FETCHING] =
             {[ENTRY_READY] = true, [ENTRY_FLYING] = true, [ENTRY_SETTLING] = true},
-        [ENTRY_FLYING] = {[ENTRY_SETTLING] = true},
+        [ENTRY_FLYING] = {[ENTRY_READY] = true, [ENTRY_SETTLING] = true},
         [ENTRY_SETTLING] = {[ENTRY_TIMED] = true},
     };
     assert(may[e->state][state]);

@@ -20,7 +20,7 @@ enum entry_state {
     ENTRY_TIMED,    /* until due_ms: then decided             -> READY, SETTLING */
     ENTRY_READY,    /* for its device's turn and for room     -> FETCHING, SETTLING, TIMED */
     ENTRY_FETCHING, /* what to send is being read             -> READY, FLYING, SETTLING */
-    ENTRY_FLYING,   /* the gateway has it                     -> SETTLING */
+    ENTRY_FLYING,   /* the gateway has it                     -> READY, SETTLING */
     ENTRY_SETTLING, /* what became of it is being stored      -> TIMED, or out of memory */
 };
 #define ENTRY_STATES 5
@@ -63,7 +63,8 @@ struct outbox_flight {
     int badge;
     bool alert;
     uint8_t apns_id[16];
-    const char *note; /* why it is only a badge; a constant or NULL */
+    const char *note; /* why it is only a badge, or where it went; a constant or NULL */
+    struct outbox_app *through; /* whose gateway has it */
 };
 
 struct entry {
@@ -87,6 +88,7 @@ struct entry {
     uint16_t asked;
     uint16_t attempts;
     bool keep_turn; /* no other push to this device before this one's next try */
+    bool elsewhere; /* its app's gateway did not know the token: to the other environment's */
     enum entry_state state;
     char resource[];
 };

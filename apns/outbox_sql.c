@@ -113,7 +113,8 @@ static const struct pg_statement fetch_st = {
     "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END,"
     "   p.unread, p.jid, p.encrypted, CASE WHEN $2::boolean THEN p.body END,"
     "   CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN xs.outbox_notice("
-    "     ($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END"
+    "     ($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
+    "   (SELECT d.sandbox FROM xs.device d WHERE d.device = ($4::uuid[])[f.o_n])"
     " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
     " CROSS JOIN LATERAL xs.device_muted(($4::uuid[])[f.o_n]) muted"
     " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"
@@ -121,6 +122,10 @@ static const struct pg_statement fetch_st = {
     "   AND p.device = ($4::uuid[])[f.o_n] AND p.peer = ($5::bigint[])[f.o_n]"};
 #define FETCHED_PUBLISHED 17 /* the first column of what a server has published */
 #define FETCHED_NOTICE 21
+#define FETCHED_SANDBOX 22
+static const struct pg_statement environment_st = {
+    "outbox_environment",
+    "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
 static const struct pg_statement settle_st = {
     "outbox_settle",
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
@@ -343,6 +348,9 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->notice = pg_is_null(r, row, FETCHED_NOTICE)
                       ? NULL
                       : (const char *)pg_bytes(r, row, FETCHED_NOTICE, &out->notice_len);
+    out->environment = pg_is_null(r, row, FETCHED_SANDBOX) ? OUTBOX_AS_APP
+                       : pg_bool(r, row, FETCHED_SANDBOX)  ? OUTBOX_SANDBOX
+                                                           : OUTBOX_PRODUCTION;
     take_published(r, row, out);
 }
 
@@ -395,6 +403,16 @@ void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *o, int64
     pg_add_i32(&p, o->status);
     pg_add_text(&p, o->reason);
     pg_pool_send(q->pool, &drop_st, &p, cb, ctx);
+}
+
+void outbox_sql_environment(struct outbox_sql *q, const uint8_t device[16], bool sandbox,
+                            pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, device);
+    pg_add_bool(&p, sandbox);
+    pg_pool_send(q->pool, &environment_st, &p, cb, ctx);
 }
 
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,

@@ -58,6 +58,9 @@ struct outbox_key {
     uint64_t peer;
 };
 
+/* Of APNs, whose the token is. */
+enum outbox_environment { OUTBOX_AS_APP, OUTBOX_PRODUCTION, OUTBOX_SANDBOX };
+
 struct outbox_fetched {
     size_t n; /* which of the keys, from 0 */
     int64_t gen;
@@ -77,6 +80,7 @@ struct outbox_fetched {
     const char *notice;       /* the stanza, when the peer is a service of push.notices */
     size_t notice_len;
     bool quiet; /* its quiet hours, for this conversation */
+    enum outbox_environment environment;
 };
 void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct notice_list *notices,
                       const struct outbox_key *keys, size_t n, pg_result_fn cb, void *ctx);
@@ -116,6 +120,10 @@ size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out);
  */
 void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *outcome,
                      int64_t before_us, pg_result_fn cb, void *ctx);
+
+/* Writes down whose the device's token is. */
+void outbox_sql_environment(struct outbox_sql *q, const uint8_t device[16], bool sandbox,
+                            pg_result_fn cb, void *ctx);
 
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
                      void *ctx);

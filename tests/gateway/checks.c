@@ -196,6 +196,9 @@ static struct gw_verdict check_device(struct check *c)
     v = rejected(410, "Unregistered");
     if (gw_devices_expired(c->gw->devices, token, &v.timestamp_ms))
         return v;
+    /* As one of the other environment is. */
+    if (!c->gw->opts.token_any && !gw_devices_known(c->gw->devices, token))
+        return rejected(400, "BadDeviceToken");
     if (!gw_devices_has_topic(c->gw->devices, token, c->push->topic, c->gw->opts.token_any))
         return rejected(400, "DeviceTokenNotForTopic");
     return passed();

@@ -215,6 +215,13 @@ bool gw_devices_expired(const struct gw_devices *d, const char *token,
     return true;
 }
 
+bool gw_devices_known(const struct gw_devices *d, const char *token)
+{
+    const struct device *dev = find(d, token);
+
+    return dev != NULL && dev->registered;
+}
+
 bool gw_devices_has_topic(const struct gw_devices *d, const char *token, const char *topic,
                           bool any)
 {

@@ -30,6 +30,7 @@ void gw_devices_set_online(struct gw_devices *d, const char *token, bool online,
 
 bool gw_devices_expired(const struct gw_devices *d, const char *token,
                         int64_t *timestamp_ms_out);
+bool gw_devices_known(const struct gw_devices *d, const char *token); /* registered */
 /* any: what to say of a token that nobody registered. */
 bool gw_devices_has_topic(const struct gw_devices *d, const char *token, const char *topic,
                           bool any);

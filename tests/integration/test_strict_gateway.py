@@ -417,8 +417,12 @@ def test_expired_device_token(gateway):
 
 def test_device_token_for_wrong_topic(gateway):
     assert gateway.push(apns_topic=OTHER_TOPIC).outcome == (400, "DeviceTokenNotForTopic")
+
+
+def test_device_token_that_nobody_registered(gateway):
+    """As one of the other environment."""
     unknown = gateway.push(path=f"/3/device/{OTHER_TOKEN}")
-    assert unknown.outcome == (400, "DeviceTokenNotForTopic")
+    assert unknown.outcome == (400, "BadDeviceToken")
 
 
 def test_token_any_is_for_unregistered_tokens_only(make_gateway):

@@ -71,7 +71,8 @@ struct world {
 };
 
 static struct apns_app_opts apps[] = {
-    {.id = "chat", .content = PUSH_CONTENT_BODY, .sound = "default"}};
+    {.id = "chat", .content = PUSH_CONTENT_BODY, .sound = "default", .topic = "chat"},
+    {.id = "chat.sandbox", .content = PUSH_CONTENT_BODY, .sound = "default"}};
 static struct push_opts push = {.content = PUSH_CONTENT_BODY,
                                 .settle_ms = 500,
                                 .confirm_after_ms = 20000,
@@ -1076,6 +1077,192 @@ static void a_rejected_device_goes_only_while_others_are_accepted(void **state)
     assert_int_equal(w->alarms, 0);
 }
 
+static void crash(struct world *w)
+{
+    w->crashes++;
+    outbox_free(&w->outbox);
+    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
+    w->gateway.n = 0;
+    open_outbox(w);
+}
+
+/* The app of the sandbox beside that of production, and its gateway. */
+static void open_sandbox(struct world *w, struct gateway *sandbox, const char *topic)
+{
+    *sandbox = (struct gateway){.room = 10};
+    apps[1].topic = topic;
+    apps[1].sandbox = true;
+    push.apps_n = 2;
+    outbox_reload(w->outbox, &push);
+    outbox_set_gateway(w->outbox, 0, &w->gateway);
+    outbox_set_gateway(w->outbox, 1, sandbox);
+    pass(w, 0);
+}
+
+static int close_sandbox(void **state)
+{
+    push.apps_n = 1;
+    apps[1].domains_n = 0;
+    return stop(state);
+}
+
+static struct flying *only_flying(struct gateway *g)
+{
+    assert_int_equal(g->n, 1);
+    struct flying *f = g->flying;
+    while (!f->used)
+        f++;
+    return f;
+}
+
+/* Answers the only push that the gateway has. */
+static void answer_at(struct world *w, struct gateway *g, const struct push_verdict *v)
+{
+    struct flying *f = only_flying(g);
+    f->used = false;
+    g->n--;
+    outbox_verdict(w->outbox, f->ctx, v);
+    if (v->reaction != PUSH_APP_STOPPED)
+        outbox_room(w->outbox, g);
+    pass(w, 0);
+}
+
+static void write_and_wait(struct world *w, int owner)
+{
+    message(w, owner, 0);
+    pass(w, 600);
+}
+
+static void a_token_of_the_other_environment_is_found_once(void **state)
+{
+    struct world *w = *state;
+    struct gateway sandbox;
+    open_sandbox(w, &sandbox, "chat");
+    enroll(0, 0);
+    write_and_wait(w, 0);
+    assert_int_equal(sandbox.n, 0);
+    uint8_t first[16];
+    memcpy(first, any_flying(w)->apns_id, 16);
+    answer_at(w, &w->gateway, &bad_token);
+    assert_int_equal(w->gateway.n, 0);
+    assert_memory_equal(only_flying(&sandbox)->apns_id, first, 16);
+    assert_int_equal(only_flying(&sandbox)->badge, 1);
+    answer_at(w, &sandbox, &done);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE sandbox AND app = 'chat'"),
+                     1);
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), 1);
+    assert_string_equal(db_ask("SELECT status || ' ' || reason FROM xs.push_log"),
+                        "200 to the other environment");
+    /* From then on it goes there at once, also for the next worker. */
+    for (int i = 0; i < 2; i++) {
+        write_and_wait(w, 0);
+        assert_int_equal(w->gateway.n, 0);
+        answer_at(w, &sandbox, &done);
+        crash(w);
+        open_sandbox(w, &sandbox, "chat");
+    }
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 200"), 3);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->alarms, 0);
+}
+
+static void a_token_that_no_environment_knows_is_handled_as_with_one(void **state)
+{
+    struct world *w = *state;
+    struct gateway sandbox;
+    open_sandbox(w, &sandbox, "chat");
+    enroll(0, 0);
+    enroll(1, 1);
+    write_and_wait(w, 0);
+    answer_at(w, &w->gateway, &bad_token);
+    answer_at(w, &sandbox, &bad_token);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3 AND braked"), 1);
+    write_and_wait(w, 1);
+    answer_at(w, &w->gateway, &done); /* the settings are right */
+    write_and_wait(w, 0);
+    answer_at(w, &w->gateway, &bad_token);
+    answer_at(w, &sandbox, &bad_token);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE sandbox IS NOT NULL"), 0);
+}
+
+static void a_token_that_was_found_elsewhere_is_not_taken_back(void **state)
+{
+    struct world *w = *state;
+    struct gateway sandbox;
+    open_sandbox(w, &sandbox, "chat");
+    enroll(0, 0);
+    db_do("UPDATE xs.device SET sandbox = true");
+    write_and_wait(w, 0);
+    answer_at(w, &sandbox, &bad_token);
+    pass(w, 60000);
+    assert_int_equal(w->gateway.n + sandbox.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3 AND braked"), 1);
+    /* Without an app for it, its own is all there is. */
+    open_sandbox(w, &sandbox, "another");
+    write_and_wait(w, 0);
+    assert_int_equal(sandbox.n, 0);
+    answer_at(w, &w->gateway, &done);
+}
+
+static void trouble_of_the_other_environment_is_not_the_apps(void **state)
+{
+    struct world *w = *state;
+    static const struct push_verdict forbidden = {PUSH_APP_STOPPED, 403, "Forbidden", 0, 0};
+    static const struct push_verdict busy_now = {PUSH_RETRY, 503, "Shutdown", 0, 1000};
+    struct gateway sandbox;
+    open_sandbox(w, &sandbox, "chat");
+    enroll(0, 0);
+    enroll(1, 1);
+    sandbox.room = 0;
+    write_and_wait(w, 0);
+    answer_at(w, &w->gateway, &bad_token);
+    assert_int_equal(w->gateway.n, 0);
+    pass(w, 4000);
+    sandbox.room = 10;
+    assert_int_equal(entries(), 1);
+    pass(w, 6000);
+    answer_at(w, &sandbox, &busy_now);
+    pass(w, 20000);
+    assert_int_equal(w->gateway.n, 0);
+    answer_at(w, &sandbox, &forbidden);
+    assert_int_equal(entries(), 1);
+    write_and_wait(w, 1); /* the app itself goes on */
+    answer_at(w, &w->gateway, &done);
+    db_do("UPDATE xs.outbox SET due = now()");
+    outbox_look(w->outbox);
+    pass(w, 0);
+    /* Nobody else is there to be asked now. */
+    answer_at(w, &w->gateway, &bad_token);
+    assert_int_equal(sandbox.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+}
+
+static void only_the_same_topic_for_the_same_users_is_another_environment(void **state)
+{
+    struct world *w = *state;
+    static const char *const others[] = {"b.example"};
+    struct gateway sandbox;
+    open_sandbox(w, &sandbox, "another");
+    enroll(0, 0);
+    for (int i = 0; i < 3; i++) {
+        write_and_wait(w, 0);
+        answer_at(
+            w, &w->gateway,
+            i < 2 ? &bad_token
+                  : &(struct push_verdict){PUSH_SUSPECT, 400, "DeviceTokenNotForTopic", 0, 0});
+        assert_int_equal(w->gateway.n + sandbox.n, 0);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 3"), 1);
+        apps[1].domains = others;
+        apps[1].domains_n = i == 0;
+        open_sandbox(w, &sandbox, "chat");
+    }
+}
+
 static void devices_that_are_gone_are_no_rejections(void **state)
 {
     struct world *w = *state;
@@ -1342,15 +1529,6 @@ static void random_verdict(struct world *w, uint64_t *seed)
     answer_with(w, f, &verdicts[rnd(seed, 6)]);
 }
 
-static void crash(struct world *w)
-{
-    w->crashes++;
-    outbox_free(&w->outbox);
-    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
-    w->gateway.n = 0;
-    open_outbox(w);
-}
-
 static void the_worker_writes_down_what_its_apps_count(void **state)
 {
     struct world *w = *state;
@@ -1503,6 +1681,17 @@ int main(void)
         CASE(a_gone_device_goes_and_one_registered_since_stays),
         CASE(a_wave_of_rejections_never_deletes_the_fleet),
         CASE(what_the_brake_has_parked_comes_back_slowly),
+        cmocka_unit_test_setup_teardown(a_token_of_the_other_environment_is_found_once, start,
+                                        close_sandbox),
+        cmocka_unit_test_setup_teardown(
+            a_token_that_no_environment_knows_is_handled_as_with_one, start, close_sandbox),
+        cmocka_unit_test_setup_teardown(a_token_that_was_found_elsewhere_is_not_taken_back,
+                                        start, close_sandbox),
+        cmocka_unit_test_setup_teardown(trouble_of_the_other_environment_is_not_the_apps,
+                                        start, close_sandbox),
+        cmocka_unit_test_setup_teardown(
+            only_the_same_topic_for_the_same_users_is_another_environment, start,
+            close_sandbox),
         CASE(the_next_worker_tries_one_of_what_was_parked),
         CASE(what_is_parked_for_another_reason_stays),
         CASE(no_index_holds_what_a_further_message_changes),

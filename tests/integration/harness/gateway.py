@@ -176,9 +176,11 @@ class Push:
 
 
 class Gateway:
-    def __init__(self, workspace, topics=("org.example.chat",), name="gateway", options=()):
+    def __init__(self, workspace, topics=("org.example.chat",), name="gateway", options=(),
+                 token_any=True):
         self.folder = workspace.folder(name)
-        self.topics, self.options = topics, options
+        self.topics = topics
+        self.options = (*options, *(["--token-any"] if token_any else []))
         make_certificates(self.folder)
         make_provider_key(self.folder)
         make_service_account(self.folder)
@@ -202,7 +204,7 @@ class Gateway:
             "--fcm-account", f"{PROJECT}:{ACCOUNT}:{ACCOUNT_KEY_ID}:"
                              f"{self.folder / 'service-account.pub.pem'}",
             "--webpush", f"127.0.0.1:{self.webpush_port or 0}",
-            "--token-any", "--ready-file", self._ready, *self.options], self.folder / "gateway.log")
+            "--ready-file", self._ready, *self.options], self.folder / "gateway.log")
         self.process.wait_ready(self._read_ready, 15)
         return self
 

@@ -10,3 +10,7 @@ LANGUAGE sql AS $$
           WHERE r.device = in_device AND r.owner <> in_owner AND r.dialect <> 4
           ORDER BY r.owner) x
 $$;
+
+-- Of APNs' tokens, when the service of its app's environment did not know it and the other did.
+-- The device stays its app's.
+ALTER TABLE xs.device ADD COLUMN sandbox boolean;  -- NULL: as its app

@@ -21,6 +21,7 @@ void inbox_esl_ask(struct lookups *lookups, const struct archive_opts *opts,
                    const struct archive_request *r, const struct archive_answer *answer);
 /* Of one conversation: <reset/> in the first namespace, everything in the second. */
 void inbox_esl_conversation_ask(struct lookups *lookups, struct ingest *ingest,
+                                const struct archive_opts *opts,
                                 const struct archive_request *r,
                                 const struct archive_answer *answer);
 

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "archive/inbox_esl_int.h"
+#include "archive/inbox_room.h"
 #include "archive/ingest.h"
 #include "archive/lookup.h"
+#include "archive/opts.h"
 #include "archive/rows.h"
 #include "base/clock.h"
 #include "base/form.h"
@@ -19,15 +21,25 @@
 #define READ_WITHIN_MS 1000
 
 /* $3: the box, below 0: leave it.  $4: seconds, 0: unmute, below 0: leave it. */
-static const struct pg_statement change = {
-    "inbox_change", "WITH boxed AS (UPDATE xs.conversation SET box = $3::int"
-                    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $3::int >= 0),"
-                    " unmuted AS (DELETE FROM xs.mute"
-                    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $4::bigint = 0)"
-                    " INSERT INTO xs.mute (owner, peer, until, level)"
-                    " SELECT $1::uuid, $2::bigint, now() + $4::bigint * interval '1 s', 0"
-                    " WHERE $4::bigint > 0"
-                    " ON CONFLICT (owner, peer) DO UPDATE SET until = excluded.until"};
+#define CHANGE(boxed)                                                                         \
+    "WITH " boxed ", unmuted AS (DELETE FROM xs.mute"                                         \
+    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $4::bigint = 0)"                     \
+    " INSERT INTO xs.mute (owner, peer, until, level)"                                        \
+    " SELECT $1::uuid, $2::bigint, now() + $4::bigint * interval '1 s', 0"                    \
+    " WHERE $4::bigint > 0"                                                                   \
+    " ON CONFLICT (owner, peer) DO UPDATE SET until = excluded.until"
+#define BOXED                                                                                 \
+    "boxed AS (UPDATE xs.conversation SET box = $3::int"                                      \
+    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $3::int >= 0)"
+#define ROOM_BOXED                                                                            \
+    "room_boxed AS (UPDATE xs.room_member r SET archived_id = CASE WHEN $3::int = 0 THEN 0"   \
+    "   ELSE coalesce((SELECT m.id FROM xs.message m WHERE m.owner = r.owner AND " ROW_SHOWN  \
+    "     ORDER BY m.id DESC LIMIT 1), 0) END"                                                \
+    "   WHERE r.member = $1::uuid AND r.conversation = $2::bigint AND $3::int >= 0)"
+
+/* Without rooms, and with them. */
+static const struct pg_statement change[] = {
+    {"inbox_change", CHANGE(BOXED)}, {"inbox_change_rooms", CHANGE(BOXED ", " ROOM_BOXED)}};
 
 /* What is muted is not on the icons of phones.  Under the lane: no count changes meanwhile. */
 static const struct pg_statement tell_phones = {
@@ -35,17 +47,30 @@ static const struct pg_statement tell_phones = {
                     " FROM (SELECT xs.lane_lock($1::uuid)::text AS held OFFSET 0) l"
                     " WHERE l.held IS NOT NULL"};
 
-static const struct pg_statement read_one = {
-    "inbox_one", "SELECT c.box, c.unread, mute.owner IS NOT NULL, mute.until, m.id, m.stanza"
-                 " FROM xs.conversation c"
-                 " LEFT JOIN xs.mute mute ON mute.owner = c.owner AND mute.peer = c.peer"
-                 "   AND (mute.until IS NULL OR mute.until > now())"
-                 " LEFT JOIN LATERAL (SELECT id, stanza FROM xs.message"
-                 "   WHERE owner = $1::uuid AND peer = $2::bigint AND id <= c.last_id"
-                 "   AND " ROW_SHOWN " AND $3::boolean ORDER BY id DESC LIMIT 1) m ON true"
-                 " WHERE c.owner = $1::uuid AND c.peer = $2::bigint AND c.last_id > 0"};
+#define SAID_TO_ONE                                                                           \
+    "SELECT id, stanza, false AS in_room FROM xs.message"                                     \
+    " WHERE owner = $1::uuid AND peer = $2::bigint AND id <= c.last_id"                       \
+    " AND " ROW_SHOWN " AND $3::boolean ORDER BY id DESC LIMIT 1"
+#define ONE(of, newest)                                                                       \
+    "SELECT c.box, c.unread, mute.owner IS NOT NULL, mute.until, m.id, m.stanza, m.in_room"   \
+    " FROM " of " c"                                                                          \
+    " LEFT JOIN xs.mute mute ON mute.owner = $1::uuid AND mute.peer = c.peer"                 \
+    "   AND (mute.until IS NULL OR mute.until > now())"                                       \
+    " LEFT JOIN LATERAL (" newest ") m ON true"
 
-enum column { BOX, UNREAD, MUTED, MUTED_UNTIL, NEWEST, STANZA };
+static const struct pg_statement read_one[] = {
+    {"inbox_one", ONE("xs.conversation", SAID_TO_ONE) " WHERE c.owner = $1::uuid"
+                                                      " AND c.peer = $2::bigint"
+                                                      " AND c.last_id > 0"},
+    {"inbox_one_rooms", ONE("(SELECT o_peer AS peer, o_box AS box, o_unread AS unread,"
+                            "   o_last_id AS last_id, o_room AS room, o_room_id AS room_id"
+                            " FROM xs.inbox_with_rooms($1::uuid))",
+                            "SELECT * FROM ((" SAID_TO_ONE ") UNION ALL"
+                            " SELECT id, stanza, true FROM xs.message"
+                            " WHERE owner = c.room AND id = c.room_id AND $3::boolean) x"
+                            " ORDER BY id DESC LIMIT 1") " WHERE c.peer = $2::bigint"}};
+
+enum column { BOX, UNREAD, MUTED, MUTED_UNTIL, NEWEST, STANZA, IN_ROOM };
 
 struct conversation {
     struct lookup lookup; /* first */
@@ -56,11 +81,13 @@ struct conversation {
     bool read;
     bool complete; /* with its last message */
     bool silent;   /* what it is like now is not asked for */
+    bool rooms;    /* are conversations */
 };
 
 /* --- reading ----------------------------------------------------------------------------- */
 
-static void add_message(struct stanza *parent, const struct pg_result *r)
+static void add_message(struct stanza *parent, const struct archive_request *asked,
+                        const struct pg_result *r)
 {
     char stamp[DATETIME_BYTES];
     struct err e;
@@ -68,7 +95,10 @@ static void add_message(struct stanza *parent, const struct pg_result *r)
     if (pg_is_null(r, 0, STANZA))
         return;
     const uint8_t *xml = pg_bytes(r, 0, STANZA, &len);
-    struct stanza *message = xml_parse_element((const char *)xml, len, &e);
+    struct stanza *message =
+        pg_bool(r, 0, IN_ROOM)
+            ? inbox_room_message(xml, len, stanza_get(parent, "jid"), asked->account)
+            : xml_parse_element((const char *)xml, len, &e);
     if (!message)
         return;
     struct stanza *forwarded = stanza_add(parent, "forwarded", "urn:xmpp:forward:0");
@@ -76,6 +106,12 @@ static void add_message(struct stanza *parent, const struct pg_result *r)
     stanza_set(stanza_add(forwarded, "delay", "urn:xmpp:delay"), "stamp", stamp);
     stanza_append(forwarded, stanza_copy(parent->arena, message));
     stanza_free(&message);
+}
+
+/* The room's lane, which moves its position, is not waited for. */
+static bool reads_as_read(const struct conversation *c, const struct pg_result *r)
+{
+    return pg_i64(r, 0, UNREAD) == 0 || (c->read && c->rooms);
 }
 
 static void on_one(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -93,11 +129,11 @@ static void on_one(void *ctx, const struct pg_result *r, const struct pg_error *
     inbox_esl_mute_text(inbox_muted_until(r, 0, MUTED), mute);
     struct stanza *query = stanza_new(asked->arena, "query", NS_INBOX_ESL_CONVERSATION);
     stanza_set(query, "jid", stanza_get(asked, "jid"));
-    add_message(query, r);
+    add_message(query, &c->lookup.request, r);
     stanza_add_leaf(query, "box", NULL, inbox_esl_box_name(box));
     stanza_add_leaf(query, "archive", NULL, box == INBOX_ARCHIVED ? "true" : "false");
     stanza_add_leaf(query, "mute", NULL, mute);
-    stanza_add_leaf(query, "read", NULL, pg_i64(r, 0, UNREAD) > 0 ? "false" : "true");
+    stanza_add_leaf(query, "read", NULL, reads_as_read(c, r) ? "true" : "false");
     lookup_done(&c->lookup, query);
 }
 
@@ -108,7 +144,7 @@ static void read_properties(struct conversation *c)
     pg_add_uuid(&params, c->lookup.owner);
     pg_add_i64(&params, (int64_t)c->peer);
     pg_add_bool(&params, c->complete);
-    lookup_send(&c->lookup, &read_one, &params, on_one, c);
+    lookup_send(&c->lookup, &read_one[c->rooms], &params, on_one, c);
 }
 
 static void on_told(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -156,7 +192,7 @@ static void begin(struct lookup *l)
     pg_add_i64(&params, (int64_t)c->peer);
     pg_add_i32(&params, (int32_t)c->box);
     pg_add_i64(&params, c->mute_s);
-    lookup_send(l, &change, &params, on_changed, c);
+    lookup_send(l, &change[c->rooms], &params, on_changed, c);
 }
 
 static void conversation_free(struct lookup *l)
@@ -234,6 +270,7 @@ static void on_read(void *ctx, bool done)
 }
 
 void inbox_esl_conversation_ask(struct lookups *lookups, struct ingest *ingest,
+                                const struct archive_opts *opts,
                                 const struct archive_request *r,
                                 const struct archive_answer *answer)
 {
@@ -249,7 +286,7 @@ void inbox_esl_conversation_ask(struct lookups *lookups, struct ingest *ingest,
         answer_form(r, answer);
         return;
     }
-    struct conversation ask = {.box = INBOX_ANY_BOX, .mute_s = -1};
+    struct conversation ask = {.box = INBOX_ANY_BOX, .mute_s = -1, .rooms = opts->groupchat};
     const char *wrong = jid && jid_parse(&peer, jid) ? NULL : "jid is missing, or none";
     if (!wrong)
         wrong = read_question(r, &ask);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "archive/inbox_room.h"
 #include "archive/lookup.h"
 #include "archive/opts.h"
 #include "archive/rows.h"
@@ -19,33 +20,56 @@
 
 /* $1 to $4 are owner, box and bounds of last_id, which lies strictly between.  A conversation
  * with last_id 0 has no message yet. */
-#define WANTED                                                                                \
-    "owner = $1::uuid AND (box = $2::int OR $2::int < 0)"                                     \
-    " AND last_id > $3::bigint AND last_id < $4::bigint"
+#define WITHIN                                                                                \
+    "(box = $2::int OR $2::int < 0) AND last_id > $3::bigint AND last_id < $4::bigint"
+#define OF_ACCOUNTS                                                                           \
+    "SELECT peer, jid, last_id, unread, box, NULL::uuid AS room, NULL::bigint AS room_id"     \
+    " FROM xs.conversation WHERE owner = $1::uuid AND " WITHIN
+#define AND_ROOMS                                                                             \
+    "SELECT * FROM xs.inbox_with_rooms($1::uuid)"                                             \
+    "   AS x (peer, jid, last_id, unread, box, room, room_id) WHERE " WITHIN
 
-static const struct pg_statement read_totals = {
-    "inbox_totals", "SELECT count(*), count(*) FILTER (WHERE unread > 0), sum(unread)"
-                    " FROM xs.conversation WHERE " WANTED};
+#define TOTALS(of)                                                                            \
+    "SELECT count(*), count(*) FILTER (WHERE unread > 0), sum(unread)::bigint FROM (" of ") " \
+    "c"
 
-/* The conversations are sorted first, then each one's newest message that may be seen is
- * looked up until the page is full.  What has none is not in the list. */
-#define PAGE(order)                                                                           \
+/* The newest that may be seen. */
+#define NEWEST                                                                                \
+    "SELECT id, CASE WHEN $6::boolean THEN stanza END AS stanza, false AS in_room"            \
+    " FROM xs.message WHERE owner = $1::uuid AND peer = c.peer AND id <= c.last_id"           \
+    " AND " ROW_SHOWN " ORDER BY id DESC LIMIT 1"
+#define NEWEST_OR_IN_ROOM                                                                     \
+    "SELECT id, stanza, in_room FROM ((" NEWEST ") UNION ALL"                                 \
+    " SELECT id, CASE WHEN $6::boolean THEN stanza END, true FROM xs.message"                 \
+    " WHERE owner = c.room AND id = c.room_id) x ORDER BY id DESC LIMIT 1"
+
+/* The conversations are sorted first, then each one's newest message is looked up until the
+ * page is full.  What has none is not in the list. */
+#define PAGE(of, newest, order, limit)                                                        \
     "SELECT c.last_id, c.jid, c.unread, c.box, m.id, m.stanza, mute.owner IS NOT NULL,"       \
-    "   mute.until"                                                                           \
-    " FROM (SELECT peer, jid, last_id, unread, box FROM xs.conversation WHERE " WANTED        \
-    "   AND (unread > 0 OR NOT $5::boolean) ORDER BY last_id " order ") c"                    \
-    " CROSS JOIN LATERAL (SELECT id, CASE WHEN $6::boolean THEN stanza END AS stanza"         \
-    "   FROM xs.message WHERE owner = $1::uuid AND peer = c.peer AND id <= c.last_id"         \
-    "   AND " ROW_SHOWN " ORDER BY id DESC LIMIT 1) m"                                        \
+    "   mute.until, m.in_room"                                                                \
+    " FROM (SELECT * FROM (" of ") w WHERE unread > 0 OR NOT $5::boolean"                     \
+    "   ORDER BY last_id " order ") c"                                                        \
+    " CROSS JOIN LATERAL (" newest ") m"                                                      \
     " LEFT JOIN LATERAL (SELECT owner, until FROM xs.mute"                                    \
     "   WHERE owner = $1::uuid AND peer = c.peer"                                             \
     "   AND (until IS NULL OR until > now())) mute ON true"                                   \
-    " ORDER BY c.last_id " order " LIMIT $7::int"
+    " ORDER BY c.last_id " order " " limit
+#define PAGE_OF_ACCOUNTS(order) PAGE(OF_ACCOUNTS, NEWEST, order, "LIMIT $7::int")
+/* Rooms have their ids of other lanes, where two may be the same: an anchor must not part
+ * them, so that such a page is longer than was asked for. */
+#define PAGE_AND_ROOMS(order)                                                                 \
+    PAGE(AND_ROOMS, NEWEST_OR_IN_ROOM, order, "FETCH FIRST ($7::int) ROWS WITH TIES")
 
-static const struct pg_statement read_older = {"inbox_older", PAGE("DESC")};
-static const struct pg_statement read_newer = {"inbox_newer", PAGE("ASC")};
+/* Without rooms, and with them. */
+static const struct pg_statement read_totals[] = {{"inbox_totals", TOTALS(OF_ACCOUNTS)},
+                                                  {"inbox_totals_rooms", TOTALS(AND_ROOMS)}};
+static const struct pg_statement read_older[] = {
+    {"inbox_older", PAGE_OF_ACCOUNTS("DESC")}, {"inbox_older_rooms", PAGE_AND_ROOMS("DESC")}};
+static const struct pg_statement read_newer[] = {{"inbox_newer", PAGE_OF_ACCOUNTS("ASC")},
+                                                 {"inbox_newer_rooms", PAGE_AND_ROOMS("ASC")}};
 
-enum column { LAST_ID, JID, UNREAD, BOX, NEWEST, STANZA, MUTED, MUTED_UNTIL };
+enum column { LAST_ID, JID, UNREAD, BOX, NEWEST_ID, STANZA, MUTED, MUTED_UNTIL, IN_ROOM };
 
 /* --- a page ----------------------------------------------------------------------------- */
 
@@ -55,6 +79,7 @@ struct inbox_page {
     const struct inbox_protocol *protocol;
     struct inbox_query query;
     bool backward; /* read from its end */
+    bool rooms;    /* are in the list */
     int64_t low;   /* the filter */
     int64_t high;
     int64_t from; /* what is left of it by the anchors */
@@ -105,7 +130,7 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
                         struct buf *out)
 {
     char id[ARCHIVE_ID_BYTES];
-    int64_t newest = pg_i64(r, row, NEWEST);
+    int64_t newest = pg_i64(r, row, NEWEST_ID);
     archive_id(p, newest, id);
     struct inbox_entry entry = {.jid = pg_text(r, row, JID),
                                 .unread = pg_i64(r, row, UNREAD),
@@ -113,9 +138,18 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
                                 .muted_until_us = inbox_muted_until(r, row, MUTED),
                                 .id = id,
                                 .at_us = ident_us_from_id(newest)};
+    struct buf said;
+    buf_init(&said, MESSAGE_BYTES_MAX);
     if (p->query.with_messages)
         entry.xml = pg_bytes(r, row, STANZA, &entry.xml_len);
+    if (entry.xml && pg_bool(r, row, IN_ROOM)) {
+        inbox_room_write(&said, entry.xml, entry.xml_len, entry.jid,
+                         p->lookup.request.account);
+        entry.xml = buf_len(&said) > 0 ? buf_data(&said) : NULL;
+        entry.xml_len = buf_len(&said);
+    }
     p->protocol->entry(&p->lookup.request, &entry, out);
+    buf_deinit(&said);
 }
 
 /* So many of the rows that were read make the page. */
@@ -180,7 +214,8 @@ static void on_totals(void *ctx, const struct pg_result *r, const struct pg_erro
     pg_add_bool(&params, p->query.unread_only);
     pg_add_bool(&params, p->query.with_messages);
     pg_add_i32(&params, p->want);
-    lookup_send(&p->lookup, ascending ? &read_newer : &read_older, &params, on_page, p);
+    lookup_send(&p->lookup, ascending ? &read_newer[p->rooms] : &read_older[p->rooms], &params,
+                on_page, p);
 }
 
 static void read_inbox(struct lookup *l)
@@ -188,7 +223,7 @@ static void read_inbox(struct lookup *l)
     struct inbox_page *p = (struct inbox_page *)l;
     struct pg_params params;
     add_wanted(p, p->low, p->high, &params);
-    lookup_send(l, &read_totals, &params, on_totals, p);
+    lookup_send(l, &read_totals[p->rooms], &params, on_totals, p);
 }
 
 static void page_free(struct lookup *l)
@@ -248,6 +283,7 @@ void inbox_list(struct lookups *lookups, const struct archive_opts *opts,
     p->lookups = lookups;
     p->protocol = protocol;
     p->query = *q;
+    p->rooms = opts->groupchat;
     p->backward = q->rsm.before || q->rsm.last_page;
     p->want = (int32_t)(want < opts->page_max ? want : opts->page_max);
     if (find_range(p))

@@ -127,8 +127,7 @@ void rows_classify_room(const struct stanza *m, struct content *out)
 
 /* --- bytes ----------------------------------------------------------------------------- */
 
-/* Elements that a server may put on a copy, so that two copies differ by them. */
-static bool added_by_servers(const struct stanza *el)
+bool rows_is_added_by_servers(const struct stanza *el)
 {
     return stanza_is(el, "stanza-id", NS_STANZA_ID) ||
            stanza_is(el, "delay", "urn:xmpp:delay") || stanza_is(el, "x", "jabber:x:delay") ||
@@ -157,7 +156,7 @@ static uint64_t content_hash(struct rows *r, const struct event *ev)
     buf_add_str(b, type ? type : "normal");
     buf_add_char(b, '\n');
     for (const struct stanza *el = ev->stanza->first; el; el = el->next)
-        if (el->name && !added_by_servers(el) && !(room && added_by_rooms(el)))
+        if (el->name && !rows_is_added_by_servers(el) && !(room && added_by_rooms(el)))
             stanza_write(b, el, ev->stanza->ns);
     return ident_content(r->ident, buf_data(b), buf_len(b));
 }

@@ -51,6 +51,8 @@ struct content {
 void rows_classify(const struct stanza *m, struct content *out);
 /* The same for what is said in a room.  A subject alone is none (XEP-0045 section 8.1). */
 void rows_classify_room(const struct stanza *m, struct content *out);
+/* Elements that a server may put on a copy, so that two copies differ by them. */
+bool rows_is_added_by_servers(const struct stanza *el);
 
 enum write_kind {
     WRITE_ROW,     /* a message into the archive */

@@ -168,7 +168,8 @@ static void on_inbox_esl(void *ctx, struct iq_request *r)
     if (!may_ask(relay, r))
         return;
     if (strcmp(ask.payload->ns, NS_INBOX_ESL) != 0 || strcmp(ask.payload->name, "reset") == 0)
-        inbox_esl_conversation_ask(relay->lookups, relay->ingest, &ask, &answer);
+        inbox_esl_conversation_ask(relay->lookups, relay->ingest, &relay->opts.config->archive,
+                                   &ask, &answer);
     else
         inbox_esl_ask(relay->lookups, &relay->opts.config->archive, &ask, &answer);
 }

@@ -2,10 +2,12 @@
 """archive.groupchat: room: what is said in a room is kept once, and the room owns it."""
 
 import json
+from xml.etree import ElementTree
 
 import pytest
 
 from harness.clients import new_id
+from harness.conversations import inbox
 from harness.oracle import HIDDEN
 from harness.procs import wait_until
 
@@ -305,6 +307,35 @@ def test_everything_read_reads_rooms(world, bob, room_of_two):
     wait_unread(world, sender, bob, {room: 1})
     assert world.sidecar.command("unread", bob.bare, "--mark").returncode == 0
     assert unread(world, bob) == {}
+
+
+@pytest.mark.servers("ejabberd")
+def test_a_room_is_a_conversation_of_its_members(world, alice, bob, room_of_two):
+    sender, subscriber, room = room_of_two
+    texts = [world.body(), world.body()]
+    for text in texts:
+        say(world, sender, room, text)
+    wait_unread(world, sender, bob, {room: 2})
+    private = world.body()
+    sender.send_chat(bob.bare, private)
+    subscriber.wait_message(private)
+    world.drain(sender)
+    since = len(subscriber.inbox)
+    entries, fin, _ = inbox(subscriber)
+    assert [(e.jid, e.unread, e.body) for e in entries] == [
+        (alice.bare, 1, private), (room, 2, texts[1])]
+    assert (fin.get("total"), fin.get("unread"), fin.get("all-unread")) == ("2", "2", "3")
+    told = [xml for m in subscriber.messages(since) for xml in [ElementTree.tostring(m, "unicode")]
+            if texts[1] in xml]
+    assert len(told) == 1
+    assert alice.bare not in told[0], "who said it is the room's to tell"
+    subscriber.iq("set", f"<reset xmlns='erlang-solutions.com:xmpp:inbox:0' jid='{room}'/>",
+                  subscriber.server.archive_address)
+    wait_until(lambda: unread(world, bob) == {}, 5, "the room is read")
+    entries, _, _ = inbox(subscriber)
+    assert [(e.jid, e.unread) for e in entries] == [(alice.bare, 1), (room, 0)]
+    entries, fin, _ = inbox(sender)  # the owner, and her own words
+    assert (room, 0, texts[1]) in [(e.jid, e.unread, e.body) for e in entries]
 
 
 @pytest.mark.servers("ejabberd")

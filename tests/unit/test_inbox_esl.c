@@ -32,7 +32,7 @@ static void ask_list(const struct archive_request *r, const struct archive_answe
 
 static void ask_one(const struct archive_request *r, const struct archive_answer *answer)
 {
-    inbox_esl_conversation_ask(lookups, ing, r, answer);
+    inbox_esl_conversation_ask(lookups, ing, &settings, r, answer);
 }
 
 static const char *list(const char *xml)

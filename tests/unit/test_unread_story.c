@@ -460,7 +460,7 @@ static void ask_once(enum question what, const struct archive_request *r)
     else if (what == REMOVE)
         xep0136_ask(chats, r, &answer);
     else
-        inbox_esl_conversation_ask(lookups, w.ing, r, &answer);
+        inbox_esl_conversation_ask(lookups, w.ing, &settings, r, &answer);
     wait_until(is_told, "the answer");
 }
 

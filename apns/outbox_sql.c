@@ -106,23 +106,15 @@ static const struct pg_statement badges_st = {
     " JOIN xs.account acc ON acc.owner = a.owner"
     " JOIN xs.registration r ON r.owner = a.owner AND r.device = a.device"
     " WHERE a.state = 1"};
-/* Last what the account itself has set (xs.push_settings). */
 static const struct pg_statement fetch_st = {
     "outbox_fetch",
-    "SELECT f.*, muted.badge, s.content,"
-    "   CASE WHEN s.zone IS NULL THEN false ELSE xs.is_quiet(s, ($5::bigint[])[f.o_n]) END,"
-    "   p.unread, p.jid, p.encrypted, CASE WHEN $2::boolean THEN p.body END,"
-    "   CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN xs.outbox_notice("
-    "     ($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
+    "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"
+    "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
     "   (SELECT d.sandbox FROM xs.device d WHERE d.device = ($4::uuid[])[f.o_n])"
-    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
-    " CROSS JOIN LATERAL xs.device_muted(($4::uuid[])[f.o_n]) muted"
-    " LEFT JOIN xs.push_settings s ON s.owner = ($3::uuid[])[f.o_n]"
-    " LEFT JOIN xs.published p ON p.owner = ($3::uuid[])[f.o_n]"
-    "   AND p.device = ($4::uuid[])[f.o_n] AND p.peer = ($5::bigint[])[f.o_n]"};
-#define FETCHED_PUBLISHED 17 /* the first column of what a server has published */
-#define FETCHED_NOTICE 21
-#define FETCHED_SANDBOX 22
+    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"};
+#define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
+#define FETCHED_NOTICE 20
+#define FETCHED_SANDBOX 21
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -336,15 +328,15 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->registered = pg_bool(r, row, 4);
     out->token = pg_text(r, row, 5);
     out->badge_sent = (int)pg_i64(r, row, 6);
-    out->badge = (int)(pg_i64(r, row, 7) + pg_i64(r, row, 14));
+    out->badge = (int)pg_i64(r, row, 7);
     out->unread = (int)pg_i64(r, row, 8);
     out->muted = pg_bool(r, row, 9);
     out->peer_jid = pg_text(r, row, 10);
     out->encrypted = pg_bool(r, row, 11);
     out->body = pg_is_null(r, row, 12) ? NULL : pg_text(r, row, 12);
     out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
-    out->content = pg_is_null(r, row, 15) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 15);
-    out->quiet = pg_bool(r, row, 16);
+    out->content = pg_is_null(r, row, 14) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 14);
+    out->quiet = pg_bool(r, row, 15);
     out->notice = pg_is_null(r, row, FETCHED_NOTICE)
                       ? NULL
                       : (const char *)pg_bytes(r, row, FETCHED_NOTICE, &out->notice_len);

@@ -763,6 +763,110 @@ static void a_message_during_the_flight_is_pushed_after_it(void **state)
     assert_int_equal(entries(), 0);
 }
 
+/* Deletion of the entry waits for the batch, and then sees that it was added to. */
+static bool settling_waits(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                  " AND datname = current_database() AND query LIKE '%outbox_settle%'") > 0;
+}
+
+static void a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    message(w, 0, 0);
+    message(w, 1, 0);
+    pass(w, 600);
+    struct unread_change c = {.owner_jid = "user0@a.example",
+                              .peer = 1,
+                              .newest_id = ++w->last_id,
+                              .counted = 1,
+                              .received_us = w->real_us};
+    memcpy(c.owner, w->owners[0], 16);
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    outbox_batch(w->outbox, w->lane, &c, 1);
+    w->committed = false;
+    pg_send_plain(w->lane, "SELECT 1", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    for (struct flying *f = any_flying(w); f; f = any_flying(w))
+        answer_with(w, f, &done);
+    outbox_run(w->outbox);
+    db_loop(w->base, settling_waits, w);
+    w->committed = false;
+    pg_send_plain(w->lane, "COMMIT", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    outbox_committed(w->outbox, w->lane, w->commit_ok);
+    pass(w, 0);
+    assert_int_equal(entries(), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), 2);
+    db_do("UPDATE xs.conversation SET unread = 2 WHERE get_byte(uuid_send(owner), 0) = 1");
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 2);
+    assert_int_equal(w->phones[1].alerts, 1);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), 3);
+}
+
+/* Forty accounts on ten phones with two apps: muted or not, with settings or none, counted
+ * here or by their servers. */
+static void fill_phones(int n)
+{
+    char sql[96];
+    snprintf(sql, sizeof sql, "SELECT setseed(%d / 100.0)", n);
+    db_do("TRUNCATE xs.account, xs.conversation, xs.device, xs.registration, xs.mute,"
+          " xs.push_settings, xs.outbox, xs.app");
+    char all[4096];
+    snprintf(
+        all, sizeof all, "%s;%s", sql,
+        "INSERT INTO xs.app VALUES ('messages', 0), ('conversations', 1);"
+        "CREATE TEMPORARY TABLE o AS SELECT n, md5('o' || n)::uuid AS owner,"
+        "  md5('d' || n % 10)::uuid AS device FROM generate_series(1, 40) n;"
+        "INSERT INTO xs.device SELECT DISTINCT device, CASE n % 5 WHEN 0 THEN 'messages'"
+        "  WHEN 1 THEN 'new' ELSE 'conversations' END, n % 10 FROM o;"
+        "INSERT INTO xs.registration (owner, device, dialect, node, resource,"
+        "  registered_at, published) SELECT owner, device, 1, n, '', now(),"
+        "  CASE WHEN random() < 0.2 THEN n END FROM o;"
+        "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, unread)"
+        "  SELECT owner, p, p, 1, 1, (random() * 3)::int FROM o, generate_series(1, 5) p;"
+        "INSERT INTO xs.account (owner, jid, unread, unread_conversations)"
+        "  SELECT o.owner, o.n, sum(c.unread), count(*) FILTER (WHERE c.unread > 0)"
+        "  FROM o JOIN xs.conversation c ON c.owner = o.owner GROUP BY o.owner, o.n;"
+        "INSERT INTO xs.mute SELECT owner, p, CASE WHEN random() < 0.3 THEN now() -"
+        "  interval '1 h' WHEN random() < 0.5 THEN now() + interval '1 h' END, 1"
+        "  FROM o, generate_series(1, 7) p WHERE random() < 0.4;"
+        "INSERT INTO xs.push_settings (owner, muted_in_badge) SELECT owner, random() < 0.6"
+        "  FROM o WHERE random() < 0.6;"
+        "INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state,"
+        "  due, lease_by) SELECT owner, device, 1, 1, 1, now(), 1, now(), md5('w')::uuid"
+        "  FROM o;"
+        "DROP TABLE o");
+    db_do(all);
+}
+
+static void what_is_sent_is_what_an_icon_is_compared_with(void **state)
+{
+    (void)state;
+    for (int n = 1; n <= 20; n++) {
+        fill_phones(n);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 40);
+        assert_int_equal(
+            db_int("WITH k AS (SELECT array_agg(owner ORDER BY owner) AS o,"
+                   "  array_agg(device ORDER BY owner) AS d,"
+                   "  array_agg(peer ORDER BY owner) AS p FROM xs.outbox)"
+                   " SELECT count(*) FROM k, xs.outbox_fetch(md5('w')::uuid, true, o, d, p) f,"
+                   "  xs.device_badge(d[f.o_n]) b, xs.device_muted(d[f.o_n]) m"
+                   " WHERE f.o_registered AND f.o_badge = b.badge + m.badge"),
+            40);
+    }
+    assert_true(db_int("SELECT count(*) FROM xs.device d, xs.device_muted(d.device) m"
+                       " WHERE m.badge > 0") > 0);
+}
+
 static void a_read_during_the_flight_corrects_the_badge_after_it(void **state)
 {
     struct world *w = *state;
@@ -1672,6 +1776,8 @@ int main(void)
         CASE(the_worker_writes_down_what_its_apps_count),
         CASE(a_read_sends_one_silent_badge_two_seconds_later),
         CASE(a_message_during_the_flight_is_pushed_after_it),
+        CASE(a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed),
+        CASE(what_is_sent_is_what_an_icon_is_compared_with),
         CASE(a_read_during_the_flight_corrects_the_badge_after_it),
         CASE(two_accounts_on_one_phone_are_summed_and_never_in_flight_together),
         CASE(a_device_that_was_there_is_skipped_but_not_for_what_came_later),

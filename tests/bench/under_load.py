@@ -39,6 +39,10 @@ def machine(loopback=False):
 # --- what it costs ---
 
 
+def _is_there(pid):
+    return os.path.exists(f"/proc/{pid}/stat")
+
+
 class Costs:
     """CPU time of the sidecar's two processes and of PostgreSQL, from now on."""
 
@@ -55,13 +59,15 @@ class Costs:
         self.before = self._read()
 
     def _read(self):
-        return {name: sum(cpu_seconds(pid) for pid in pids)
+        return {name: {pid: cpu_seconds(pid) for pid in pids if _is_there(pid)}
                 for name, pids in self.groups.items()}
 
     def seconds(self):
-        """{group: seconds}; PostgreSQL's background processes are told apart."""
+        """{group: seconds}; PostgreSQL's background processes are told apart.  What one of them
+        used that has ended (an autovacuum worker) is not in it."""
         now = self._read()
-        return {name: now[name] - self.before[name] for name in now}
+        return {name: sum(seconds - self.before[name].get(pid, seconds)
+                          for pid, seconds in pids.items()) for name, pids in now.items()}
 
     def per_message(self, messages):
         return {name: 1e6 * seconds / messages for name, seconds in self.seconds().items()}

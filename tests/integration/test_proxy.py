@@ -112,9 +112,8 @@ def test_fcm_names_it_too(world, alice, proxy):
     bob = world.user("bob")
     token = world.android(bob, ANDROID)
     proxy.credentials = "somebody:else"
-    world.gateway.oauth(expire_now=True)
-    world.gateway.down(service="fcm")  # a tunnel that is open asks for no credentials
-    world.gateway.down(False, service="fcm")
+    # A tunnel that is open asks for no credentials, and a worker that was refused waits long.
+    world.sidecar.wait_new_worker(world.sidecar.kill_worker())
     alice.send_chat(bob.bare, world.body())
     wait_until(lambda: "it wants other credentials (status 407)" in
                app_status(world, ANDROID)["reason"], 30, "it is named")

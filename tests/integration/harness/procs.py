@@ -2,7 +2,9 @@
 """Child processes that cannot outlive the test run, and the folder they live in."""
 
 import ctypes
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -21,11 +23,25 @@ class HarnessError(Exception):
     """Something around the test is broken: not a finding about the sidecar."""
 
 
+# Below the ports that connections get by themselves; a part for each process of a run, of which
+# no port comes a second time before all others.
+_PORTS = range(10000, 32000)
+_PART = len(_PORTS) // 8
+_drawn = itertools.count(random.randrange(_PART))
+
+
 def free_port():
-    """A port that was free a moment ago on loopback."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that was free a moment ago on loopback, and that no other test is given now."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8
+    for number in itertools.islice(_drawn, _PART):
+        port = _PORTS[process * _PART + number % _PART]
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise HarnessError("no port is free")
 
 
 def wait_until(condition, timeout, what, interval=0.02):

@@ -189,8 +189,9 @@ def run_service(folder, port):
         server = Server(workspace, cluster, apps=[app_at(folder, port)], settings=TOLD,
                         rate=1, seconds=60, mam=0, iqs=0)
         wait_until(lambda: server.sidecar.status()["ready"], 30, "the sidecar is ready")
-        server.sidecar.kill_worker()  # the next one finds them all
         cluster.sql("bench", FILL_DUE.format(due=DUE, devices=DEVICES))
+        # The next worker finds them all at once, not after half a minute.
+        server.sidecar.wait_new_worker(server.sidecar.kill_worker())
         marks, costs = [], Costs(server.sidecar, cluster)
         while not marks or marks[-1][1] < DUE:
             marks.append((time.monotonic(), accepted(server.sidecar)))

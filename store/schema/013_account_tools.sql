@@ -8,60 +8,6 @@ ALTER TABLE xs.push_log
     ADD COLUMN badge int,       -- that the gateway took; NULL: none
     ADD COLUMN decision text;   -- why it was tried then
 
--- As before, and with why.
-DROP FUNCTION xs.outbox_settle(uuid, uuid[], uuid[], bigint[], bigint[], bigint[], int[],
-                               bigint[], int[], int[], int[], uuid[], text[]);
-CREATE FUNCTION xs.outbox_settle(in_worker uuid, in_owner uuid[], in_device uuid[],
-                                 in_peer bigint[], in_gen bigint[], in_newest bigint[],
-                                 in_action int[], in_delay_ms bigint[], in_attempts int[],
-                                 in_status int[], in_badge int[], in_apns_id uuid[],
-                                 in_reason text[], in_decision text[])
-RETURNS TABLE (o_n bigint, o_gen bigint)
-LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    RETURN QUERY
-    WITH said AS MATERIALIZED (
-        SELECT * FROM unnest(in_owner, in_device, in_peer, in_gen, in_newest, in_action,
-                             in_delay_ms, in_attempts, in_status, in_badge, in_apns_id,
-                             in_reason, in_decision) WITH ORDINALITY
-            AS s(owner, device, peer, gen, newest, action, delay_ms, attempts, status, badge,
-                 apns_id, reason, decision, n)),
-    -- Waits for a transaction that is adding to an entry, and then sees what it added.
-    held AS MATERIALIZED (
-        SELECT s.*, o.gen AS gen_now
-        FROM said s JOIN xs.outbox o ON o.owner = s.owner AND o.device = s.device
-                                        AND o.peer = s.peer AND o.state = 1
-                                        AND o.lease_by = in_worker
-        ORDER BY o.owner, o.device, o.peer FOR UPDATE OF o),
-    ended AS (
-        DELETE FROM xs.outbox o USING held h
-        WHERE o.owner = h.owner AND o.device = h.device AND o.peer = h.peer
-              AND h.action = 0 AND h.gen_now = h.gen),
-    moved AS (
-        UPDATE xs.outbox o SET
-            state = h.action,
-            due = now() + h.delay_ms * interval '1 millisecond',
-            lease_by = CASE h.action WHEN 1 THEN in_worker END,
-            attempts = h.attempts,
-            reason = h.reason
-        FROM held h
-        WHERE o.owner = h.owner AND o.device = h.device AND o.peer = h.peer
-              AND (h.action IN (1, 2) OR h.action = 3 AND h.gen_now = h.gen)),
-    told AS (
-        UPDATE xs.device d SET
-            badge_sent = s.badge,
-            answered_at = CASE s.status WHEN 200 THEN now() ELSE d.answered_at END
-        FROM said s WHERE d.device = s.device AND s.badge >= -1),
-    logged AS (
-        INSERT INTO xs.push_log
-            (owner, device, peer, gen, newest_id, at, apns_id, status, reason, badge, decision)
-        SELECT h.owner, h.device, h.peer, h.gen, h.newest, now(),
-               nullif(h.apns_id, '00000000-0000-0000-0000-000000000000'::uuid), h.status,
-               h.reason, CASE WHEN h.badge >= 0 THEN h.badge END, h.decision
-        FROM held h WHERE h.status >= 0)
-    SELECT h.n, h.gen_now FROM held h WHERE h.action IN (0, 3) AND h.gen_now <> h.gen;
-END $$;
-
 CREATE FUNCTION xs.lane_of(in_owner uuid) RETURNS int
 LANGUAGE sql STABLE AS $$
     SELECT get_byte(uuid_send(in_owner), 0) & ((SELECT count(*) FROM xs.lane) - 1)::int

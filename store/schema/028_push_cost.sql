@@ -66,9 +66,12 @@ BEGIN
         LIMIT 1) p ON true;
 END $$;
 
--- As before.  When all have ended, which is nearly always, they are not locked first: who adds
--- to an entry raises its generation, and a deletion that has waited for that sees it.
-CREATE OR REPLACE FUNCTION xs.outbox_settle(in_worker uuid, in_owner uuid[], in_device uuid[],
+-- As before, with why it was tried then and the badge that was taken, and action 4: parked by the
+-- brake.  When all have ended, which is nearly always, they are not locked first: who adds to an
+-- entry raises its generation, and a deletion that has waited for that sees it.
+DROP FUNCTION xs.outbox_settle(uuid, uuid[], uuid[], bigint[], bigint[], bigint[], int[],
+                               bigint[], int[], int[], int[], uuid[], text[]);
+CREATE FUNCTION xs.outbox_settle(in_worker uuid, in_owner uuid[], in_device uuid[],
                                  in_peer bigint[], in_gen bigint[], in_newest bigint[],
                                  in_action int[], in_delay_ms bigint[], in_attempts int[],
                                  in_status int[], in_badge int[], in_apns_id uuid[],

@@ -79,8 +79,9 @@ $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	$(call run,$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<,CC,$<)
 
-# The migrations travel inside the program: one C array per file.
-$(B)/gen/schema_data.c: $(SCHEMA) store/schema/embed.sh
+# The migrations travel inside the program: one C array per file.  The folder changes when one is
+# removed.
+$(B)/gen/schema_data.c: $(SCHEMA) store/schema store/schema/embed.sh
 	@mkdir -p $(@D)
 	sh store/schema/embed.sh $(SCHEMA) >$@
 $(B)/obj/store/schema_data.o: $(B)/gen/schema_data.c

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include "apns/token_keys.h"
 #include "base/buf.h"
 #include "base/crypt.h"
 #include "store/pg.h"
@@ -36,16 +37,17 @@ struct finding {
 struct devices {
     struct pg_pool *pool;
     uint8_t key[DEVICES_KEY_BYTES];
+    struct token_keys *tokens;
     unsigned per_account;
     LIST_HEAD(calls, call) calls;
 };
 
 static const struct pg_statement register_st = {
     "device_register",
-    "SELECT g.*, CASE WHEN $13::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
+    "SELECT g.*, CASE WHEN $15::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
     "            ELSE 0 END"
-    " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text,"
-    " $6::uuid, $7::int, $8::text, $9::text, $10::text, $11::text, $12::int) g"};
+    " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::bytea,"
+    " $7::int, $8::uuid, $9::int, $10::text, $11::text, $12::text, $13::text, $14::int) g"};
 static const struct pg_statement unregister_st = {
     "device_unregister",
     "SELECT xs.device_unregister($1::uuid, $2::uuid, $3::uuid, $4::text)"};
@@ -72,12 +74,14 @@ static const struct pg_statement find_st = {
                    " FROM xs.registration r JOIN xs.account a USING (owner)"
                    " WHERE r.node = $1::text ORDER BY r.registered_at DESC LIMIT 100"};
 
-struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account)
+struct devices *devices_new(struct pg_pool *pool, const uint8_t *key,
+                            struct token_keys *tokens, unsigned per_account)
 {
     struct devices *d = calloc(1, sizeof *d);
     if (!d)
         abort();
     d->pool = pool;
+    d->tokens = tokens;
     memcpy(d->key, key, sizeof d->key);
     LIST_INIT(&d->calls);
     devices_set_limit(d, per_account);
@@ -197,6 +201,21 @@ static bool make_names(const struct device_registration *r, char *node, char *se
     return false;
 }
 
+/* The token in clear, or sealed in room; both are borrowed until the statement is sent. */
+static void add_token(const struct devices *d, struct pg_params *p, const uint8_t id[16],
+                      const char *token, uint8_t room[TOKEN_SEALED_MAX])
+{
+    int32_t current = token_keys_current(d->tokens);
+    if (current == TOKEN_IN_CLEAR) {
+        pg_add_text(p, token);
+        pg_add_null(p);
+    } else {
+        pg_add_null(p);
+        pg_add_bytes(p, room, token_keys_seal(d->tokens, id, token, room));
+    }
+    pg_add_i32(p, current);
+}
+
 void devices_register(struct devices *d, const struct device_registration *r,
                       devices_registered_fn fn, void *ctx)
 {
@@ -204,6 +223,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     uint8_t client[16];
     char node[DEVICE_NODE_BYTES];
     char secret[DEVICE_SECRET_BYTES];
+    uint8_t sealed[TOKEN_SEALED_MAX];
     devices_id(d, r->key.app, r->key.token, id);
     bool has_secret = make_names(r, node, secret);
     struct pg_params p;
@@ -212,7 +232,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     pg_add_text(&p, r->account);
     pg_add_uuid(&p, id);
     pg_add_text(&p, r->key.app);
-    pg_add_text(&p, r->key.token);
+    add_token(d, &p, id, r->key.token, sealed);
     add_client(d, &p, &r->key, client);
     pg_add_i32(&p, (int32_t)r->dialect);
     pg_add_text(&p, node);

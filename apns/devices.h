@@ -16,6 +16,7 @@
 struct devices;
 struct pg_error;
 struct pg_pool;
+struct token_keys;
 
 #define DEVICES_KEY_BYTES 32
 #define DEVICE_TOKEN_MAX 1200 /* characters; a Web Push subscription is the longest */
@@ -64,8 +65,9 @@ struct device_row {
     int badge_sent;      /* -1: not known */
 };
 
-/* key: DEVICES_KEY_BYTES, copied. */
-struct devices *devices_new(struct pg_pool *pool, const uint8_t *key, unsigned per_account);
+/* key: DEVICES_KEY_BYTES, copied.  tokens: what they are kept under, borrowed. */
+struct devices *devices_new(struct pg_pool *pool, const uint8_t *key,
+                            struct token_keys *tokens, unsigned per_account);
 void devices_free(struct devices **d); /* answers what is open with PG_LOST first */
 void devices_set_limit(struct devices *d, unsigned per_account);
 

@@ -86,8 +86,16 @@ enum push_stateless {
     PUSH_STATELESS_CHATSECURE = 4, /* token, endpoint in publish-options */
 };
 
+#define TOKEN_KEY_BYTES 32
+struct token_key_opts {
+    const uint8_t (*keys)[TOKEN_KEY_BYTES]; /* all open, the first seals */
+    size_t n;
+    bool in_clear; /* none seals: what they have sealed goes back */
+};
+
 struct push_opts {
     unsigned stateless; /* of push_stateless */
+    struct token_key_opts token_keys;
     enum push_content content;
     int64_t settle_ms;
     int64_t confirm_after_ms;

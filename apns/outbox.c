@@ -36,6 +36,7 @@ struct outbox *outbox_new(struct event_base *base, const struct outbox_opts *opt
     if (!o->gateways.submit)
         o->gateways = (struct outbox_gateway_ops){gateway_room, gateway_submit};
     memcpy(o->key, opts->key, sizeof o->key);
+    o->tokens = opts->tokens;
     o->memory_max = opts->memory_max ? opts->memory_max : OUTBOX_MEMORY_MAX;
     o->sql = outbox_sql_new(opts->pool, opts->worker);
     o->set = outbox_set_new();

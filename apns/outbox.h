@@ -23,6 +23,7 @@ struct pg_pool;
 struct push_opts;
 struct push_request;
 struct push_verdict;
+struct token_keys;
 
 #define OUTBOX_DEVICE_BYTES 16
 /* As if a conversation, of an alert that is about none: xs.test_push. */
@@ -74,6 +75,7 @@ struct outbox_opts {
     const struct push_opts *push; /* borrowed until outbox_free or outbox_reload */
     struct pg_pool *pool;         /* borrowed */
     const uint8_t *key;           /* 32 bytes; what collapse ids are made with; copied */
+    struct token_keys *tokens;    /* what opens devices' tokens; borrowed */
     uint8_t worker[16];           /* who holds leases: new for every worker process */
     struct outbox_hooks hooks;
     struct outbox_gateway_ops gateways; /* all NULL: gateway.h's functions */

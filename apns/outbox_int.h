@@ -58,6 +58,8 @@ struct outbox {
     struct outbox_hooks hooks;
     struct outbox_gateway_ops gateways;
     uint8_t key[32];
+    struct token_keys *tokens;
+    bool damage_told; /* of a token that does not open */
     size_t memory_max;
     struct outbox_sql *sql;
     struct outbox_set *set;

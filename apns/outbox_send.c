@@ -13,6 +13,7 @@
 #include "apns/gateway.h"
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
+#include "apns/token_keys.h"
 #include "base/backoff.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -25,7 +26,8 @@
 #define RETRY_MAX_MS (15 * 60 * 1000)
 #define MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
 #define STOPPED_MS 60000
-#define ELSEWHERE_AGAIN_MS 5000 /* no room at the other environment's gateway */
+#define ELSEWHERE_AGAIN_MS 5000   /* no room at the other environment's gateway */
+#define NO_KEY_MS (5 * 60 * 1000) /* until the next look, and as much at random */
 
 /* Outcomes. */
 
@@ -237,7 +239,34 @@ static void begin_flight(const struct outbox *o, struct entry *e,
     outbox_apns_id(o, e, f->gen, e->flight->apns_id);
 }
 
-static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetched *f)
+/* What a key of the settings would open waits for it; what a key that is there does not open
+ * is damaged, and no waiting mends that. */
+static bool open_token(struct outbox *o, struct entry *e, struct outbox_fetched *f,
+                       char token[DEVICE_TOKEN_MAX + 1])
+{
+    if (f->sealed_by == TOKEN_IN_CLEAR)
+        return true;
+    const bool known = token_keys_has(o->tokens, f->sealed_by);
+    if (known &&
+        token_keys_open(o->tokens, f->sealed_by, e->device, f->sealed, f->sealed_len, token)) {
+        f->token = token;
+        return true;
+    }
+    const bool too_old = clock_real_us() - e->newest_us > o->push->max_age_ms * 1000;
+    if (known && !o->damage_told)
+        log_error(PREFIX, "app=%s a device's token in the database is damaged", e->app->id);
+    o->damage_told |= known;
+    if (known || too_old)
+        outbox_settle(o, e, OUTBOX_PARK, o->push->history_ms, 0, OUTBOX_BADGE_SAME,
+                      known ? "the token is damaged" : "no key for the token");
+    else
+        outbox_settle(o, e, OUTBOX_RELEASE,
+                      NO_KEY_MS + (int64_t)(crypt_random_u64() % NO_KEY_MS), OUTBOX_NO_LOG,
+                      OUTBOX_BADGE_SAME, "no key for the token");
+    return false;
+}
+
+static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f)
 {
     begin_flight(o, e, f);
     if (!f->registered) {
@@ -257,8 +286,10 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
         back_to_ready(e);
         return;
     }
-    char collapse_id[65];
+    char collapse_id[65], token[DEVICE_TOKEN_MAX + 1];
     struct push_request req;
+    if (!open_token(o, e, f, token))
+        return;
     outbox_compose(o, e, f, flight->alert, collapse_id, &req);
     memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
     req.ctx = e;

@@ -110,11 +110,15 @@ static const struct pg_statement fetch_st = {
     "outbox_fetch",
     "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"
     "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
-    "   (SELECT d.sandbox FROM xs.device d WHERE d.device = ($4::uuid[])[f.o_n])"
-    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"};
+    "   e.sandbox, e.sealed_by, e.sealed"
+    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
+    " LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"
+    "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true"};
 #define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
 #define FETCHED_NOTICE 20
 #define FETCHED_SANDBOX 21
+#define FETCHED_SEALED_BY 22
+#define FETCHED_SEALED 23
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -343,6 +347,8 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->environment = pg_is_null(r, row, FETCHED_SANDBOX) ? OUTBOX_AS_APP
                        : pg_bool(r, row, FETCHED_SANDBOX)  ? OUTBOX_SANDBOX
                                                            : OUTBOX_PRODUCTION;
+    out->sealed_by = (int32_t)pg_i64(r, row, FETCHED_SEALED_BY);
+    out->sealed = pg_bytes(r, row, FETCHED_SEALED, &out->sealed_len);
     take_published(r, row, out);
 }
 

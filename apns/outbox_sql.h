@@ -67,7 +67,10 @@ struct outbox_fetched {
     int64_t newest_id;
     int64_t counted_us;
     bool registered;
-    const char *token;
+    const char *token; /* "" while it is sealed */
+    const uint8_t *sealed;
+    size_t sealed_len;
+    int32_t sealed_by; /* the key's id, see token_keys.h */
     int badge_sent;
     int badge;
     int unread; /* of the conversation */

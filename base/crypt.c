@@ -232,34 +232,89 @@ static bool uuid_dash_before(size_t i)
 #define NONCE_BYTES 12
 #define TAG_BYTES 16
 
-void crypt_seal(const uint8_t key[32], const void *plain, size_t len, uint8_t *out)
+struct crypt_sealer {
+    EVP_CIPHER_CTX *seal;
+    EVP_CIPHER_CTX *open;
+};
+
+static EVP_CIPHER_CTX *gcm_ctx(const uint8_t key[32], int encrypt)
+{
+    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
+    if (!ctx || EVP_CipherInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, NULL, encrypt) != 1)
+        abort();
+    return ctx;
+}
+
+struct crypt_sealer *crypt_sealer_new(const uint8_t key[32])
+{
+    struct crypt_sealer *s = malloc(sizeof *s);
+    if (!s)
+        abort();
+    s->seal = gcm_ctx(key, 1);
+    s->open = gcm_ctx(key, 0);
+    return s;
+}
+
+void crypt_sealer_free(struct crypt_sealer **s)
+{
+    if (!*s)
+        return;
+    EVP_CIPHER_CTX_free((*s)->seal);
+    EVP_CIPHER_CTX_free((*s)->open);
+    free(*s);
+    *s = NULL;
+}
+
+/* Only the nonce is new: setting up cipher and key takes longer than a short text. */
+static void begin(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, const void *bound,
+                  size_t bound_len)
+{
+    int n = 0;
+    if (EVP_CipherInit_ex(ctx, NULL, NULL, NULL, nonce, -1) != 1 ||
+        (bound_len > 0 && EVP_CipherUpdate(ctx, NULL, &n, bound, (int)bound_len) != 1))
+        abort();
+}
+
+void crypt_sealer_seal(struct crypt_sealer *s, const void *bound, size_t bound_len,
+                       const void *plain, size_t len, uint8_t *out)
 {
     int n = 0, end = 0;
     uint8_t *text = out + NONCE_BYTES;
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
     crypt_random(out, NONCE_BYTES);
-    if (!ctx || EVP_EncryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, out) != 1 ||
-        EVP_EncryptUpdate(ctx, text, &n, plain, (int)len) != 1 || (size_t)n != len ||
-        EVP_EncryptFinal_ex(ctx, text + len, &end) != 1 ||
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, text + len) != 1)
+    begin(s->seal, out, bound, bound_len);
+    if (EVP_CipherUpdate(s->seal, text, &n, plain, (int)len) != 1 || (size_t)n != len ||
+        EVP_CipherFinal_ex(s->seal, text + len, &end) != 1 ||
+        EVP_CIPHER_CTX_ctrl(s->seal, EVP_CTRL_GCM_GET_TAG, TAG_BYTES, text + len) != 1)
         abort();
-    EVP_CIPHER_CTX_free(ctx);
 }
 
-bool crypt_unseal(const uint8_t key[32], const uint8_t *sealed, size_t len, void *out)
+bool crypt_sealer_open(struct crypt_sealer *s, const void *bound, size_t bound_len,
+                       const uint8_t *sealed, size_t len, void *out)
 {
     int n = 0, end = 0;
     uint8_t tag[TAG_BYTES];
     assert(len >= CRYPT_SEAL_BYTES);
     len -= CRYPT_SEAL_BYTES;
     memcpy(tag, sealed + NONCE_BYTES + len, sizeof tag);
-    EVP_CIPHER_CTX *ctx = EVP_CIPHER_CTX_new();
-    if (!ctx || EVP_DecryptInit_ex(ctx, EVP_aes_256_gcm(), NULL, key, sealed) != 1 ||
-        EVP_DecryptUpdate(ctx, out, &n, sealed + NONCE_BYTES, (int)len) != 1 ||
-        EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_GCM_SET_TAG, sizeof tag, tag) != 1)
+    begin(s->open, sealed, bound, bound_len);
+    if (EVP_CipherUpdate(s->open, out, &n, sealed + NONCE_BYTES, (int)len) != 1 ||
+        EVP_CIPHER_CTX_ctrl(s->open, EVP_CTRL_GCM_SET_TAG, sizeof tag, tag) != 1)
         abort();
-    bool good = EVP_DecryptFinal_ex(ctx, (uint8_t *)out + len, &end) == 1;
-    EVP_CIPHER_CTX_free(ctx);
+    return EVP_CipherFinal_ex(s->open, (uint8_t *)out + len, &end) == 1;
+}
+
+void crypt_seal(const uint8_t key[32], const void *plain, size_t len, uint8_t *out)
+{
+    struct crypt_sealer *s = crypt_sealer_new(key);
+    crypt_sealer_seal(s, NULL, 0, plain, len, out);
+    crypt_sealer_free(&s);
+}
+
+bool crypt_unseal(const uint8_t key[32], const uint8_t *sealed, size_t len, void *out)
+{
+    struct crypt_sealer *s = crypt_sealer_new(key);
+    bool good = crypt_sealer_open(s, NULL, 0, sealed, len, out);
+    crypt_sealer_free(&s);
     return good;
 }
 

@@ -44,6 +44,15 @@ bool crypt_same(const void *a, size_t a_len, const void *b, size_t b_len);
 #define CRYPT_SEAL_BYTES 28
 void crypt_seal(const uint8_t key[32], const void *plain, size_t len, uint8_t *out);
 bool crypt_unseal(const uint8_t key[32], const uint8_t *sealed, size_t len, void *out);
+/* The same for many under one key, several times as fast, and bound to something that is kept
+ * beside them: with anything else there they do not open. */
+struct crypt_sealer;
+struct crypt_sealer *crypt_sealer_new(const uint8_t key[32]);
+void crypt_sealer_free(struct crypt_sealer **s);
+void crypt_sealer_seal(struct crypt_sealer *s, const void *bound, size_t bound_len,
+                       const void *plain, size_t len, uint8_t *out);
+bool crypt_sealer_open(struct crypt_sealer *s, const void *bound, size_t bound_len,
+                       const uint8_t *sealed, size_t len, void *out);
 
 /* Lower-case 8-4-4-4-12. */
 void uuid_format(const uint8_t raw[UUID_BYTES], char out[UUID_TEXT_BYTES]);

@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/buf.h"
@@ -73,6 +75,17 @@ void *config_must(void *p)
     return p;
 }
 
+/* What opens devices' tokens must not be open itself. */
+static void check_secrecy(struct reader *r, const struct yaml_item *it, FILE *f)
+{
+    struct stat st;
+    if (key_find(it->path) == KEY_PUSH_TOKEN_KEY && fstat(fileno(f), &st) == 0 &&
+        (st.st_mode & S_IRWXO))
+        config_complain(r, it->line, it->column,
+                        "%s: everybody on this machine may read %s (chmod o= helps)", it->path,
+                        it->value);
+}
+
 /* The contents of the file a setting names; relative names start at the settings file. */
 static const char *read_file(struct reader *r, const struct yaml_item *it, int64_t max)
 {
@@ -88,6 +101,7 @@ static const char *read_file(struct reader *r, const struct yaml_item *it, int64
                         strerror(errno));
         return NULL;
     }
+    check_secrecy(r, it, f);
     char *text = config_must(arena_alloc(r->p->arena, (size_t)max + 2));
     size_t len = fread(text, 1, (size_t)max + 1, f);
     (void)fclose(f);
@@ -201,6 +215,26 @@ static void take_item(struct reader *r, const struct yaml_item *it)
         return;
     }
     take_scalar(r, it);
+}
+
+/* A file that no setting names, but systemd's LoadCredential=. */
+static void take_credential(struct reader *r, enum key key, const char *name)
+{
+    const char *folder = getenv("CREDENTIALS_DIRECTORY");
+    struct value *v = config_slot(r, key, -1);
+    if (v->item || !folder)
+        return;
+    char path[2048];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    if (access(path, F_OK) != 0)
+        return;
+    struct yaml_item *it = config_must(arena_alloc(r->p->arena, sizeof *it));
+    *it = (struct yaml_item){.path = key_table[key].path,
+                             .value = config_must(arena_strdup(r->p->arena, path)),
+                             .line = 1,
+                             .column = 1};
+    v->item = it;
+    v->text = read_file(r, it, key_table[key].max);
 }
 
 static void fill_defaults(struct reader *r)
@@ -486,6 +520,7 @@ enum err_kind config_load(const char *file, struct config **out, struct buf *com
     } else {
         for (const struct yaml_item *it = r.items; it; it = it->next)
             take_item(&r, it);
+        take_credential(&r, KEY_PUSH_TOKEN_KEY, "push.token_key");
         fill_defaults(&r);
         build_component(&r);
         config_build_push(&r);

@@ -10,6 +10,7 @@
 #define APNS_HOST "api.push.apple.com"
 #define APNS_SANDBOX_HOST "api.sandbox.push.apple.com"
 #define APP_NAMES_MAX 200
+#define TOKEN_KEYS_MAX 16
 #define FCM_HOST "fcm.googleapis.com"
 
 static int64_t number(const struct reader *r, enum key k)
@@ -366,6 +367,51 @@ static const struct proxy_opts *read_proxy(struct reader *r)
     return p;
 }
 
+static bool read_token_key(const char *line, size_t len, uint8_t out[TOKEN_KEY_BYTES])
+{
+    if (len != (size_t)2 * TOKEN_KEY_BYTES)
+        return false;
+    for (size_t i = 0; i < TOKEN_KEY_BYTES; i++) {
+        int high = hex_digit(line[2 * i]), low = hex_digit(line[2 * i + 1]);
+        if (high < 0 || low < 0)
+            return false;
+        out[i] = (uint8_t)(16 * high + low);
+    }
+    return true;
+}
+
+/* One key to a line.  What a line holds is not repeated in a complaint. */
+static void build_token_keys(struct reader *r)
+{
+    const char *text = r->p->values[KEY_PUSH_TOKEN_KEY].text;
+    if (!text)
+        return;
+    struct token_key_opts *t = &r->config->push.token_keys;
+    uint8_t(*keys)[TOKEN_KEY_BYTES] =
+        config_must(arena_alloc(r->p->arena, TOKEN_KEYS_MAX * sizeof *keys));
+    size_t number = 0;
+    for (const char *line = text; line; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        size_t len = strcspn(line, "\r\n");
+        number++;
+        if (number == 1 && len == 4 && memcmp(line, "none", 4) == 0)
+            t->in_clear = true;
+        else if (t->n == TOKEN_KEYS_MAX)
+            complain_key(r, KEY_PUSH_TOKEN_KEY, -1, "push.token_key_file: more than %d keys",
+                         TOKEN_KEYS_MAX);
+        else if (read_token_key(line, len, keys[t->n]))
+            t->n++;
+        else
+            complain_key(r, KEY_PUSH_TOKEN_KEY, -1,
+                         "push.token_key_file: line %zu: expected a key of 64 hex digits (32 "
+                         "random bytes: openssl rand -hex 32)",
+                         number);
+        if (r->count > 0)
+            break;
+    }
+    t->keys = (const uint8_t(*)[TOKEN_KEY_BYTES])keys;
+}
+
 void config_build_push(struct reader *r)
 {
     struct push_opts *p = &r->config->push;
@@ -382,6 +428,7 @@ void config_build_push(struct reader *r)
     const struct proxy_opts *proxy = read_proxy(r);
     build_accept_from(r);
     build_stateless(r);
+    build_token_keys(r);
     for (size_t i = 0; i < r->p->apps_n; i++) {
         build_app(r, (int)i, &apps[i]);
         apps[i].proxy = proxy;

@@ -77,6 +77,7 @@ enum key_reload {
     KEY(PUSH_STATELESS, "push.stateless_dialects", LIST, 0, 0, 0, 16, RELOAD)                 \
     KEY(PUSH_PROXY, "push.proxy", TEXT, 0, "", 0, 1024, RELOAD)                               \
     KEY(PUSH_HISTORY, "push.history", TIME, 0, "14d", 3600000, INT64_C(31536000000), RELOAD)  \
+    KEY(PUSH_TOKEN_KEY, "push.token_key_file", FILE, 0, 0, 1, 4096, RELOAD)                   \
     KEY(NOTICE_FROM, "push.notices[].from", TEXT, 0, 0, 1, 1023, RELOAD)                      \
     KEY(NOTICE_NODE, "push.notices[].node", TEXT, 0, 0, 1, 1023, RELOAD)                      \
     KEY(NOTICE_TITLE, "push.notices[].title", TEXT, 0, 0, 1, 256, RELOAD)                     \

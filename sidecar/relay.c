@@ -9,6 +9,8 @@
 #include "apns/dialect.h"
 #include "apns/notification.h"
 #include "apns/provider_token.h"
+#include "apns/sealing.h"
+#include "apns/token_keys.h"
 #include "archive/ident.h"
 #include "archive/inbox.h"
 #include "archive/inbox_esl.h"
@@ -60,6 +62,8 @@ struct relay {
     struct prefs_store *prefs;
     struct rosters rosters;
     struct xep0136 *xep0136;
+    struct token_keys *token_keys;
+    struct sealing *sealing;
     struct devices *devices;
     struct outbox *outbox;
     struct partition *partition;
@@ -333,12 +337,15 @@ static void start_push(struct relay *r)
     const struct push_opts *push = &r->opts.config->push;
     uint8_t key[32];
     ident_derive(ingest_ident(r->ingest), "devices", key);
-    r->devices = devices_new(r->pool, key, push->devices_per_account);
+    r->token_keys = token_keys_new(&push->token_keys);
+    r->devices = devices_new(r->pool, key, r->token_keys, push->devices_per_account);
+    r->sealing = sealing_new(r->base, r->pool, r->token_keys);
     ident_derive(ingest_ident(r->ingest), "collapse", key);
     struct outbox_opts opts = {
         .push = push,
         .pool = r->pool,
         .key = key,
+        .tokens = r->token_keys,
         .hooks = {.decide = on_decide, .ctx = r},
     };
     uuid_random(opts.worker);
@@ -476,6 +483,8 @@ void relay_free(struct relay **rp)
     search_free(&r->search);
     quarantine_free(&r->quarantine);
     outbox_free(&r->outbox);
+    sealing_free(&r->sealing);
+    token_keys_free(&r->token_keys);
     provider_tokens_free(&r->tokens);
     mam_free(&r->mam);
     prefs_store_free(&r->prefs);

@@ -14,6 +14,7 @@
 #include "apns/notification.h"
 #include "apns/opts.h"
 #include "apns/outbox.h"
+#include "apns/token_keys.h"
 #include "archive/ingest.h"
 #include "archive/opts.h"
 #include "sidecar/publish.h"
@@ -31,6 +32,7 @@ struct talk {
     struct event_base *base;
     struct pg_pool *pool;
     struct ingest *ingest;
+    struct token_keys *tokens;
     struct devices *devices;
     struct commands *commands;
     struct outbox *outbox;
@@ -101,7 +103,8 @@ static int begin(void **state)
                                  .queue_bytes_max = 1 << 20,
                                  .queue_rows_max = 100};
     t->ingest = ingest_new(t->base, &ingest);
-    t->devices = devices_new(t->pool, key, 20);
+    t->tokens = token_keys_new(NULL);
+    t->devices = devices_new(t->pool, key, t->tokens, 20);
     t->commands = commands_new(t->xmpp.service);
     db_loop(t->base, is_up, t);
     const struct commands_opts ready = {.push = &push,
@@ -118,6 +121,7 @@ static int end(void **state)
 {
     struct talk *t = *state;
     devices_free(&t->devices);
+    token_keys_free(&t->tokens);
     ingest_free(&t->ingest);
     pg_pool_free(&t->pool);
     outbox_free(&t->outbox);

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -393,6 +394,86 @@ static void environment_and_files_fill_values(void **state)
     config_free(&c);
 }
 
+#define TOKEN_KEY "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF"
+#define WITH_TOKEN_KEY MINIMAL "push:\n  token_key_file: token.key\n"
+
+static void put_token_key(const char *content, mode_t mode)
+{
+    char path[128];
+    snprintf(path, sizeof path, "%s/token.key", folder);
+    put("token.key", content);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static void expect_token_keys(const char *yaml, size_t n, bool in_clear)
+{
+    struct config *c;
+    char *text = load(yaml, &c);
+    assert_string_equal(text, "");
+    free(text);
+    const struct token_key_opts *t = &c->push.token_keys;
+    assert_int_equal(t->n, n);
+    assert_int_equal(t->in_clear, in_clear);
+    for (size_t i = 0; i < n; i++)
+        assert_memory_equal(t->keys[i] + 16, "\0\x11\"3DUfw\x88\x99\xaa\xbb\xcc\xdd\xee\xff",
+                            16);
+    config_free(&c);
+}
+
+static void tokens_have_a_key_and_may_have_older_ones(void **state)
+{
+    (void)state;
+    expect_token_keys(MINIMAL, 0, false);
+    put_token_key(TOKEN_KEY "\n", 0600);
+    expect_token_keys(WITH_TOKEN_KEY, 1, false);
+    put_token_key(TOKEN_KEY "\r\n" TOKEN_KEY, 0640);
+    expect_token_keys(WITH_TOKEN_KEY, 2, false);
+    put_token_key("none\n" TOKEN_KEY "\n", 0600);
+    expect_token_keys(WITH_TOKEN_KEY, 1, true);
+    put_token_key("none\n", 0600);
+    expect_token_keys(WITH_TOKEN_KEY, 0, true);
+
+    static const char wrong[] = "6:19: push.token_key_file: line 1: expected a key of 64 hex "
+                                "digits (32 random bytes: openssl rand -hex 32)";
+    put_token_key("0011", 0600);
+    expect(WITH_TOKEN_KEY, wrong);
+    put_token_key(TOKEN_KEY "0", 0600);
+    expect(WITH_TOKEN_KEY, wrong);
+    put_token_key("x" TOKEN_KEY, 0600);
+    expect(WITH_TOKEN_KEY, wrong);
+    put_token_key(TOKEN_KEY "\nnone\n", 0600);
+    expect(WITH_TOKEN_KEY, "push.token_key_file: line 2: expected a key");
+    put_token_key("", 0600);
+    expect(WITH_TOKEN_KEY, "push.token_key_file: token.key is empty");
+    put_token_key(TOKEN_KEY, 0604);
+    expect(WITH_TOKEN_KEY, "push.token_key_file: everybody on this machine may read token.key "
+                           "(chmod o= helps)");
+    char many[17 * 65 + 1] = "";
+    for (int i = 0; i < 17; i++)
+        strcat(many, TOKEN_KEY "\n");
+    put_token_key(many, 0600);
+    expect(WITH_TOKEN_KEY, "push.token_key_file: more than 16 keys");
+}
+
+static void systemd_may_hand_the_token_key_over(void **state)
+{
+    (void)state;
+    char path[128];
+    setenv("CREDENTIALS_DIRECTORY", folder, 1);
+    expect_token_keys(MINIMAL, 0, false);
+    put("push.token_key", "wrong\n");
+    snprintf(path, sizeof path, "%s/push.token_key", folder);
+    assert_int_equal(chmod(path, 0440), 0); /* as systemd gives it with an ACL */
+    expect(MINIMAL, "push.token_key_file: line 1: expected a key");
+    put_token_key(TOKEN_KEY "\n" TOKEN_KEY, 0600);
+    expect_token_keys(WITH_TOKEN_KEY, 2, false); /* who names a file means that */
+    put("push.token_key", TOKEN_KEY "\n");
+    expect_token_keys(MINIMAL, 1, false);
+    unsetenv("CREDENTIALS_DIRECTORY");
+    expect_token_keys(MINIMAL, 0, false);
+    assert_int_equal(unlink(path), 0);
+}
+
 static void a_certificate_takes_the_place_of_a_key(void **state)
 {
     (void)state;
@@ -659,6 +740,8 @@ int main(void)
         cmocka_unit_test(notices_of_nodes_are_not_for_openfire),
         cmocka_unit_test(all_complaints_are_reported_at_once),
         cmocka_unit_test(environment_and_files_fill_values),
+        cmocka_unit_test(tokens_have_a_key_and_may_have_older_ones),
+        cmocka_unit_test(systemd_may_hand_the_token_key_over),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
         cmocka_unit_test(an_app_may_show_less_and_look_its_own_way),
         cmocka_unit_test(a_proxy_may_want_credentials),

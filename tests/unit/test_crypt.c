@@ -242,6 +242,32 @@ static void a_seal_shows_nothing_and_breaks_with_any_bit(void **state)
     assert_true(crypt_unseal(key, sealed, CRYPT_SEAL_BYTES, out));
 }
 
+static void what_is_sealed_opens_only_beside_what_it_is_bound_to(void **state)
+{
+    (void)state;
+    static const uint8_t key[32] = {1, 2, 3};
+    static const char text[] = "what nobody may read";
+    struct crypt_sealer *s = crypt_sealer_new(key), *same = crypt_sealer_new(key);
+    uint8_t sealed[sizeof text + CRYPT_SEAL_BYTES], again[sizeof sealed];
+    char out[sizeof text];
+    crypt_sealer_seal(s, "here", 4, text, sizeof text, sealed);
+    crypt_sealer_seal(s, "here", 4, text, sizeof text, again);
+    assert_memory_not_equal(sealed, again, sizeof sealed);
+    for (int i = 0; i < 3; i++) { /* one failure leaves nothing behind */
+        assert_true(crypt_sealer_open(same, "here", 4, sealed, sizeof sealed, out));
+        assert_string_equal(out, text);
+        assert_false(crypt_sealer_open(same, "there", 5, sealed, sizeof sealed, out));
+        assert_false(crypt_sealer_open(same, NULL, 0, sealed, sizeof sealed, out));
+    }
+    for (size_t i = 0; i < sizeof sealed; i++) {
+        sealed[i] ^= 1;
+        assert_false(crypt_sealer_open(same, "here", 4, sealed, sizeof sealed, out));
+        sealed[i] ^= 1;
+    }
+    crypt_sealer_free(&s);
+    crypt_sealer_free(&same);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -256,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_random_uuids_are_version_4_and_differ),
         cmocka_unit_test(test_base64_is_that_of_rfc_4648),
         cmocka_unit_test(a_seal_shows_nothing_and_breaks_with_any_bit),
+        cmocka_unit_test(what_is_sealed_opens_only_beside_what_it_is_bound_to),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

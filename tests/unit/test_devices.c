@@ -3,6 +3,8 @@
 
 #include "database.h"
 
+#include "apns/opts.h"
+#include "apns/token_keys.h"
 #include "store/pg.h"
 
 #define TOKEN_A "aa112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
@@ -14,6 +16,7 @@ static const uint8_t romeo[16] = {0x21, 0, 0, 0, 0, 0, 0x80, 0, 0x80};
 struct world {
     struct event_base *base;
     struct pg_pool *pool;
+    struct token_keys *tokens;
     struct devices *devices;
     unsigned answers;
     unsigned want;
@@ -44,7 +47,8 @@ static int start(void **state)
     w->base = event_base_new();
     struct pg_opts opts = {.url = db_url(), .name = "devices", .statement_timeout_ms = 5000};
     w->pool = pg_pool_new(w->base, &opts, 2);
-    w->devices = devices_new(w->pool, key, 3);
+    w->tokens = token_keys_new(NULL);
+    w->devices = devices_new(w->pool, key, w->tokens, 3);
     db_loop(w->base, pool_up, w);
     *state = w;
     return 0;
@@ -54,6 +58,7 @@ static int stop(void **state)
 {
     struct world *w = *state;
     devices_free(&w->devices);
+    token_keys_free(&w->tokens);
     pg_pool_free(&w->pool);
     event_base_free(w->base);
     free(w);
@@ -143,6 +148,50 @@ static void a_registration_makes_account_device_and_an_unguessable_node(void **s
     assert_string_equal(again.node, r.node);
     assert_int_equal(list(w, juliet), 1);
     assert_int_equal(list(w, romeo), 0);
+}
+
+/* As the worker starts with a key file. */
+static void use_token_key(struct world *w)
+{
+    static const uint8_t key[DEVICES_KEY_BYTES] = {7};
+    static const uint8_t secret[1][TOKEN_KEY_BYTES] = {{9}};
+    const struct token_key_opts opts = {.keys = secret, .n = 1};
+    devices_free(&w->devices);
+    token_keys_free(&w->tokens);
+    w->tokens = token_keys_new(&opts);
+    w->devices = devices_new(w->pool, key, w->tokens, 3);
+}
+
+static void with_a_key_a_token_is_found_again_but_nowhere_to_be_read(void **state)
+{
+    struct world *w = *state;
+    struct device_registered before =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    use_token_key(w);
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_B, NULL);
+    struct device_registered after =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_string_equal(after.node, before.node);
+    assert_int_equal(list(w, juliet), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE token IS NULL"), 2);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.device d WHERE strpos(d::text, 'ccddeeff')"
+               " > 0 OR position('ccddeeff' IN encode(sealed, 'escape')) > 0"),
+        0);
+    PGresult *r = PQexecParams(db, "SELECT sealed_by::text, device, sealed FROM xs.device", 0,
+                               NULL, NULL, NULL, NULL, 1);
+    for (int i = 0; i < 2; i++) {
+        char token[DEVICE_TOKEN_MAX + 1];
+        uint8_t id[16];
+        assert_true(token_keys_open(
+            w->tokens, atoi(PQgetvalue(r, i, 0)), (const uint8_t *)PQgetvalue(r, i, 1),
+            (const uint8_t *)PQgetvalue(r, i, 2), (size_t)PQgetlength(r, i, 2), token));
+        devices_id(w->devices, "chat", token, id);
+        assert_memory_equal(id, PQgetvalue(r, i, 1), 16);
+    }
+    PQclear(r);
+    assert_int_equal(leave(w, juliet, TOKEN_B, NULL), 1);
+    assert_int_equal(list(w, juliet), 1);
 }
 
 static void a_client_with_a_new_token_keeps_node_secret_and_what_is_queued(void **state)
@@ -397,6 +446,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
             a_registration_makes_account_device_and_an_unguessable_node, start, stop),
+        cmocka_unit_test_setup_teardown(
+            with_a_key_a_token_is_found_again_but_nowhere_to_be_read, start, stop),
         cmocka_unit_test_setup_teardown(
             a_client_with_a_new_token_keeps_node_secret_and_what_is_queued, start, stop),
         cmocka_unit_test_setup_teardown(

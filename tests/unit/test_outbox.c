@@ -6,6 +6,7 @@
 #include "apns/gateway.h"
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
+#include "apns/token_keys.h"
 #include "base/clock.h"
 #include "store/pg.h"
 
@@ -50,6 +51,7 @@ struct world {
     struct pg_pool *pool;
     struct pg *lane;
     struct outbox *outbox;
+    struct token_keys *tokens;
     struct gateway gateway;
     struct phone phones[DEVICES];
     enum outbox_answer answer;
@@ -233,6 +235,7 @@ static void open_outbox(struct world *w)
     struct outbox_opts opts = {.push = &push,
                                .pool = w->pool,
                                .key = key,
+                               .tokens = w->tokens,
                                .hooks = {decide, alarmed, w},
                                .gateways = {gw_room, gw_submit_step},
                                .memory_max = 100};
@@ -306,6 +309,7 @@ static int start(void **state)
             i + 1, 0, i);
         db_do(sql);
     }
+    w->tokens = token_keys_new(NULL);
     open_outbox(w);
     pass(w, 0);
     *state = w;
@@ -316,6 +320,7 @@ static int stop(void **state)
 {
     struct world *w = *state;
     outbox_free(&w->outbox);
+    token_keys_free(&w->tokens);
     pg_free(&w->lane);
     pg_pool_free(&w->pool);
     event_base_free(w->base);
@@ -1578,6 +1583,117 @@ static void more_entries_than_memory_wait_in_the_database(void **state)
     assert_int_equal(w->phones[0].accepted, 30);
 }
 
+/* The next worker has this key, or none. */
+static void change_key(struct world *w, const uint8_t secret[TOKEN_KEY_BYTES])
+{
+    uint8_t keys[1][TOKEN_KEY_BYTES] = {{0}};
+    const struct token_key_opts opts = {.keys = (const uint8_t(*)[TOKEN_KEY_BYTES])keys,
+                                        .n = 1};
+    if (secret)
+        memcpy(keys[0], secret, TOKEN_KEY_BYTES);
+    struct token_keys *before = w->tokens;
+    w->tokens = token_keys_new(secret ? &opts : NULL);
+    crash(w);
+    token_keys_free(&before);
+}
+
+static const uint8_t token_key[TOKEN_KEY_BYTES] = {1, 2, 3};
+
+/* As registered with that key; the worker that runs now has it. */
+static void enroll_sealed(struct world *w, int owner, int device)
+{
+    uint8_t id[16] = {(uint8_t)device}, sealed[TOKEN_SEALED_MAX];
+    char token[TOKEN_BYTES], sql[512];
+    enroll(owner, device);
+    change_key(w, token_key);
+    snprintf(token, sizeof token, "%d%063d", device, 0);
+    size_t n = token_keys_seal(w->tokens, id, token, sealed);
+    int at = snprintf(sql, sizeof sql,
+                      "UPDATE xs.device SET token = NULL, sealed_by = %d, sealed = '\\x",
+                      token_keys_current(w->tokens));
+    for (size_t i = 0; i < n; i++)
+        at += snprintf(sql + at, sizeof sql - (size_t)at, "%02x", sealed[i]);
+    snprintf(sql + at, sizeof sql - (size_t)at, "' WHERE device = '%02x%030d'", device, 0);
+    db_do(sql);
+}
+
+static void a_sealed_token_is_opened_for_its_push(void **state)
+{
+    struct world *w = *state;
+    enroll_sealed(w, 0, 3);
+    enroll(0, 2); /* not sealed yet */
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 2);
+    accept_all(w);
+    assert_int_equal(w->phones[3].accepted, 1);
+    assert_int_equal(w->phones[2].accepted, 1);
+    assert_int_equal(entries(), 0);
+}
+
+static void without_its_key_a_push_waits_and_with_it_goes_on(void **state)
+{
+    static const uint8_t another[TOKEN_KEY_BYTES] = {9};
+    struct world *w = *state;
+    enroll_sealed(w, 0, 3);
+    enroll(0, 2);
+    change_key(w, NULL);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 1); /* who needs no key does not wait */
+    accept_all(w);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(entries(), 1);
+        assert_string_equal(db_ask("SELECT state || ' ' || reason FROM xs.outbox"),
+                            "2 no key for the token");
+        assert_string_equal(db_ask("SELECT due BETWEEN now() + interval '4 min'"
+                                   " AND now() + interval '11 min' FROM xs.outbox"),
+                            "t");
+        if (i == 1)
+            change_key(w, another);
+        db_do("UPDATE xs.outbox SET due = now()");
+        pass(w, 31000);
+    }
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 2);
+    assert_int_equal(w->gateway.n, 0);
+    change_key(w, token_key);
+    db_do("UPDATE xs.outbox SET due = now()");
+    pass(w, 31000);
+    accept_all(w);
+    assert_int_equal(w->phones[3].accepted, 1);
+    assert_int_equal(entries(), 0);
+}
+
+static void without_its_key_a_push_is_parked_at_last(void **state)
+{
+    struct world *w = *state;
+    enroll_sealed(w, 0, 3);
+    change_key(w, NULL);
+    message(w, 0, 0);
+    pass(w, 600);
+    db_do("UPDATE xs.outbox SET due = now(), counted_at = counted_at - interval '13 hours'");
+    pass(w, 31000);
+    assert_string_equal(db_ask("SELECT state || ' ' || reason FROM xs.outbox"),
+                        "3 no key for the token");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+}
+
+static void a_damaged_token_parks_its_push(void **state)
+{
+    struct world *w = *state;
+    enroll_sealed(w, 0, 3);
+    enroll(0, 2);
+    db_do("UPDATE xs.device SET sealed = set_byte(sealed, 5, get_byte(sealed, 5) # 1)"
+          " WHERE sealed_by <> 0");
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[2].accepted, 1);
+    assert_string_equal(db_ask("SELECT state || ' ' || reason FROM xs.outbox"),
+                        "3 the token is damaged");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 2);
+}
+
 static void old_lines_of_the_log_are_forgotten(void **state)
 {
     struct world *w = *state;
@@ -1798,6 +1914,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             only_the_same_topic_for_the_same_users_is_another_environment, start,
             close_sandbox),
+        CASE(a_sealed_token_is_opened_for_its_push),
+        CASE(without_its_key_a_push_waits_and_with_it_goes_on),
+        CASE(without_its_key_a_push_is_parked_at_last),
+        CASE(a_damaged_token_parks_its_push),
         CASE(the_next_worker_tries_one_of_what_was_parked),
         CASE(what_is_parked_for_another_reason_stays),
         CASE(no_index_holds_what_a_further_message_changes),

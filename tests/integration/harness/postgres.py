@@ -164,6 +164,14 @@ class Postgres:
     def drop_database(self, name):
         self._admin(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def dump(self, dbname):
+        """All that is in the database, as pg_dump writes it."""
+        done = subprocess.run([self._bin / "pg_dump", "-h", self.folder, "-U", SUPERUSER, dbname],
+                              capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise HarnessError(f"pg_dump: {done.stderr}")
+        return done.stdout
+
     def _admin(self, statement, args=None):
         connection = self.connect("postgres")
         try:

@@ -206,6 +206,13 @@ class Sidecar:
     def reload(self):
         self.process.send_signal(signal.SIGHUP)
 
+    def reload_and_wait(self):
+        """Until the new worker is ready with the new settings."""
+        old = self.worker_pid()
+        self.reload()
+        self.wait_new_worker(old)
+        self.wait_ready()
+
     def worker_pid(self):
         """The supervisor's child, or None while there is none."""
         pids = children_of(self.process.pid) if self.process else []

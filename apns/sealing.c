@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "apns/sealing.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "apns/token_keys.h"
+#include "base/log.h"
+#include "store/pg.h"
+#include "store/pg_array.h"
+
+#define PREFIX "push"
+#define PAGE "500"
+#define STEP_MS 20 /* pushes use the same connection */
+#define FAILED_MS 30000
+#define AGAIN_MS (3600 * 1000)
+#define ARRAY_BYTES_MAX (4 * 1024 * 1024)
+
+struct sealing {
+    struct pg_pool *pool;
+    struct token_keys *keys;
+    struct event *timer;
+    /* Where the walk stands, in the order of the index. */
+    int32_t by;
+    uint8_t device[16];
+    uint64_t changed;
+    bool missing; /* a key, in this walk */
+    bool missing_told;
+    struct pg_array devices, tokens, sealed;
+};
+
+static const struct pg_statement page_st = {
+    "sealing_page", "SELECT d.sealed_by, d.device, d.token, d.sealed FROM xs.device d"
+                    " WHERE (d.sealed_by, d.device) > ($1::int, $2::uuid)"
+                    " ORDER BY d.sealed_by, d.device LIMIT " PAGE};
+/* A device has the same token for ever: whoever else has changed the row has only sealed it.
+ */
+static const struct pg_statement change_st = {
+    "sealing_change", "UPDATE xs.device d SET token = n.token, sealed = n.sealed,"
+                      "   sealed_by = $4::int"
+                      " FROM unnest($1::uuid[], $2::text[], $3::bytea[])"
+                      "   AS n (device, token, sealed)"
+                      " WHERE d.device = n.device AND d.sealed_by = $5::int"};
+
+static void wait_for(struct sealing *s, int64_t ms)
+{
+    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
+    if (evtimer_add(s->timer, &tv) != 0)
+        abort();
+}
+
+static void begin_walk(struct sealing *s)
+{
+    s->by = TOKEN_IN_CLEAR;
+    memset(s->device, 0, sizeof s->device);
+    s->changed = 0;
+    s->missing = false;
+}
+
+static void end_walk(struct sealing *s)
+{
+    if (s->changed > 0)
+        log_info(PREFIX, "devices' tokens are %s now n=%llu",
+                 token_keys_current(s->keys) == TOKEN_IN_CLEAR ? "in clear"
+                                                               : "sealed with the first key",
+                 (unsigned long long)s->changed);
+    if (s->missing && !s->missing_told)
+        log_error(PREFIX, "there are devices' tokens under a key that push.token_key_file "
+                          "does not hold: their pushes wait");
+    s->missing_told = s->missing;
+    begin_walk(s);
+    wait_for(s, AGAIN_MS);
+}
+
+static void fail(struct sealing *s, const struct pg_error *e)
+{
+    if (e->failure != PG_LOST)
+        log_warn(PREFIX, "devices' tokens stay as they are for now: sqlstate=%s %s",
+                 e->sqlstate, e->text);
+    begin_walk(s);
+    wait_for(s, FAILED_MS);
+}
+
+static void on_changed(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct sealing *s = ctx;
+    if (!r) {
+        fail(s, e);
+        return;
+    }
+    s->changed += (uint64_t)pg_affected(r);
+    wait_for(s, STEP_MS);
+}
+
+/* One row to the arrays; one that does not open is left alone: its push says so. */
+static void add_row(struct sealing *s, const struct pg_result *r, int row)
+{
+    char token[DEVICE_TOKEN_MAX + 1];
+    uint8_t sealed[TOKEN_SEALED_MAX];
+    const char *text = pg_text(r, row, 2);
+    size_t len;
+    const uint8_t *was = pg_bytes(r, row, 3, &len);
+    if (s->by != TOKEN_IN_CLEAR) {
+        if (!token_keys_open(s->keys, s->by, s->device, was, len, token))
+            return;
+        text = token;
+    }
+    if (strlen(text) > DEVICE_TOKEN_MAX)
+        return;
+    pg_array_add_uuid(&s->devices, s->device);
+    if (token_keys_current(s->keys) == TOKEN_IN_CLEAR) {
+        pg_array_add_text(&s->tokens, text);
+        pg_array_add_bytes(&s->sealed, NULL, 0);
+    } else {
+        pg_array_add_text(&s->tokens, NULL);
+        pg_array_add_bytes(&s->sealed, sealed,
+                           token_keys_seal(s->keys, s->device, text, sealed));
+    }
+}
+
+static void change(struct sealing *s, const struct pg_result *r)
+{
+    pg_array_reset(&s->devices);
+    pg_array_reset(&s->tokens);
+    pg_array_reset(&s->sealed);
+    for (int i = 0; i < pg_rows(r) && pg_i64(r, i, 0) == s->by; i++) {
+        pg_uuid(r, i, 1, s->device);
+        add_row(s, r, i);
+    }
+    if (s->devices.count == 0) {
+        wait_for(s, STEP_MS);
+        return;
+    }
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_array(&p, &s->devices);
+    pg_add_array(&p, &s->tokens);
+    pg_add_array(&p, &s->sealed);
+    pg_add_i32(&p, token_keys_current(s->keys));
+    pg_add_i32(&p, s->by);
+    pg_pool_send(s->pool, &change_st, &p, on_changed, s);
+}
+
+static void on_page(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct sealing *s = ctx;
+    if (!r) {
+        fail(s, e);
+        return;
+    }
+    if (pg_rows(r) == 0) {
+        end_walk(s);
+        return;
+    }
+    s->by = (int32_t)pg_i64(r, 0, 0);
+    if (s->by != token_keys_current(s->keys) && token_keys_has(s->keys, s->by)) {
+        change(s, r);
+        return;
+    }
+    /* All of this key's: nothing is to be done with them, or can be. */
+    s->missing |= s->by != token_keys_current(s->keys);
+    memset(s->device, 0xff, sizeof s->device);
+    wait_for(s, 0);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    struct sealing *s = ctx;
+    (void)fd;
+    (void)what;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i32(&p, s->by);
+    pg_add_uuid(&p, s->device);
+    pg_pool_send(s->pool, &page_st, &p, on_page, s);
+}
+
+struct sealing *sealing_new(struct event_base *base, struct pg_pool *pool,
+                            struct token_keys *keys)
+{
+    struct sealing *s = calloc(1, sizeof *s);
+    if (!s)
+        abort();
+    s->pool = pool;
+    s->keys = keys;
+    s->timer = evtimer_new(base, on_timer, s);
+    if (!s->timer)
+        abort();
+    pg_array_init(&s->devices, PG_UUID, ARRAY_BYTES_MAX);
+    pg_array_init(&s->tokens, PG_TEXT, ARRAY_BYTES_MAX);
+    pg_array_init(&s->sealed, PG_BYTEA, ARRAY_BYTES_MAX);
+    begin_walk(s);
+    wait_for(s, 0);
+    return s;
+}
+
+void sealing_free(struct sealing **s)
+{
+    if (!*s)
+        return;
+    event_free((*s)->timer);
+    pg_array_deinit(&(*s)->devices);
+    pg_array_deinit(&(*s)->tokens);
+    pg_array_deinit(&(*s)->sealed);
+    free(*s);
+    *s = NULL;
+}

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sidecar/supervisor.h"
+#include "sidecar/supervisor_int.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -47,58 +47,6 @@
 /* After so many faults in a row a worker that comes back at once only burns the machine. */
 #define FAULTS_FAST 8
 #define FAULT_RESTART_MS 10000
-#define LINK_QUEUE_HIGH ((size_t)8 * 1024 * 1024)
-
-enum sup_state {
-    SUP_RUNNING,         /* -> WORKER_STOPPING */
-    SUP_WORKER_STOPPING, /* -> LINKS_STOPPING */
-    SUP_LINKS_STOPPING,  /* -> end */
-};
-
-struct sup_link {
-    struct spool *spool;
-    struct link *link;
-    /* A connection that another process could go on with, -1: it has none. */
-    int fd;
-    uint64_t epoch;
-    char settings[SHA1_HEX_BYTES]; /* a digest of what it was made with */
-};
-
-/* After SIGUSR2 the worker is replaced first: what is installed has to show that it works. */
-enum upgrade {
-    UPGRADE_NONE,   /* -> WORKER */
-    UPGRADE_WORKER, /* is the next worker ready? -> SELF, NONE */
-    UPGRADE_SELF,   /* it was; when it has ended, so do we, and are the new program */
-};
-
-struct supervisor {
-    struct supervisor_opts opts;
-    enum sup_state state;
-    int exit_code;
-    int lock;
-    struct event_base *base;
-    struct page *page;
-    struct fd_store kept; /* by the service manager, of the supervisor before us */
-    enum upgrade upgrade;
-    struct sup_link links[PAGE_LINKS_MAX];
-    unsigned links_n;
-    struct event *signals[5];
-    struct event *tick;
-    struct event *restart;
-    struct event *stop_grace;
-
-    pid_t worker; /* 0: none */
-    struct frame_channel *channel;
-    struct backoff backoff;
-    int64_t worker_started_ms;
-    int64_t aborted_ms; /* when the watchdog sent SIGABRT, 0: it did not */
-    bool killed_by_us;  /* to stop it: no fault of its own */
-    bool worker_was_ready;
-    bool told_systemd;
-    int64_t started_ms;
-    int64_t watchdog_ms; /* of systemd, 0: none */
-    int64_t petted_ms;
-};
 
 void supervisor_forbid_core(void)
 {
@@ -117,7 +65,7 @@ static void arm(struct event *timer, int64_t ms)
     event_add(timer, &tv);
 }
 
-static void set_state(struct supervisor *s, enum sup_state to)
+void supervisor_set_state(struct supervisor *s, enum sup_state to)
 {
     assert((int)to == (int)s->state + 1);
     s->state = to;
@@ -167,7 +115,7 @@ static void on_frame(void *ctx, const struct frame *f)
     switch (f->kind) {
     case FRAME_STANZA:
         (void)link_send(link, f->epoch, f->data, f->len);
-        if (link_queued(link) > LINK_QUEUE_HIGH)
+        if (link_queued(link) > SUP_LINK_QUEUE_HIGH)
             frame_channel_pause(s->channel, true);
         break;
     case FRAME_RELEASE:
@@ -242,27 +190,15 @@ static enum death_cause cause_of(const struct supervisor *s)
     return s->killed_by_us ? DEATH_WANTED : DEATH_BY_OTHERS;
 }
 
-static void stop_links(struct supervisor *s)
-{
-    set_state(s, SUP_LINKS_STOPPING);
-    bool all = true;
-    for (unsigned i = 0; i < s->links_n; i++) {
-        link_stop(s->links[i].link, "shutdown");
-        all = all && link_state(s->links[i].link) == LINK_STOPPED;
-    }
-    if (all)
-        event_base_loopbreak(s->base);
-}
-
 static void begin_stop(struct supervisor *s)
 {
     if (s->state != SUP_RUNNING)
         return;
-    set_state(s, SUP_WORKER_STOPPING);
+    supervisor_set_state(s, SUP_WORKER_STOPPING);
     sd_notify(0, "STOPPING=1");
     event_del(s->restart);
     if (!s->worker) {
-        stop_links(s);
+        supervisor_stop_links(s);
         return;
     }
     s->killed_by_us = true;
@@ -297,27 +233,6 @@ static void log_death(const struct supervisor *s, int status, const char *how)
         log_warn(PREFIX, "worker died how=\"%s\"; the stream stays up", how);
 }
 
-static struct fd_store_key key_of(const struct supervisor *s, unsigned link, uint64_t epoch)
-{
-    struct fd_store_key key = {.link = link, .epoch = epoch};
-    memcpy(key.spool_id, spool_id(s->links[link].spool), UUID_BYTES);
-    memcpy(key.settings, s->links[link].settings, SHA1_HEX_BYTES);
-    return key;
-}
-
-/* Without an end: as with SIGKILL, page and spool say at any moment where to go on. */
-static void become_what_is_installed(const struct supervisor *s)
-{
-    struct fd_store connections = {.n = 0};
-    for (unsigned i = 0; i < s->links_n; i++)
-        if (s->links[i].fd >= 0)
-            connections.entries[connections.n++] = (struct fd_store_entry){
-                .fd = s->links[i].fd, .key = key_of(s, i, s->links[i].epoch)};
-    log_info(PREFIX, "becoming what is installed connections=%u", connections.n);
-    reexec(s->opts.program, s->opts.config_path, &connections);
-    exit(EX_OSFILE); /* with the lock, the page and the spool as they are */
-}
-
 static void worker_died(struct supervisor *s, int status)
 {
     char how[64];
@@ -336,11 +251,11 @@ static void worker_died(struct supervisor *s, int status)
     if (!wanted || s->state == SUP_RUNNING)
         page_text_set(&s->page->worker_death, how);
     if (s->upgrade == UPGRADE_SELF && s->state == SUP_RUNNING)
-        become_what_is_installed(s);
+        supervisor_become_what_is_installed(s);
     if (!wanted)
         s->upgrade = UPGRADE_NONE; /* the new one does not work */
     if (s->state == SUP_WORKER_STOPPING) {
-        stop_links(s);
+        supervisor_stop_links(s);
     } else if (config && !s->worker_was_ready) {
         /* It has said why; starting it again and again would not help. */
         log_error(PREFIX, "the worker cannot work with this configuration");
@@ -369,69 +284,6 @@ static void on_restart(evutil_socket_t fd, short what, void *ctx)
     struct supervisor *s = ctx;
     if (!s->worker && s->state == SUP_RUNNING)
         start_worker(s);
-}
-
-/* Links. */
-
-static void on_spooled(void *ctx, unsigned link)
-{
-    struct supervisor *s = ctx;
-    if (s->channel)
-        (void)frame_channel_tell(s->channel, FRAME_SPOOLED, link);
-}
-
-static void on_link_state(void *ctx, unsigned link)
-{
-    struct supervisor *s = ctx;
-    if (s->channel)
-        (void)frame_channel_tell(s->channel, FRAME_LINK_STATE, link);
-    if (s->state != SUP_LINKS_STOPPING)
-        return;
-    for (unsigned i = 0; i < s->links_n; i++)
-        if (link_state(s->links[i].link) != LINK_STOPPED)
-            return;
-    event_base_loopbreak(s->base);
-}
-
-static void on_link_drained(void *ctx, unsigned link)
-{
-    (void)link;
-    struct supervisor *s = ctx;
-    for (unsigned i = 0; i < s->links_n; i++)
-        if (link_queued(s->links[i].link) > LINK_QUEUE_HIGH)
-            return;
-    if (s->channel)
-        frame_channel_pause(s->channel, false);
-}
-
-/* A connection that was made with other settings than these is not gone on with. */
-static void digest_settings(const struct component_opts *o, unsigned link,
-                            char out[SHA1_HEX_BYTES])
-{
-    char where[512];
-    const struct host_opts *host = &o->hosts[link];
-    snprintf(where, sizeof where, "%s:%u %d ", host->host, host->port, o->tls);
-    crypt_sha1_hex(where, o->component, out);
-}
-
-static void on_link_keep(void *ctx, unsigned link, int fd, uint64_t epoch)
-{
-    struct supervisor *s = ctx;
-    struct sup_link *l = &s->links[link];
-    digest_settings(s->opts.component, link, l->settings);
-    l->fd = fd;
-    l->epoch = epoch;
-    struct fd_store_key key = key_of(s, link, epoch);
-    if (!fd_store_keep(&key, fd))
-        log_debug(PREFIX, "nobody keeps the connection link=%u", link);
-}
-
-static void on_link_discard(void *ctx, unsigned link, uint64_t epoch)
-{
-    struct supervisor *s = ctx;
-    struct fd_store_key key = key_of(s, link, epoch);
-    s->links[link].fd = -1;
-    fd_store_discard(&key);
 }
 
 /* Time. */
@@ -482,7 +334,7 @@ static void on_tick(evutil_socket_t fd, short what, void *ctx)
     watch_worker(s, now);
     tell_systemd(s, now);
     /* A paused channel whose link went down has nothing more to drain. */
-    on_link_drained(s, 0);
+    supervisor_link_drained(s, 0);
     int64_t next =
         s->watchdog_ms && s->watchdog_ms / 4 < TICK_MS ? s->watchdog_ms / 4 : TICK_MS;
     arm(s->tick, next);
@@ -595,84 +447,6 @@ static int take_lock(struct supervisor *s)
     return 0;
 }
 
-/* A descriptor of this very spool is the proof that the kernel has lived since the supervisor
- * before us, and that its page tells of this spool. */
-static bool has_kept(const struct supervisor *s, unsigned link, const char *dir)
-{
-    uint8_t id[UUID_BYTES];
-    return spool_read_id(dir, id) && fd_store_has(&s->kept, link, id);
-}
-
-/* Goes on with the connection of the link's last epoch, where that was kept. */
-static void resume_link(struct supervisor *s, unsigned link)
-{
-    struct sup_link *l = &s->links[link];
-    struct fd_store_key key = key_of(s, link, spool_epoch(l->spool));
-    digest_settings(s->opts.component, link, key.settings);
-    for (unsigned i = 0; i < s->kept.n; i++) {
-        struct fd_store_entry *e = &s->kept.entries[i];
-        if (e->key.link != link || e->key.epoch != key.epoch ||
-            memcmp(e->key.spool_id, key.spool_id, UUID_BYTES) != 0)
-            continue;
-        const char *why_not = strcmp(e->key.settings, key.settings) == 0
-                                  ? NULL
-                                  : "it was made with other settings";
-        int fd = e->fd;
-        e->fd = -1;
-        memcpy(l->settings, e->key.settings, SHA1_HEX_BYTES); /* as it is known there */
-        if (link_resume(l->link, fd, why_not))
-            break;
-        fd_store_discard(&e->key);
-    }
-}
-
-/* The page of the supervisor before us tells more than is true when no descriptor was kept:
- * then the machine may have been started anew since. */
-static enum err_kind make_page(struct supervisor *s, struct err *e)
-{
-    char path[PATH_MAX];
-    struct page *before = NULL;
-    snprintf(path, sizeof path, "%s/page", s->opts.spool->directory);
-    if (s->kept.n > 0 && page_open(path, false, &before, e) != ERR_NONE)
-        log_warn(PREFIX, "kept connections cannot be gone on with: %s", e->text);
-    unsigned n = (unsigned)s->opts.component->hosts_n;
-    enum err_kind kind = page_create_from(path, n, before, &s->page, e);
-    page_close(&before);
-    return kind;
-}
-
-static enum err_kind add_link(struct supervisor *s, unsigned i, struct err *e)
-{
-    const struct spool_opts *o = s->opts.spool;
-    const struct link_events events = {.spooled = on_spooled,
-                                       .state = on_link_state,
-                                       .drained = on_link_drained,
-                                       .keep = on_link_keep,
-                                       .discard = on_link_discard,
-                                       .ctx = s};
-    struct spool_settings settings = {.size_max = o->size_max,
-                                      .sync_always = o->fsync_ms == 0};
-    char dir[PATH_MAX];
-    snprintf(dir, sizeof dir, "%s/%u", o->directory, i);
-    if (has_kept(s, i, dir))
-        settings.kept_to = atomic_load(&s->page->links[i].spool_end);
-    else
-        page_forget_link(s->page, i);
-    enum err_kind kind = spool_open(dir, &settings, &s->links[i].spool, e);
-    if (kind != ERR_NONE)
-        return kind;
-    struct link_setup setup = {.base = s->base,
-                               .index = i,
-                               .opts = s->opts.component,
-                               .spool_opts = o,
-                               .spool = s->links[i].spool,
-                               .page = &s->page->links[i],
-                               .timing = s->opts.timing};
-    s->links[i].fd = -1;
-    s->links_n = i + 1;
-    return link_new(&setup, &events, &s->links[i].link, e);
-}
-
 static int set_up(struct supervisor *s)
 {
     struct err e;
@@ -687,9 +461,9 @@ static int set_up(struct supervisor *s)
     s->stop_grace = evtimer_new(s->base, on_stop_grace, s);
     if (!s->tick || !s->restart || !s->stop_grace)
         abort();
-    enum err_kind kind = make_page(s, &e);
+    enum err_kind kind = supervisor_make_page(s, &e);
     for (unsigned i = 0; i < s->opts.component->hosts_n && kind == ERR_NONE; i++)
-        kind = add_link(s, i, &e);
+        kind = supervisor_add_link(s, i, &e);
     if (kind != ERR_NONE) {
         log_error(PREFIX, "%s", e.text);
         return exit_code_of(kind);
@@ -737,7 +511,7 @@ int supervisor_run(const struct supervisor_opts *opts)
         catch_signals(&s);
         reexec_done();
         for (unsigned i = 0; i < s.links_n; i++)
-            resume_link(&s, i);
+            supervisor_resume_link(&s, i);
         fd_store_drop(&s.kept);
         start_worker(&s);
         for (unsigned i = 0; i < s.links_n; i++)

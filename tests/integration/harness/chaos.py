@@ -173,8 +173,10 @@ class Chaos:
         self.world.sidecar.wait_new_worker(old)
 
     def worker_has_no_descriptors(self):
-        """Nothing new can be opened: no segment, no connection, no file."""
+        """Nothing new can be opened: no segment, no connection, no file.  A worker that does
+        not even have an event loop is only started again: that is no test of anything."""
         pid = self._worker()
+        self.world.sidecar.wait_log(rf"process=worker worker started pid={pid}\b")
         limit_descriptors(pid, at_most=len(os.listdir(f"/proc/{pid}/fd")))
         self.world.postgres.end_sessions(self.world.database)
         self._hold(0.5, 4)

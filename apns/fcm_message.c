@@ -132,16 +132,23 @@ void fcm_message_alert(struct buf *b, const struct fcm_message_opts *o,
     add_words(b, start, a, "}}}");
 }
 
-void fcm_message_badge(struct buf *b, const struct fcm_message_opts *o, unsigned badge)
+void fcm_message_badge(struct buf *b, const struct fcm_message_opts *o,
+                       const struct payload_badge_opts *badge)
 {
+    const bool withdraws = payload_withdraws(badge) && !o->account;
     add_target(b, o);
-    add_data(b, o, badge, NULL);
+    add_data(b, o, badge->badge, NULL);
+    if (withdraws) {
+        buf_add_str(b, ",\"withdraw\":\"");
+        payload_add_withdrawn(b, badge, " ");
+        buf_addf(b, "\",\"as_of\":\"%" PRId64 "\"", badge->as_of_s);
+    }
     buf_add_char(b, '}');
     begin_android(b, o, "normal");
     buf_add_char(b, '}');
     if (!o->account) {
-        begin_apns(b, o, 5, badge);
-        buf_add_str(b, "}}}");
+        begin_apns(b, o, 5, badge->badge);
+        buf_add_str(b, withdraws ? ",\"content-available\":1}}}" : "}}}");
     }
     buf_add_str(b, "}}");
 }

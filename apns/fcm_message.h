@@ -32,7 +32,9 @@ struct fcm_message_opts {
  */
 void fcm_message_alert(struct buf *b, const struct fcm_message_opts *o,
                        const struct payload_alert_opts *alert);
-/* Only the count, which the app shows or the system does; nothing is displayed. */
-void fcm_message_badge(struct buf *b, const struct fcm_message_opts *o, unsigned badge);
+/* Only the count, which the app shows or the system does, and what of the app's notifications
+ * is to go; nothing is displayed. */
+void fcm_message_badge(struct buf *b, const struct fcm_message_opts *o,
+                       const struct payload_badge_opts *badge);
 
 #endif

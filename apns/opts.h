@@ -57,6 +57,7 @@ struct apns_app_opts {
     const char *encrypted_text; /* shown for a message that only its reader can read */
     const char *sound;          /* "" = silent */
     bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
+    bool withdraws;   /* it is told which of its notifications are about what has been read */
     bool one_account; /* on a device: who registers ends the registration of who was there */
     const struct fcm_opts *fcm;         /* NULL: not through FCM */
     const struct webpush_opts *webpush; /* NULL: not through Web Push; neither: through APNs */

@@ -274,6 +274,11 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
     if (outbox_sql_add_badges(o->sql, conn, held, BADGE_WAIT_MS, changes, n, added_result,
                               job)) {
         t->asked++;
+        job = adding(o, t);
+    }
+    if (outbox_withdraws(o) && outbox_sql_add_read(o->sql, conn, held, BADGE_WAIT_MS, changes,
+                                                   n, added_result, job)) {
+        t->asked++;
     } else {
         LIST_REMOVE(job, all);
         free(job);
@@ -408,9 +413,11 @@ static void decide(struct outbox *o, struct entry *e)
         outbox_set_time(o->set, e, clock_mono_ms() + (d.again_ms < 10 ? 10 : d.again_ms));
         break;
     case OUTBOX_SKIP:
-        if (!later_message(o, e))
-            outbox_settle(o, e, OUTBOX_END, 0, 0, OUTBOX_BADGE_UNKNOWN,
-                          d.reason ? d.reason : "not wanted");
+        if (later_message(o, e))
+            break;
+        outbox_withdraw_read_there(o, e);
+        outbox_settle(o, e, OUTBOX_END, 0, 0, OUTBOX_BADGE_UNKNOWN,
+                      d.reason ? d.reason : "not wanted");
         break;
     }
 }

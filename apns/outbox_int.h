@@ -115,6 +115,7 @@ void outbox_adopt(struct outbox *o, const struct outbox_row *row);
 void outbox_retime(struct outbox *o, struct entry *e, int64_t in_ms);
 
 /* outbox_send.c */
+void outbox_key_of(const struct entry *e, struct outbox_key *key_out);
 void outbox_pump(struct outbox *o, struct outbox_app *app);
 void outbox_flush_outcomes(struct outbox *o);
 /* The entry ends, waits or is parked without a push; from TIMED, READY or FETCHING. */
@@ -130,6 +131,17 @@ bool outbox_route_elsewhere(const struct outbox *o, struct entry *e,
                             const struct push_verdict *v);
 /* Writes down what was learned by that. */
 void outbox_route_accepted(struct outbox *o, const struct entry *e);
+
+/* outbox_withdraw.c: some app takes notifications back. */
+bool outbox_withdraws(const struct outbox *o);
+/* What the flight shows, or takes back; flight has room for f's list. */
+void outbox_withdraw_take(struct outbox_flight *flight, const struct entry *e,
+                          const struct outbox_fetched *f);
+void outbox_withdraw_accepted(struct outbox *o, const struct entry *e);
+/* Before the first n outcomes are stored: what of them was shown. */
+void outbox_withdraw_note(struct outbox *o, size_t n);
+/* A badge that is not needed, because the device itself has read. */
+void outbox_withdraw_read_there(struct outbox *o, const struct entry *e);
 
 /* PostgreSQL says we hold it, and we know nothing of it. */
 void outbox_release_unknown(struct outbox *o, const struct outbox_key *key);

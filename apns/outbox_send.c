@@ -47,7 +47,7 @@ static struct outbox_outcome *new_outcome(struct outbox *o, struct entry *e)
     return out;
 }
 
-static void fill_key(struct outbox_key *key, const struct entry *e)
+void outbox_key_of(const struct entry *e, struct outbox_key *key)
 {
     memcpy(key->owner, e->account->owner, 16);
     memcpy(key->device, e->device, 16);
@@ -67,7 +67,7 @@ static void set_reason(struct outbox_outcome *out, const char *reason)
 
 static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
 {
-    fill_key(&out->key, e);
+    outbox_key_of(e, &out->key);
     out->gen = e->gen;
     out->newest_id = e->newest_id;
     out->attempts = e->attempts;
@@ -190,6 +190,7 @@ void outbox_flush_outcomes(struct outbox *o)
     o->settling = true;
     struct outbox_job *job = outbox_job_new(o, 0, settled);
     job->n = o->outcomes_n < OUTBOX_BATCH_MAX ? o->outcomes_n : OUTBOX_BATCH_MAX;
+    outbox_withdraw_note(o, job->n);
     outbox_sql_settle(o->sql, o->outcomes, job->n, outbox_job_result, job);
     FAILPOINT("push-settling");
 }
@@ -225,7 +226,7 @@ static void begin_flight(const struct outbox *o, struct entry *e,
                          const struct outbox_fetched *f)
 {
     assert(!e->flight);
-    e->flight = calloc(1, sizeof *e->flight);
+    e->flight = calloc(1, sizeof *e->flight + f->withdraw_n * sizeof *f->withdraw);
     if (!e->flight)
         abort();
     e->flight->gen = f->gen;
@@ -276,7 +277,8 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
     struct outbox_flight *flight = e->flight;
     flight->note = e->peer ? silent_because(o, e, f) : NULL;
     flight->alert = e->peer && !flight->note;
-    if (!flight->alert && f->badge == f->badge_sent) {
+    outbox_withdraw_take(flight, e, f);
+    if (!flight->alert && f->badge == f->badge_sent && f->withdraw_n == 0) {
         outbox_settle(o, e, OUTBOX_END, 0, e->peer ? 0 : OUTBOX_NO_LOG, OUTBOX_BADGE_SAME,
                       flight->note);
         return;
@@ -351,12 +353,16 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
     while (job->n < n && (e = TAILQ_FIRST(&app->ready))) {
         outbox_set_unqueue(e);
         outbox_set_state(e, ENTRY_FETCHING);
-        fill_key(&keys[job->n], e);
+        outbox_key_of(e, &keys[job->n]);
         job->entries[job->n++] = e;
     }
     app->fetches++;
-    outbox_sql_fetch(o->sql, app->opts->content == PUSH_CONTENT_BODY, &o->push->notices, keys,
-                     job->n, outbox_job_result, job);
+    const struct outbox_fetch what = {.text = app->opts->content == PUSH_CONTENT_BODY,
+                                      .withdraws = app->opts->withdraws,
+                                      .notices = &o->push->notices,
+                                      .keys = keys,
+                                      .n = job->n};
+    outbox_sql_fetch(o->sql, &what, outbox_job_result, job);
 }
 
 void outbox_pump(struct outbox *o, struct outbox_app *app)
@@ -505,6 +511,13 @@ static void drop_device(struct outbox *o, struct entry *e, const struct push_ver
     outbox_sql_drop(o->sql, &out, before_us, outbox_job_result, job);
 }
 
+static void settle_accepted(struct outbox *o, struct entry *e, const struct push_verdict *v)
+{
+    struct outbox_outcome *out = settle_answer(o, e, v, OUTBOX_END, 0);
+    out->badge = e->flight->badge;
+    out->shown = e->flight->shows;
+}
+
 void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
 {
     struct outbox *o = ctx;
@@ -524,7 +537,8 @@ void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
         through->accepted++;
         note_answer(o, through, false);
         outbox_route_accepted(o, e);
-        settle_answer(o, e, v, OUTBOX_END, 0)->badge = e->flight->badge;
+        outbox_withdraw_accepted(o, e);
+        settle_accepted(o, e, v);
         break;
     case PUSH_DROP_DEVICE:
     case PUSH_SUSPECT:

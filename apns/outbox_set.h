@@ -62,9 +62,14 @@ struct outbox_flight {
     int64_t sent_us;
     int badge;
     bool alert;
+    bool shows; /* what the app may have to take back later */
     uint8_t apns_id[16];
     const char *note; /* why it is only a badge, or where it went; a constant or NULL */
     struct outbox_app *through; /* whose gateway has it */
+    /* Of a badge: conversations whose notifications are to go; all: every one of the app's. */
+    bool withdraw_all;
+    size_t withdraw_n;
+    uint64_t withdraw[];
 };
 
 struct entry {

@@ -22,6 +22,8 @@ struct outbox_sql {
     struct pg_array badges;
     struct pg_array fetch[4];
     struct pg_array settle[ARRAYS];
+    struct pg_array shown[3];
+    struct pg_array peers;
 };
 
 /* Messages were counted: an entry for each device of the owner.  Answers with what this worker
@@ -70,47 +72,57 @@ static const struct pg_statement again_st = {
     ADD_SQL(" WHERE NOT EXISTS (SELECT FROM xs.push_log p WHERE p.owner = d.owner"
             "   AND p.at > now() - interval '1 hour' AND p.device = r.device"
             "   AND p.peer = d.peer AND p.newest_id >= d.newest AND p.status = 200)")};
-/* Totals fell: a badge entry for each device of the owner that shows another number, or that
- * will, because a push to it may be under way with the old one.  These are also made when an
- * account leaves a phone, which does not take the lanes of the others: hence ON CONFLICT. */
+/* A badge entry for each device of which.  These are also made when an account leaves a phone,
+ * which does not take the lanes of the others: hence ON CONFLICT. */
+#define BADGES_SQL(which)                                                                     \
+    "WITH added AS ("                                                                         \
+    " INSERT INTO xs.outbox AS o (owner, device, peer, gen, newest_id, counted_at, state, "   \
+    "due,"                                                                                    \
+    "   lease_by)"                                                                            \
+    " SELECT r.owner, r.device, 0, $3::bigint, 0, clock_timestamp(), $2::int,"                \
+    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END"        \
+    " FROM " which " ORDER BY r.owner, r.device"                                              \
+    " ON CONFLICT (owner, device, peer) DO UPDATE SET"                                        \
+    "   gen = greatest(o.gen + 1, excluded.gen), counted_at = excluded.counted_at,"           \
+    "   state = CASE o.state WHEN 3 THEN excluded.state ELSE o.state END,"                    \
+    "   due = CASE o.state WHEN 3 THEN excluded.due ELSE o.due END,"                          \
+    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"                           \
+    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"                            \
+    "   lease_by = CASE o.state WHEN 3 THEN excluded.lease_by WHEN 1 THEN $1::uuid END"       \
+    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.counted_at, o.gen,"  \
+    "   o.newest_id)"                                                                         \
+    " SELECT a.owner, a.device, a.peer,"                                                      \
+    "   greatest(0, date_part('epoch', a.due - now()) * 1000)::bigint, a.attempts,"           \
+    "   a.counted_at, a.gen, a.newest_id, acc.jid, r.resource, r.app"                         \
+    " FROM added a"                                                                           \
+    " JOIN xs.account acc ON acc.owner = a.owner"                                             \
+    " JOIN xs.registration r ON r.owner = a.owner AND r.device = a.device"                    \
+    " WHERE a.state = 1"
+/* Totals fell: those of the owners' devices that show another number, or will, because a push
+ * to them may be under way with the old one. */
 static const struct pg_statement badges_st = {
     "outbox_badges",
-    "WITH added AS ("
-    " INSERT INTO xs.outbox AS o (owner, device, peer, gen, newest_id, counted_at, state, due,"
-    "   lease_by)"
-    " SELECT c.owner, r.device, 0, $3::bigint, 0, clock_timestamp(), $2::int,"
-    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END"
-    " FROM unnest($5::uuid[]) AS c (owner)"
-    " JOIN xs.registration r ON r.owner = c.owner"
-    " JOIN xs.device d ON d.device = r.device"
-    " CROSS JOIN LATERAL xs.device_badge(r.device) b"
-    " CROSS JOIN LATERAL xs.device_muted(r.device) muted"
-    " WHERE d.badge_sent <> b.badge + muted.badge OR EXISTS ("
-    "   SELECT FROM xs.registration r2"
-    "   JOIN xs.outbox o2 ON o2.owner = r2.owner AND o2.device = r2.device"
-    "   WHERE r2.device = r.device AND o2.state <> 3)"
-    " ORDER BY c.owner, r.device"
-    " ON CONFLICT (owner, device, peer) DO UPDATE SET"
-    "   gen = greatest(o.gen + 1, excluded.gen), counted_at = excluded.counted_at,"
-    "   state = CASE o.state WHEN 3 THEN excluded.state ELSE o.state END,"
-    "   due = CASE o.state WHEN 3 THEN excluded.due ELSE o.due END,"
-    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"
-    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"
-    "   lease_by = CASE o.state WHEN 3 THEN excluded.lease_by WHEN 1 THEN $1::uuid END"
-    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.counted_at, o.gen,"
-    "   o.newest_id)"
-    " SELECT a.owner, a.device, a.peer,"
-    "   greatest(0, date_part('epoch', a.due - now()) * 1000)::bigint, a.attempts,"
-    "   a.counted_at, a.gen, a.newest_id, acc.jid, r.resource, r.app"
-    " FROM added a"
-    " JOIN xs.account acc ON acc.owner = a.owner"
-    " JOIN xs.registration r ON r.owner = a.owner AND r.device = a.device"
-    " WHERE a.state = 1"};
+    BADGES_SQL("unnest($5::uuid[]) AS c (owner)"
+               " JOIN xs.registration r ON r.owner = c.owner"
+               " JOIN xs.device d ON d.device = r.device"
+               " CROSS JOIN LATERAL xs.device_badge(r.device) b"
+               " CROSS JOIN LATERAL xs.device_muted(r.device) muted"
+               " WHERE d.badge_sent <> b.badge + muted.badge OR EXISTS ("
+               "   SELECT FROM xs.registration r2"
+               "   JOIN xs.outbox o2 ON o2.owner = r2.owner AND o2.device = r2.device"
+               "   WHERE r2.device = r.device AND o2.state <> 3)")};
+/* Conversations were read: the devices that may still show a notification of one. */
+static const struct pg_statement read_st = {
+    "outbox_read", BADGES_SQL("(SELECT DISTINCT e.owner, s.device"
+                              " FROM unnest($5::uuid[], $6::bigint[]) AS e (owner, peer)"
+                              " JOIN xs.shown s ON s.owner = e.owner AND s.peer = e.peer) r")};
 static const struct pg_statement fetch_st = {
     "outbox_fetch",
     "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"
     "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
-    "   e.sandbox, e.sealed_by, e.sealed"
+    "   e.sandbox, e.sealed_by, e.sealed,"
+    "   CASE WHEN $7::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"
+    "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END"
     " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
     " LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"
     "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true"};
@@ -119,6 +131,7 @@ static const struct pg_statement fetch_st = {
 #define FETCHED_SANDBOX 21
 #define FETCHED_SEALED_BY 22
 #define FETCHED_SEALED 23
+#define FETCHED_WITHDRAW 24
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -127,6 +140,12 @@ static const struct pg_statement settle_st = {
     "SELECT * FROM xs.outbox_settle($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[],"
     " $5::bigint[], $6::bigint[], $7::int[], $8::bigint[], $9::int[], $10::int[], $11::int[],"
     " $12::uuid[], $13::text[], $14::text[])"};
+static const struct pg_statement shown_st = {
+    "outbox_shown", "SELECT 1 FROM xs.shown_add($1::uuid[], $2::uuid[], $3::bigint[])"};
+static const struct pg_statement withdrawn_st = {
+    "outbox_withdrawn", "SELECT 1 FROM xs.withdrawn($1::uuid, $2::uuid, $3::bigint[])"};
+static const struct pg_statement read_there_st = {
+    "outbox_read_there", "SELECT 1 FROM xs.shown_forget($1::uuid, $2::uuid)"};
 static const struct pg_statement app_st = {
     "outbox_app", "INSERT INTO xs.app AS a (app, badge) VALUES ($1::text, $2::int)"
                   " ON CONFLICT (app) DO UPDATE SET badge = excluded.badge"
@@ -186,6 +205,8 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
     pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
     init_all(q->fetch, fetch, 4);
     init_all(q->settle, settle, ARRAYS);
+    init_all(q->shown, settle, 3);
+    pg_array_init(&q->peers, PG_INT8, ARRAY_BYTES_MAX);
     return q;
 }
 
@@ -197,6 +218,8 @@ void outbox_sql_free(struct outbox_sql **q)
     pg_array_deinit(&(*q)->badges);
     deinit_all((*q)->fetch, 4);
     deinit_all((*q)->settle, ARRAYS);
+    deinit_all((*q)->shown, 3);
+    pg_array_deinit(&(*q)->peers);
     free(*q);
     *q = NULL;
 }
@@ -270,6 +293,28 @@ bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int
     return true;
 }
 
+bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
+                         const struct unread_change *changes, size_t n, pg_result_fn cb,
+                         void *ctx)
+{
+    pg_array_reset(&q->badges);
+    pg_array_reset(&q->peers);
+    for (size_t i = 0; i < n; i++) {
+        if (!changes[i].emptied)
+            continue;
+        pg_array_add_uuid(&q->badges, changes[i].owner);
+        pg_array_add_i64(&q->peers, (int64_t)changes[i].peer);
+    }
+    if (q->badges.count == 0)
+        return false;
+    struct pg_params p;
+    begin_add(q, &p, held, wait_ms);
+    pg_add_array(&p, &q->badges);
+    pg_add_array(&p, &q->peers);
+    pg_send(conn, &read_st, &p, cb, ctx);
+    return true;
+}
+
 void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out)
 {
     pg_uuid(r, row, 0, out->owner);
@@ -292,21 +337,22 @@ static void add_key(struct pg_array *arrays, const struct outbox_key *key)
     pg_array_add_i64(&arrays[2], (int64_t)key->peer);
 }
 
-void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct notice_list *notices,
-                      const struct outbox_key *keys, size_t n, pg_result_fn cb, void *ctx)
+void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_result_fn cb,
+                      void *ctx)
 {
-    assert(n <= OUTBOX_BATCH_MAX);
+    assert(what->n <= OUTBOX_BATCH_MAX);
     reset_all(q->fetch, 4);
-    for (size_t i = 0; i < n; i++)
-        add_key(q->fetch, &keys[i]);
-    for (size_t i = 0; i < notices->n; i++)
-        pg_array_add_text(&q->fetch[3], notices->of[i].from);
+    for (size_t i = 0; i < what->n; i++)
+        add_key(q->fetch, &what->keys[i]);
+    for (size_t i = 0; i < what->notices->n; i++)
+        pg_array_add_text(&q->fetch[3], what->notices->of[i].from);
     struct pg_params p;
     pg_params_init(&p);
     pg_add_uuid(&p, q->worker);
-    pg_add_bool(&p, text);
+    pg_add_bool(&p, what->text);
     for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
+    pg_add_bool(&p, what->withdraws);
     pg_pool_send(q->pool, &fetch_st, &p, cb, ctx);
 }
 
@@ -321,6 +367,27 @@ static void take_published(const struct pg_result *r, int row, struct outbox_fet
     out->peer_jid = pg_text(r, row, at + 1);
     out->encrypted = pg_bool(r, row, at + 2);
     out->body = pg_is_null(r, row, at + 3) ? NULL : pg_text(r, row, at + 3);
+}
+
+/* Peers of eight bytes each; 0 comes last, when nothing else is unread.  Apps of p2's dialect
+ * are only woken: they have shown nothing that we could name. */
+static void take_withdrawn(const struct pg_result *r, int row, struct outbox_fetched *out)
+{
+    size_t len = 0;
+    const uint8_t *at = NULL;
+    out->withdraw_n = 0;
+    out->withdraw_complete = false;
+    if (!out->account_name && !pg_is_null(r, row, FETCHED_WITHDRAW))
+        at = pg_bytes(r, row, FETCHED_WITHDRAW, &len);
+    for (; len >= 8; at += 8, len -= 8) {
+        uint64_t peer = 0;
+        for (size_t i = 0; i < 8; i++)
+            peer = peer << 8 | at[i];
+        if (peer == 0)
+            out->withdraw_complete = true;
+        else if (out->withdraw_n < PAYLOAD_WITHDRAW_MAX)
+            out->withdraw[out->withdraw_n++] = peer;
+    }
 }
 
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out)
@@ -350,6 +417,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->sealed_by = (int32_t)pg_i64(r, row, FETCHED_SEALED_BY);
     out->sealed = pg_bytes(r, row, FETCHED_SEALED, &out->sealed_len);
     take_published(r, row, out);
+    take_withdrawn(r, row, out);
 }
 
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
@@ -384,6 +452,44 @@ size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out)
 {
     *gen_out = pg_i64(r, row, 1);
     return (size_t)pg_i64(r, row, 0) - 1;
+}
+
+void outbox_sql_shown(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
+                      pg_result_fn cb, void *ctx)
+{
+    reset_all(q->shown, 3);
+    for (size_t i = 0; i < n; i++)
+        if (outcomes[i].shown)
+            add_key(q->shown, &outcomes[i].key);
+    struct pg_params p;
+    pg_params_init(&p);
+    for (size_t i = 0; i < 3; i++)
+        pg_add_array(&p, &q->shown[i]);
+    pg_pool_send(q->pool, &shown_st, &p, cb, ctx);
+}
+
+void outbox_sql_withdrawn(struct outbox_sql *q, const struct outbox_key *key,
+                          const uint64_t *peers, size_t n, pg_result_fn cb, void *ctx)
+{
+    pg_array_reset(&q->peers);
+    for (size_t i = 0; i < n; i++)
+        pg_array_add_i64(&q->peers, (int64_t)peers[i]);
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, key->owner);
+    pg_add_uuid(&p, key->device);
+    pg_add_array(&p, &q->peers);
+    pg_pool_send(q->pool, &withdrawn_st, &p, cb, ctx);
+}
+
+void outbox_sql_read_there(struct outbox_sql *q, const struct outbox_key *key, pg_result_fn cb,
+                           void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, key->owner);
+    pg_add_uuid(&p, key->device);
+    pg_pool_send(q->pool, &read_there_st, &p, cb, ctx);
 }
 
 void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *o, int64_t before_us,

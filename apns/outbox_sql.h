@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "apns/payload.h"
 #include "base/notice.h"
 #include "store/pg.h"
 
@@ -52,6 +53,11 @@ bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int
                            const struct unread_change *changes, size_t n, pg_result_fn cb,
                            void *ctx);
 
+/* For conversations of which nothing is unread any more, where they were shown. */
+bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
+                         const struct unread_change *changes, size_t n, pg_result_fn cb,
+                         void *ctx);
+
 struct outbox_key {
     uint8_t owner[16];
     uint8_t device[16];
@@ -84,9 +90,21 @@ struct outbox_fetched {
     size_t notice_len;
     bool quiet; /* its quiet hours, for this conversation */
     enum outbox_environment environment;
+    /* Of peer 0: conversations that were shown there and have been read.  complete: of
+     * nothing else that was shown there anything is unread. */
+    uint64_t withdraw[PAYLOAD_WITHDRAW_MAX];
+    size_t withdraw_n;
+    bool withdraw_complete;
 };
-void outbox_sql_fetch(struct outbox_sql *q, bool text, const struct notice_list *notices,
-                      const struct outbox_key *keys, size_t n, pg_result_fn cb, void *ctx);
+struct outbox_fetch {
+    bool text;      /* bodies, too */
+    bool withdraws; /* what was shown, too */
+    const struct notice_list *notices;
+    const struct outbox_key *keys;
+    size_t n;
+};
+void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_result_fn cb,
+                      void *ctx);
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out);
 
 enum outbox_action {
@@ -109,6 +127,7 @@ struct outbox_outcome {
     int attempts;
     int status;
     int badge;
+    bool shown;                         /* a notification that the app may have to take back */
     uint8_t apns_id[16];                /* zero: nothing was sent */
     char decision[OUTBOX_REASON_BYTES]; /* why it was tried then; "": not decided */
     char reason[OUTBOX_REASON_BYTES];
@@ -118,6 +137,15 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
                        pg_result_fn cb, void *ctx);
 /* Index from 0; its generation now. */
 size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out);
+
+/* Writes down where the shown ones of these were shown. */
+void outbox_sql_shown(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
+                      pg_result_fn cb, void *ctx);
+/* The device has been told to take these back (peer 0: all), or it has read by itself. */
+void outbox_sql_withdrawn(struct outbox_sql *q, const struct outbox_key *key,
+                          const uint64_t *peers, size_t n, pg_result_fn cb, void *ctx);
+void outbox_sql_read_there(struct outbox_sql *q, const struct outbox_key *key, pg_result_fn cb,
+                           void *ctx);
 
 /* Registrations of before before_us go; columns: how many went, is this owner's still there.
  */

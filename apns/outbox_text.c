@@ -24,12 +24,12 @@
 enum name_kind { NAME_CONVERSATION = 1, NAME_BADGE, NAME_PUSH, NAME_TOPIC };
 
 static void hash_name(const struct outbox *o, enum name_kind kind, const struct entry *e,
-                      int64_t gen, uint8_t out[SHA256_BYTES])
+                      uint64_t peer, int64_t gen, uint8_t out[SHA256_BYTES])
 {
     uint8_t text[1 + 16 + 16 + 8 + 8] = {(uint8_t)kind};
     if (kind != NAME_BADGE) {
         memcpy(text + 1, e->account->owner, 16);
-        memcpy(text + 33, &e->peer, 8);
+        memcpy(text + 33, &peer, 8);
     }
     if (kind != NAME_CONVERSATION)
         memcpy(text + 17, e->device, 16);
@@ -37,12 +37,15 @@ static void hash_name(const struct outbox *o, enum name_kind kind, const struct 
     crypt_hmac_sha256(o->key, sizeof o->key, text, sizeof text, out);
 }
 
-static void hex16(const uint8_t *raw, char *out)
+static void name_in_hex(const struct outbox *o, enum name_kind kind, const struct entry *e,
+                        uint64_t peer, char out[PAYLOAD_NAME_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
+    uint8_t hash[SHA256_BYTES];
+    hash_name(o, kind, e, peer, 0, hash);
     for (size_t i = 0; i < 16; i++) {
-        out[2 * i] = digits[raw[i] >> 4];
-        out[2 * i + 1] = digits[raw[i] & 15];
+        out[2 * i] = digits[hash[i] >> 4];
+        out[2 * i + 1] = digits[hash[i] & 15];
     }
     out[32] = '\0';
 }
@@ -52,7 +55,7 @@ void outbox_apns_id(const struct outbox *o, const struct entry *e, int64_t gen,
                     uint8_t out[16])
 {
     uint8_t hash[SHA256_BYTES];
-    hash_name(o, NAME_PUSH, e, gen, hash);
+    hash_name(o, NAME_PUSH, e, e->peer, gen, hash);
     memcpy(out, hash, 16);
     out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
     out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
@@ -72,7 +75,8 @@ static const char *sender_name(const char *jid, char *out, size_t size)
 /* What FCM is told beside what is shown.  p2's apps know one collapse key for an account. */
 static void compose_fcm(struct outbox *o, const struct entry *e,
                         const struct outbox_fetched *f, const struct payload_alert_opts *alert,
-                        struct push_request *out, char collapse_id[65])
+                        const struct payload_badge_opts *badge, struct push_request *out,
+                        char collapse_id[65])
 {
     const bool p2 = f->account_name != NULL;
     if (p2 && strlen(f->account_name) >= P2_COLLAPSE_LEN) {
@@ -89,25 +93,20 @@ static void compose_fcm(struct outbox *o, const struct entry *e,
     if (alert)
         fcm_message_alert(&o->payload, &m, alert);
     else
-        fcm_message_badge(&o->payload, &m, f->badge > 0 ? (unsigned)f->badge : 0);
+        fcm_message_badge(&o->payload, &m, badge);
 }
 
 /* Push services see the topic, and must not see by it which subscriptions are one account's.
  */
 static void compose_webpush(struct outbox *o, const struct entry *e,
-                            const struct outbox_fetched *f,
                             const struct payload_alert_opts *alert, struct push_request *out,
                             char collapse_id[65])
 {
     uint8_t hash[SHA256_BYTES];
-    if (!alert) {
-        webpush_message_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
-        return;
-    }
     webpush_message_brief(&o->payload, alert);
     out->brief_len = buf_len(&o->payload);
     webpush_message_alert(&o->payload, alert);
-    hash_name(o, NAME_TOPIC, e, 0, hash);
+    hash_name(o, NAME_TOPIC, e, e->peer, 0, hash);
     crypt_base64url(hash, 24, collapse_id);
 }
 
@@ -166,39 +165,53 @@ static void compose_alert(struct outbox *o, const struct entry *e,
     if (f->notice && !test)
         word_notice(o, f, &alert, title, body);
     if (e->app->opts->webpush)
-        compose_webpush(o, e, f, &alert, out, collapse_id);
+        compose_webpush(o, e, &alert, out, collapse_id);
     else if (e->app->opts->fcm)
-        compose_fcm(o, e, f, &alert, out, collapse_id);
+        compose_fcm(o, e, f, &alert, NULL, out, collapse_id);
     else
         payload_alert(&o->payload, &alert);
+}
+
+/* With the names that the notifications were sent with, whatever they were sent through. */
+static void compose_badge(struct outbox *o, const struct entry *e,
+                          const struct outbox_fetched *f, struct push_request *out,
+                          char collapse_id[65])
+{
+    const struct outbox_flight *flight = e->flight;
+    char names[PAYLOAD_WITHDRAW_MAX][PAYLOAD_NAME_BYTES];
+    for (size_t i = 0; i < flight->withdraw_n; i++)
+        name_in_hex(o, NAME_CONVERSATION, e, flight->withdraw[i], names[i]);
+    const struct payload_badge_opts badge = {.badge = f->badge > 0 ? (unsigned)f->badge : 0,
+                                             .withdraw = names,
+                                             .withdraw_n = flight->withdraw_n,
+                                             .withdraw_all = flight->withdraw_all,
+                                             .as_of_s = flight->sent_us / 1000000};
+    if (e->app->opts->webpush)
+        webpush_message_badge(&o->payload, &badge);
+    else if (e->app->opts->fcm)
+        compose_fcm(o, e, f, NULL, &badge, out, collapse_id);
+    else
+        payload_badge(&o->payload, &badge);
 }
 
 void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox_fetched *f,
                     bool alert, char collapse_id[65], struct push_request *out)
 {
-    uint8_t hash[SHA256_BYTES];
     int64_t now_s = clock_real_us() / 1000000;
     *out = (struct push_request){.token = f->token, .type = PUSH_ALERT};
     buf_reset(&o->payload);
     if (alert) {
-        hash_name(o, NAME_CONVERSATION, e, 0, hash);
-        hex16(hash, collapse_id);
+        name_in_hex(o, NAME_CONVERSATION, e, e->peer, collapse_id);
         out->priority = 10;
         out->expiration_s = f->counted_us / 1000000 + o->push->max_age_ms / 1000;
         if (out->expiration_s < now_s + 60)
             out->expiration_s = now_s + 60;
         compose_alert(o, e, f, out, collapse_id);
     } else {
-        hash_name(o, NAME_BADGE, e, 0, hash);
-        hex16(hash, collapse_id);
+        name_in_hex(o, NAME_BADGE, e, e->peer, collapse_id);
         out->priority = 5;
         out->expiration_s = f->badge > 0 ? 0 : now_s + STORED_S;
-        if (e->app->opts->webpush)
-            compose_webpush(o, e, f, NULL, out, collapse_id);
-        else if (e->app->opts->fcm)
-            compose_fcm(o, e, f, NULL, out, collapse_id);
-        else
-            payload_badge(&o->payload, f->badge > 0 ? (unsigned)f->badge : 0);
+        compose_badge(o, e, f, out, collapse_id);
     }
     out->collapse_id = collapse_id;
     out->brief = buf_data(&o->payload); /* before the rest, when there is one */

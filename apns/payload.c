@@ -2,6 +2,7 @@
 #include "apns/payload.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -152,9 +153,36 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
     buf_add_str(b, end);
 }
 
-void payload_badge(struct buf *b, unsigned badge)
+bool payload_withdraws(const struct payload_badge_opts *o)
 {
-    buf_addf(b, BADGE_START "%u}}", badge);
+    return o->withdraw_all || o->withdraw_n > 0;
+}
+
+void payload_add_withdrawn(struct buf *b, const struct payload_badge_opts *o,
+                           const char *between)
+{
+    assert(o->withdraw_n <= PAYLOAD_WITHDRAW_MAX);
+    if (o->withdraw_all) {
+        buf_add_str(b, "all");
+        return;
+    }
+    for (size_t i = 0; i < o->withdraw_n; i++) {
+        buf_add_str(b, i ? between : "");
+        buf_add_str(b, o->withdraw[i]);
+    }
+}
+
+/* An app is only woken by what it has to do something about: the system counts how often. */
+void payload_badge(struct buf *b, const struct payload_badge_opts *o)
+{
+    buf_addf(b, BADGE_START "%u", o->badge);
+    if (!payload_withdraws(o)) {
+        buf_add_str(b, "}}");
+        return;
+    }
+    buf_add_str(b, ",\"content-available\":1},\"withdraw\":[\"");
+    payload_add_withdrawn(b, o, "\",\"");
+    buf_addf(b, "\"],\"as_of\":%" PRId64 "}", o->as_of_s);
 }
 
 bool payload_is_badge(const uint8_t *payload, size_t len)

@@ -44,10 +44,27 @@ const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_
 /* Appends text as a quoted JSON string of at most max bytes (5 or more), quotes included. */
 void payload_add_text(struct buf *b, const char *text, size_t max);
 
-/* Appends {"aps":{"badge":n}}. */
-void payload_badge(struct buf *b, unsigned badge);
+/* The count alone, and which notifications are to go: those of conversations that have been
+ * read, by the names that they were sent with. */
+#define PAYLOAD_NAME_BYTES 33
+#define PAYLOAD_WITHDRAW_MAX 64 /* so that the whole is short enough for every service */
+struct payload_badge_opts {
+    unsigned badge;
+    char (*withdraw)[PAYLOAD_NAME_BYTES];
+    size_t withdraw_n;
+    bool withdraw_all; /* every notification of the app, whatever withdraw says */
+    int64_t as_of_s;   /* what was shown later is about something newer */
+};
+/* Appends {"aps":{"badge":n}}, or the same with "content-available", "withdraw" and "as_of",
+ * for which the app is woken. */
+void payload_badge(struct buf *b, const struct payload_badge_opts *o);
 
-/* Whether a payload is payload_badge's: sending it twice changes nothing. */
+/* For protocols that write the names elsewhere. */
+bool payload_withdraws(const struct payload_badge_opts *o);
+void payload_add_withdrawn(struct buf *b, const struct payload_badge_opts *o,
+                           const char *between);
+
+/* Whether a payload is nothing but payload_badge's count: sending it twice changes nothing. */
 bool payload_is_badge(const uint8_t *payload, size_t len);
 
 #endif

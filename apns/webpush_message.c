@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "apns/webpush_message.h"
 
+#include <inttypes.h>
+
 #include "apns/ece.h"
 #include "base/buf.h"
 
@@ -39,7 +41,13 @@ void webpush_message_brief(struct buf *b, const struct payload_alert_opts *o)
     buf_add_char(b, '}');
 }
 
-void webpush_message_badge(struct buf *b, unsigned badge)
+void webpush_message_badge(struct buf *b, const struct payload_badge_opts *o)
 {
-    buf_addf(b, "{\"badge\":%u}", badge);
+    buf_addf(b, "{\"badge\":%u", o->badge);
+    if (payload_withdraws(o)) {
+        buf_add_str(b, ",\"withdraw\":[\"");
+        payload_add_withdrawn(b, o, "\",\"");
+        buf_addf(b, "\"],\"as_of\":%" PRId64, o->as_of_s);
+    }
+    buf_add_char(b, '}');
 }

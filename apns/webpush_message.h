@@ -15,7 +15,7 @@ struct buf;
 void webpush_message_alert(struct buf *b, const struct payload_alert_opts *o);
 /* The same without its words, for a service that takes no more: the client fetches them. */
 void webpush_message_brief(struct buf *b, const struct payload_alert_opts *o);
-/* {"badge":n}: nothing is shown but the count. */
-void webpush_message_badge(struct buf *b, unsigned badge);
+/* {"badge":n}, or {"badge":n,"withdraw":[...],"as_of":s}: nothing is shown but the count. */
+void webpush_message_badge(struct buf *b, const struct payload_badge_opts *o);
 
 #endif

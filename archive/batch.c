@@ -545,6 +545,11 @@ static void settle_accounts(struct batch *b)
     }
 }
 
+static bool is_emptied(const struct read_state *s)
+{
+    return s->unread <= 0 && s->stored_unread > 0;
+}
+
 static void settle_changes(struct batch *b)
 {
     size_t account = 0;
@@ -563,6 +568,7 @@ static void settle_changes(struct batch *b)
                                     .counted = c->counted,
                                     .undelivered = c->undelivered,
                                     .lowered = b->accounts[account].unread < 0,
+                                    .emptied = is_emptied(&c->read),
                                     .received_us = c->newest_us};
         memcpy(u->owner, c->owner, OWNER_BYTES);
     }

@@ -75,6 +75,7 @@ struct unread_change {
     unsigned counted;    /* rows that raised the count */
     bool undelivered;    /* a row that was counted before did not get through after all */
     bool lowered;        /* the account's total fell */
+    bool emptied;        /* something in the conversation was unread, and nothing is now */
     int64_t received_us; /* of the newest counted row */
 };
 

@@ -274,6 +274,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .encrypted_text = v[KEY_APP_ENCRYPTED].text,
         .sound = v[KEY_APP_SOUND].text,
         .counts_conversations = v[KEY_APP_BADGE].number == 1,
+        .withdraws = v[KEY_APP_WITHDRAW].number,
         .one_account = v[KEY_APP_ACCOUNTS].number == 1,
     };
     if (!a->id)

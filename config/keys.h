@@ -93,6 +93,7 @@ enum key_reload {
         RELOAD)                                                                               \
     KEY(APP_COLLAPSE, "push.apps[].collapse", WORD, "conversation message", "conversation",   \
         0, 0, RELOAD)                                                                         \
+    KEY(APP_WITHDRAW, "push.apps[].withdraw", BOOL, 0, "false", 0, 0, RELOAD)                 \
     KEY(APP_CONTENT, "push.apps[].content", WORD, "none count sender body", 0, 0, 0, RELOAD)  \
     KEY(APP_ENCRYPTED, "push.apps[].encrypted_text", TEXT, 0, "Encrypted message", 1, 200,    \
         RELOAD)                                                                               \

@@ -274,6 +274,14 @@ static bool has_known_words(const cJSON *aps)
            (thread == NULL || cJSON_IsString(thread));
 }
 
+/* They are 1 or not there. */
+static bool is_flag(const cJSON *aps, const char *name)
+{
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(aps, name);
+
+    return item == NULL || (cJSON_IsNumber(item) && item->valuedouble == 1);
+}
+
 /* The members of aps that decide what the phone shows must have their types. */
 static bool read_aps(struct check *c, const cJSON *aps)
 {
@@ -281,7 +289,8 @@ static bool read_aps(struct check *c, const cJSON *aps)
     const cJSON *badge = cJSON_GetObjectItemCaseSensitive(aps, "badge");
     const cJSON *sound = cJSON_GetObjectItemCaseSensitive(aps, "sound");
 
-    if (!has_known_words(aps))
+    if (!has_known_words(aps) || !is_flag(aps, "content-available") ||
+        !is_flag(aps, "mutable-content"))
         return false;
     if ((alert != NULL && !is_text_or_object(alert)) ||
         (sound != NULL && !is_text_or_object(sound)))

@@ -461,13 +461,16 @@ def test_voip_may_be_larger(gateway):
     b'{"aps":{"alert":"\xc0\xaf"}}', b'{"aps":{"alert":"\\ud800"}}', b'{"aps":{"alert":"\\x"}}',
     b'{"aps":{"badge":"1"}}', b'{"aps":{"badge":-1}}', b'{"aps":{"badge":1.5}}',
     b'{"aps":{"badge":01}}', b'{"aps":{"alert":1}}', b'{"aps":{"sound":true}}',
+    b'{"aps":{"badge":1,"content-available":2}}', b'{"aps":{"badge":1,"content-available":"1"}}',
+    b'{"aps":{"alert":"x","mutable-content":true}}',
     b'{"aps":{"alert":"x",}}', b"{'aps':{}}", b"\xef\xbb\xbf" + b'{"aps":{}}'])
 def test_bad_payload(gateway, payload):
     assert gateway.push(payload).outcome == (400, "BadPayload")
 
 
 @pytest.mark.parametrize("payload", [
-    b' {"aps" : {"badge" : 0 } } \n', '{"aps":{"alert":{"title":"Grüße 😀"}}}'.encode(),
+    b' {"aps" : {"badge" : 0 } } \n', b'{"aps":{"badge":3,"content-available":1},"own":["a"]}',
+    '{"aps":{"alert":{"title":"Grüße 😀"}}}'.encode(),
     b'{"aps":{"alert":"\\ud83d\\ude00\\n\\u0000","badge":1e1},"own":[1.5e-3,null,true,{}]}'])
 def test_unusual_but_good_payload(gateway, payload):
     assert gateway.push(payload).outcome == (200, None)

@@ -200,6 +200,8 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL APNS "      content: all\n", ":13:16: push.apps[].content: expected one of"},
         {MINIMAL APNS "      accounts_per_device: 2\n",
          ":13:28: push.apps[].accounts_per_device: expected one of many|one"},
+        {MINIMAL APNS "      withdraw: maybe\n",
+         ":13:17: push.apps[].withdraw: expected true or false"},
         {MINIMAL APNS "        interruption_level: loud\n",
          ":13:29: push.apps[].apns.interruption_level: expected one of passive|active"},
         {MINIMAL APNS "        url: http://x\n",
@@ -558,11 +560,12 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_string_equal(c->push.apps[0].encrypted_text, "Encrypted message");
     assert_null(c->push.apps[0].interruption_level);
     assert_false(c->push.apps[0].one_account);
+    assert_false(c->push.apps[0].withdraws);
     assert_null(c->push.apps[0].category);
     config_free(&c);
     text = load(MINIMAL APNS "        category: MESSAGE\n        interruption_level: passive\n"
                              "      content: count\n      encrypted_text: verschlüsselt\n"
-                             "      accounts_per_device: one\n",
+                             "      accounts_per_device: one\n      withdraw: true\n",
                 &c);
     assert_string_equal(text, "");
     free(text);
@@ -570,6 +573,7 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_string_equal(c->push.apps[0].encrypted_text, "verschlüsselt");
     assert_string_equal(c->push.apps[0].interruption_level, "passive");
     assert_true(c->push.apps[0].one_account);
+    assert_true(c->push.apps[0].withdraws);
     assert_string_equal(c->push.apps[0].category, "MESSAGE");
     config_free(&c);
 }

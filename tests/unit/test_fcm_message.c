@@ -67,7 +67,22 @@ static void alert(const struct fcm_message_opts *o, const struct payload_alert_o
 static void badge(const struct fcm_message_opts *o, unsigned n)
 {
     buf_reset(&b);
-    fcm_message_badge(&b, o, n);
+    fcm_message_badge(&b, o, &(struct payload_badge_opts){.badge = n});
+    parse();
+}
+
+static void withdraw(const struct fcm_message_opts *o, size_t n, bool all)
+{
+    static char names[PAYLOAD_WITHDRAW_MAX][PAYLOAD_NAME_BYTES];
+    for (int i = 0; i < PAYLOAD_WITHDRAW_MAX; i++)
+        snprintf(names[i], PAYLOAD_NAME_BYTES, "%032d", i);
+    buf_reset(&b);
+    fcm_message_badge(&b, o,
+                      &(struct payload_badge_opts){.badge = all ? 0 : 4294967295u,
+                                                   .withdraw = names,
+                                                   .withdraw_n = n,
+                                                   .withdraw_all = all,
+                                                   .as_of_s = 1760000000});
     parse();
 }
 
@@ -167,6 +182,32 @@ static void a_count_alone_shows_nothing_and_is_not_urgent(void **state)
     assert_null(at("notification"));
     assert_null(at("android.notification"));
     assert_null(at("apns.payload.aps.alert"));
+    assert_null(at("apns.payload.aps.content-available"));
+    assert_null(at("data.withdraw"));
+}
+
+static void what_is_to_go_is_named_in_one_text(void **state)
+{
+    (void)state;
+    static char token[513];
+    withdraw(&plain, 2, false);
+    expect("data.withdraw",
+           "00000000000000000000000000000000 00000000000000000000000000000001");
+    expect("data.as_of", "1760000000");
+    expect("android.priority", "normal");
+    expect("apns.headers.apns-priority", "5");
+    expect_number("apns.payload.aps.content-available", 1);
+    withdraw(&plain, 2, true);
+    expect("data.withdraw", "all");
+    expect("data.badge", "0");
+    memset(token, 'a', 512);
+    struct fcm_message_opts o = plain;
+    o.token = token;
+    withdraw(&o, PAYLOAD_WITHDRAW_MAX, false); /* is parsed, so it fits */
+    assert_int_equal(strlen(at("data.withdraw")->valuestring), 33 * PAYLOAD_WITHDRAW_MAX - 1);
+    o.account = "a94a8fe5ccb19ba61c4c0873d391e987982fbbd3";
+    withdraw(&o, 2, false); /* its app has no names for them */
+    assert_int_equal(cJSON_GetArraySize(at("data")), 2);
 }
 
 static void how_long_it_is_kept_stays_within_what_the_service_takes(void **state)
@@ -275,6 +316,7 @@ int main(void)
         TEST(a_data_message_is_shown_by_the_app),
         TEST(an_app_of_p2_is_woken_for_its_account_and_told_no_more),
         TEST(a_count_alone_shows_nothing_and_is_not_urgent),
+        TEST(what_is_to_go_is_named_in_one_text),
         TEST(how_long_it_is_kept_stays_within_what_the_service_takes),
         TEST(what_may_be_shown_is_the_same_as_through_apns),
         TEST(any_text_fits_and_stays_whole_characters),

@@ -360,6 +360,15 @@ static bool is_committed(void *ctx)
     return ((struct world *)ctx)->committed;
 }
 
+static int unread(int owner, int peer)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "SELECT unread FROM xs.conversation WHERE owner = '%02x%030d' AND peer = %d",
+             owner + 1, 0, peer + 1);
+    return (int)db_int(sql);
+}
+
 enum fate { COMMIT, ROLLBACK, ANSWER_LOST };
 
 static void batch(struct world *w, int owner, int peer, int raise, int lower, enum fate fate)
@@ -371,6 +380,7 @@ static void batch(struct world *w, int owner, int peer, int raise, int lower, en
                               .peer = (uint64_t)peer + 1,
                               .counted = (unsigned)raise,
                               .lowered = lower > 0,
+                              .emptied = lower > 0 && lower == unread(owner, peer),
                               .received_us = w->real_us};
     memcpy(c.owner, w->owners[owner], 16);
     if (raise > 0)
@@ -417,15 +427,6 @@ static void batch(struct world *w, int owner, int peer, int raise, int lower, en
 static void message(struct world *w, int owner, int peer)
 {
     batch(w, owner, peer, 1, 0, COMMIT);
-}
-
-static int unread(int owner, int peer)
-{
-    char sql[256];
-    snprintf(sql, sizeof sql,
-             "SELECT unread FROM xs.conversation WHERE owner = '%02x%030d' AND peer = %d",
-             owner + 1, 0, peer + 1);
-    return (int)db_int(sql);
 }
 
 static void read_all(struct world *w, int owner, int peer)
@@ -1761,6 +1762,249 @@ static void the_worker_writes_down_what_its_apps_count(void **state)
     assert_int_equal(db_int("SELECT badge FROM xs.app WHERE app = 'chat'"), 1);
 }
 
+/* Notifications that are to go. */
+
+static char shown_as[PEERS][65]; /* what the last alert of each conversation was called */
+
+static void show(struct world *w, int owner, int peer)
+{
+    message(w, owner, peer);
+    pass(w, 600);
+    assert_true(any_flying(w)->alert);
+    strcpy(shown_as[peer], any_flying(w)->collapse_id);
+    accept_all(w);
+}
+
+static struct flying *flying_to(struct world *w, int device)
+{
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (w->gateway.flying[i].used && w->gateway.flying[i].device == device)
+            return &w->gateway.flying[i];
+    fail_msg("nothing is on its way to %d", device);
+    return NULL;
+}
+
+/* The one badge on its way: does it say that this one is to go? */
+static bool withdraws(struct world *w, const char *name)
+{
+    const struct flying *f = any_flying(w);
+    assert_non_null(f);
+    assert_false(f->alert);
+    const char *list = strstr(f->payload, "\"withdraw\":[");
+    return list && strstr(list, name);
+}
+
+static int shown_in_all(void)
+{
+    return (int)db_int("SELECT count(*) FROM xs.shown");
+}
+
+static int start_withdrawing(void **state)
+{
+    apps[0].withdraws = true;
+    return start(state);
+}
+
+static int stop_withdrawing(void **state)
+{
+    apps[0].withdraws = false;
+    return stop(state);
+}
+
+static void what_was_read_elsewhere_is_named_to_who_was_shown_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    show(w, 0, 2);
+    enroll(0, 1); /* a phone that was shown none of them */
+    read_all(w, 0, 0);
+    pass(w, 500);
+    read_all(w, 0, 1); /* one update for both */
+    pass(w, 1600);
+    assert_int_equal(w->gateway.n, 2);
+    const struct flying *f = flying_to(w, 0);
+    assert_int_equal(f->priority, 5);
+    assert_int_equal(f->expiration_s, 0);
+    assert_int_equal(f->badge, 1);
+    assert_non_null(strstr(f->payload, shown_as[0]));
+    assert_non_null(strstr(f->payload, shown_as[1]));
+    assert_null(strstr(f->payload, shown_as[2]));
+    assert_non_null(strstr(f->payload, "\"as_of\":"));
+    assert_string_equal(flying_to(w, 1)->payload, "{\"aps\":{\"badge\":1}}");
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 1);
+    read_all(w, 0, 2);
+    pass(w, 2100);
+    for (int i = 0; i < 2; i++) {
+        f = flying_to(w, i);
+        assert_int_equal(f->badge, 0);
+        assert_true(f->expiration_s > 0); /* stored */
+        assert_non_null(strstr(f->payload, "\"withdraw\":[\"all\"]"));
+    }
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 0);
+    assert_int_equal(entries(), 0);
+}
+
+static void what_is_named_is_read_to_its_end(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    batch(w, 0, 0, 0, 1, COMMIT); /* one of two */
+    pass(w, 2100);
+    assert_int_equal(any_flying(w)->badge, 2);
+    assert_false(withdraws(w, shown_as[0]));
+    accept_all(w);
+    /* Read, and written to again before the update: its new notification takes the place. */
+    read_all(w, 0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_true(any_flying(w)->alert);
+    accept_all(w);
+    pass(w, 2100);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(shown_in_all(), 2);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_list_is_told_again_until_the_service_has_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_true(withdraws(w, shown_as[0]));
+    static const struct push_verdict busy_now = {
+        .reaction = PUSH_RETRY, .status = 503, .retry_after_ms = 1000};
+    answer_with(w, any_flying(w), &busy_now);
+    pass(w, 5000);
+    assert_true(withdraws(w, shown_as[0]));
+    crash(w); /* before the answer was heard */
+    pass(w, 0);
+    pass(w, 5000);
+    assert_true(withdraws(w, shown_as[0]));
+    assert_false(withdraws(w, shown_as[1]));
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 1);
+}
+
+static void the_icon_need_not_change_for_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    /* Muted after it was shown, so it has left the icon before it is read. */
+    db_do("INSERT INTO xs.mute SELECT owner, 1, NULL, 1 FROM xs.account"
+          " WHERE jid = 'user0@a.example'");
+    db_do("UPDATE xs.device SET badge_sent = 1");
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_int_equal(any_flying(w)->badge, 1);
+    assert_true(withdraws(w, shown_as[0]));
+    accept_all(w);
+    /* One that is muted and still unread is no reason to keep the others, nor to go. */
+    db_do("DELETE FROM xs.mute");
+    show(w, 0, 0);
+    db_do("INSERT INTO xs.mute SELECT owner, 1, NULL, 1 FROM xs.account"
+          " WHERE jid = 'user0@a.example'");
+    read_all(w, 0, 1);
+    pass(w, 2100);
+    assert_int_equal(any_flying(w)->badge, 0);
+    assert_true(withdraws(w, shown_as[1]));
+    assert_false(withdraws(w, shown_as[0]));
+    assert_false(withdraws(w, "all"));
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 1);
+}
+
+static void who_has_read_knows_by_itself(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    w->answer = OUTBOX_SKIP;
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(shown_in_all(), 1);
+    w->answer = OUTBOX_NOW;
+    read_all(w, 0, 1);
+    pass(w, 2100);
+    assert_true(withdraws(w, "all"));
+    accept_all(w);
+}
+
+static void an_account_beside_it_keeps_its_notifications(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 0);
+    show(w, 1, 1);
+    show(w, 0, 0);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_true(withdraws(w, shown_as[0]));
+    assert_false(withdraws(w, shown_as[1]));
+    accept_all(w);
+    show(w, 0, 0);
+    read_all(w, 1, 1);
+    pass(w, 2100);
+    assert_true(withdraws(w, shown_as[1]));
+    accept_all(w);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_true(withdraws(w, "all"));
+    accept_all(w);
+    /* What leaves with the account is nobody's any more. */
+    show(w, 1, 1);
+    db_do("DELETE FROM xs.registration");
+    assert_int_equal(shown_in_all(), 0);
+}
+
+static void as_many_as_fit_are_named_and_the_rest_with_the_next(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    db_do("INSERT INTO xs.shown SELECT owner, device, 1000 + n FROM xs.registration,"
+          " generate_series(1, 99) n");
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_true(withdraws(w, shown_as[0]));
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 101 - 64);
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    accept_all(w);
+    assert_int_equal(shown_in_all(), 1);
+}
+
+static void an_app_that_takes_nothing_back_is_told_nothing(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    show(w, 0, 0);
+    show(w, 0, 1);
+    assert_int_equal(shown_in_all(), 0);
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    assert_string_equal(any_flying(w)->payload, "{\"aps\":{\"badge\":1}}");
+    accept_all(w);
+}
+
 static void random_step(struct world *w, uint64_t *seed)
 {
     int owner = (int)rnd(seed, OWNERS);
@@ -1874,6 +2118,8 @@ static void whatever_happens_every_due_push_is_answered_and_every_icon_is_right(
 }
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, start, stop)
+#define WITHDRAWING(name)                                                                     \
+    cmocka_unit_test_setup_teardown(name, start_withdrawing, stop_withdrawing)
 
 int main(void)
 {
@@ -1933,6 +2179,14 @@ int main(void)
         CASE(more_entries_than_memory_wait_in_the_database),
         CASE(old_lines_of_the_log_are_forgotten),
         CASE(a_sign_of_trouble_asks_again_at_once),
+        WITHDRAWING(what_was_read_elsewhere_is_named_to_who_was_shown_it),
+        WITHDRAWING(what_is_named_is_read_to_its_end),
+        WITHDRAWING(a_list_is_told_again_until_the_service_has_it),
+        WITHDRAWING(the_icon_need_not_change_for_it),
+        WITHDRAWING(who_has_read_knows_by_itself),
+        WITHDRAWING(an_account_beside_it_keeps_its_notifications),
+        WITHDRAWING(as_many_as_fit_are_named_and_the_rest_with_the_next),
+        CASE(an_app_that_takes_nothing_back_is_told_nothing),
         CASE(whatever_happens_every_due_push_is_answered_and_every_icon_is_right),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -265,11 +266,43 @@ static void a_badge_is_all_there_is(void **state)
     for (size_t i = 0; i < 4; i++) {
         struct buf b;
         buf_init(&b, PAYLOAD_MAX);
-        payload_badge(&b, badges[i]);
+        payload_badge(&b, &(struct payload_badge_opts){.badge = badges[i]});
         assert_string_equal(buf_cstr(&b), texts[i]);
         assert_true(payload_is_badge(buf_data(&b), buf_len(&b)));
         buf_deinit(&b);
     }
+}
+
+static void an_app_is_woken_for_what_it_is_to_take_back(void **state)
+{
+    (void)state;
+    static char names[PAYLOAD_WITHDRAW_MAX][PAYLOAD_NAME_BYTES];
+    struct payload_badge_opts o = {.badge = 3, .withdraw = names, .as_of_s = 1760000000};
+    struct buf b;
+    buf_init(&b, PAYLOAD_MAX);
+    for (int i = 0; i < PAYLOAD_WITHDRAW_MAX; i++)
+        snprintf(names[i], PAYLOAD_NAME_BYTES, "%032d", i);
+    o.withdraw_n = 2;
+    payload_badge(&b, &o);
+    assert_string_equal(buf_cstr(&b),
+                        "{\"aps\":{\"badge\":3,\"content-available\":1},\"withdraw\":["
+                        "\"00000000000000000000000000000000\","
+                        "\"00000000000000000000000000000001\"],\"as_of\":1760000000}");
+    assert_false(payload_is_badge(buf_data(&b), buf_len(&b)));
+    buf_reset(&b);
+    o.withdraw_all = true;
+    o.badge = 0;
+    payload_badge(&b, &o);
+    assert_string_equal(buf_cstr(&b), "{\"aps\":{\"badge\":0,\"content-available\":1},"
+                                      "\"withdraw\":[\"all\"],\"as_of\":1760000000}");
+    buf_reset(&b);
+    o = (struct payload_badge_opts){.badge = 4294967295u,
+                                    .withdraw = names,
+                                    .withdraw_n = PAYLOAD_WITHDRAW_MAX,
+                                    .as_of_s = 99999999999};
+    payload_badge(&b, &o);
+    assert_false(buf_failed(&b)); /* it has room for no more than a push */
+    buf_deinit(&b);
 }
 
 static void only_a_badge_is_taken_for_one(void **state)
@@ -299,6 +332,7 @@ int main(void)
         cmocka_unit_test_teardown(a_text_that_just_fits_is_not_cut, forget),
         cmocka_unit_test_teardown(everything_too_long_at_once_still_fits, forget),
         cmocka_unit_test(a_badge_is_all_there_is),
+        cmocka_unit_test(an_app_is_woken_for_what_it_is_to_take_back),
         cmocka_unit_test(only_a_badge_is_taken_for_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,8 @@
 /*
  * Stories of several accounts and phones, by chance: messages, copies, late deliveries,
  * markers, resets, bounces, retractions, removals, muting, crashes and lost connections. After
- * each step everything that can be asked (counts, inbox, what stands on each phone's icon) is
+ * each step everything that can be asked (counts, inbox, what stands on each phone's icon and
+ * which notifications it shows) is
  * compared with a model that knows nothing but the definition: unread is what counts and lies
  * behind the furthest position.  SIDECAR_TEST_SEEDS tells more stories, SIDECAR_TEST_SEED
  * begins elsewhere.
@@ -14,7 +15,7 @@
 
 #include "apns/gateway.h"
 #include "apns/opts.h"
-#include "apns/outbox.h"
+#include "apns/outbox_int.h"
 #include "archive/inbox.h"
 #include "archive/inbox_esl.h"
 #include "archive/lookup.h"
@@ -58,6 +59,7 @@ struct chat {
     long read; /* order of the furthest position */
     char pending[ID_BYTES];
     bool muted;
+    bool was_muted; /* at some time: not all that is unread in it was shown */
 };
 
 static struct model {
@@ -125,15 +127,24 @@ static int dice(int n)
  * ---------------------------------------------------------------------
  */
 
+struct flying {
+    void *ctx;
+    int badge;
+    int phone;
+    bool alert;
+    char name[65]; /* of the notification */
+    char payload[4097];
+};
+
 struct gateway {
-    void *flying[64];
-    int badge[64];
-    int phone[64];
+    struct flying flying[64];
     int n;
 };
 
 static struct gateway gateway;
 static int shown_on[PHONES];
+/* The notifications on each phone, "" where there is none. */
+static char notified[PHONES][LOCALS][USERS][65];
 
 static size_t gw_room(const struct gateway *g)
 {
@@ -142,15 +153,46 @@ static size_t gw_room(const struct gateway *g)
 
 static bool gw_submit(struct gateway *g, const struct push_request *r)
 {
-    char text[4097];
-    memcpy(text, r->payload, r->payload_len);
-    text[r->payload_len] = '\0';
-    const char *at = strstr(text, "\"badge\":");
+    struct flying *f = &g->flying[g->n++];
+    *f =
+        (struct flying){.ctx = r->ctx, .phone = r->token[0] - '0', .alert = r->priority == 10};
+    memcpy(f->payload, r->payload, r->payload_len);
+    snprintf(f->name, sizeof f->name, "%s", r->collapse_id);
+    const char *at = strstr(f->payload, "\"badge\":");
     assert_non_null(at);
-    g->flying[g->n] = r->ctx;
-    g->badge[g->n] = atoi(at + 8);
-    g->phone[g->n++] = r->token[0] - '0';
+    f->badge = atoi(at + 8);
     return true;
+}
+
+/* The title says who has written; to whom, only the entry knows. */
+static void show_notification(const struct flying *f)
+{
+    const struct entry *e = f->ctx;
+    int owner = 0, peer = 0;
+    char name[32];
+    while (strcmp(users[owner], e->account->jid) != 0)
+        owner++;
+    for (; peer < USERS; peer++) {
+        snprintf(name, sizeof name, "\"title\":\"%.*s\"", (int)strcspn(users[peer], "@"),
+                 users[peer]);
+        if (strstr(f->payload, name))
+            break;
+    }
+    assert_true(owner < LOCALS && peer < USERS);
+    strcpy(notified[f->phone][owner][peer], f->name);
+}
+
+/* What the app does when it is woken. */
+static void withdraw_notifications(const struct flying *f)
+{
+    const char *list = strstr(f->payload, "\"withdraw\":[");
+    bool all = list && strstr(list, "\"all\"");
+    for (int owner = 0; list && owner < LOCALS; owner++)
+        for (int peer = 0; peer < USERS; peer++) {
+            char *name = notified[f->phone][owner][peer];
+            if (all || (*name && strstr(list, name)))
+                *name = '\0';
+        }
 }
 
 /* --- the story's world
@@ -167,8 +209,12 @@ static struct xep0136 *chats;
 static uint8_t worker;
 static int64_t mono_ms;
 
-static struct apns_app_opts apps[] = {{.id = "messages", .sound = "default"},
-                                      {.id = "chats", .counts_conversations = true}};
+static struct apns_app_opts apps[] = {
+    {.id = "messages", .content = PUSH_CONTENT_SENDER, .sound = "default", .withdraws = true},
+    {.id = "chats",
+     .content = PUSH_CONTENT_SENDER,
+     .counts_conversations = true,
+     .withdraws = true}};
 static const struct push_opts push = {.content = PUSH_CONTENT_SENDER,
                                       .settle_ms = 500,
                                       .max_age_ms = INT64_C(365) * 24 * 3600 * 1000,
@@ -298,12 +344,12 @@ static void register_phones(void)
         for (int phone = 0; phone < PHONES; phone++) {
             if (!on_phone[phone][owner])
                 continue;
-            snprintf(
-                sql, sizeof sql,
-                "SELECT xs.device_register('%s', '%s', '%02x%030d', '%s', '%d%063d', NULL,"
-                " 1, 'n%d%d', NULL, 'phone', NULL, 20)",
-                uuid, users[owner], phone + 1, 0, apps[counts_chats[phone]].id, phone, 0,
-                owner, phone);
+            snprintf(sql, sizeof sql,
+                     "SELECT xs.device_register('%s', '%s', '%02x%030d', '%s', '%d%063d', "
+                     "NULL, 0, NULL,"
+                     " 1, 'n%d%d', NULL, 'phone', NULL, 20)",
+                     uuid, users[owner], phone + 1, 0, apps[counts_chats[phone]].id, phone, 0,
+                     owner, phone);
             db_do(sql);
         }
     }
@@ -314,6 +360,7 @@ static void begin_story(void)
     memset(&model, 0, sizeof model);
     memset(&w, 0, sizeof w);
     memset(shown_on, 0, sizeof shown_on);
+    memset(notified, 0, sizeof notified);
     db_fresh();
     w.base = event_base_new();
     w.url = db_url();
@@ -488,6 +535,7 @@ static void mute(int owner, int peer)
     if (c->n == 0)
         return;
     c->muted = !c->muted;
+    c->was_muted = true;
     snprintf(xml, sizeof xml,
              "<query xmlns='" NS_INBOX_ESL_CONVERSATION "' jid='%s'><mute>%d</mute></query>",
              users[peer], c->muted ? 86400 : 0);
@@ -853,9 +901,13 @@ static bool is_pushed(void)
     static const struct push_verdict taken = {.reaction = PUSH_DONE, .status = 200};
     mono_ms += 500;
     while (gateway.n > 0) {
-        int last = --gateway.n;
-        shown_on[gateway.phone[last]] = gateway.badge[last];
-        outbox_verdict(outbox, gateway.flying[last], &taken);
+        const struct flying f = gateway.flying[--gateway.n];
+        shown_on[f.phone] = f.badge;
+        if (f.alert)
+            show_notification(&f);
+        else
+            withdraw_notifications(&f);
+        outbox_verdict(outbox, f.ctx, &taken);
     }
     outbox_room(outbox, &gateway);
     outbox_look(outbox);
@@ -871,6 +923,22 @@ static void compare_icons(void)
         if (shown_on[phone] != badge_of(phone))
             fail_msg("phone %d shows %d, should be %d", phone, shown_on[phone],
                      badge_of(phone));
+}
+
+/* What has been read is shown on no phone, and what has not been is on all of them, unless it
+ * was silent. */
+static void compare_notifications(void)
+{
+    for (int phone = 0; phone < PHONES; phone++)
+        for (int owner = 0; owner < LOCALS; owner++)
+            for (int peer = 0; on_phone[phone][owner] && peer < USERS; peer++) {
+                const struct chat *c = &model.chats[owner][peer];
+                bool shown = notified[phone][owner][peer][0], unread = unread_in(c) > 0;
+                if (shown != unread && !(unread && c->was_muted))
+                    fail_msg("phone %d %s %s of %s, of whom there is %s", phone,
+                             shown ? "shows" : "does not show", users[peer], users[owner],
+                             unread ? "something to read" : "nothing to read");
+            }
 }
 
 static void tell_story(unsigned number)
@@ -890,6 +958,7 @@ static void tell_story(unsigned number)
         compare_counts();
         compare_inbox(dice(LOCALS));
         compare_icons();
+        compare_notifications();
     }
     end_story();
 }

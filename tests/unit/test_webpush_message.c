@@ -3,6 +3,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,8 +74,35 @@ static void the_short_form_has_no_words(void **state)
     webpush_message_brief(&b, &o);
     assert_string_equal(buf_cstr(&b), "{\"badge\":7,\"conversation\":\"" KEY "\"}");
     buf_reset(&b);
-    webpush_message_badge(&b, 4000000000u);
+    webpush_message_badge(&b, &(struct payload_badge_opts){.badge = 4000000000u});
     assert_string_equal(buf_cstr(&b), "{\"badge\":4000000000}");
+}
+
+static void what_is_to_go_is_named_beside_the_count(void **state)
+{
+    (void)state;
+    static char names[PAYLOAD_WITHDRAW_MAX][PAYLOAD_NAME_BYTES];
+    struct payload_badge_opts o = {
+        .badge = 4294967295u, .withdraw = names, .withdraw_n = 2, .as_of_s = 1760000000};
+    for (int i = 0; i < PAYLOAD_WITHDRAW_MAX; i++)
+        snprintf(names[i], PAYLOAD_NAME_BYTES, "%032d", i);
+    buf_reset(&b);
+    webpush_message_badge(&b, &o);
+    assert_string_equal(buf_cstr(&b), "{\"badge\":4294967295,\"withdraw\":["
+                                      "\"00000000000000000000000000000000\","
+                                      "\"00000000000000000000000000000001\"],"
+                                      "\"as_of\":1760000000}");
+    o.withdraw_n = PAYLOAD_WITHDRAW_MAX;
+    buf_reset(&b);
+    webpush_message_badge(&b, &o);
+    assert_false(buf_failed(&b));
+    assert_true(buf_len(&b) <= ECE_PLAIN_MAX);
+    o.withdraw_all = true;
+    o.badge = 0;
+    buf_reset(&b);
+    webpush_message_badge(&b, &o);
+    assert_string_equal(buf_cstr(&b),
+                        "{\"badge\":0,\"withdraw\":[\"all\"],\"as_of\":1760000000}");
 }
 
 static void whatever_is_in_it_fits_one_message_and_is_json(void **state)
@@ -111,6 +139,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_says_what_the_settings_allow, start, stop),
         cmocka_unit_test_setup_teardown(the_short_form_has_no_words, start, stop),
+        cmocka_unit_test_setup_teardown(what_is_to_go_is_named_beside_the_count, start, stop),
         cmocka_unit_test_setup_teardown(whatever_is_in_it_fits_one_message_and_is_json, start,
                                         stop),
     };

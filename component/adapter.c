@@ -115,18 +115,34 @@ bool adapter_is_guest(const struct adapter *a, const struct jid *j)
            !adapter_serves(a, j);
 }
 
+static void write_hex(uint64_t n, char *out)
+{
+    for (int i = 0; i < 16; i++)
+        out[i] = "0123456789abcdef"[n >> (60 - 4 * i) & 15];
+}
+
 /* The mark covers both addresses: a user who reads the id off a result that we sent him cannot
  * make a message of his own that passes for ours, as it would have to come from his bare JID
  * and go to his full one. */
 static void echo_id(const struct adapter *a, uint64_t nonce, const struct jid *from,
                     const struct jid *to, char out[ECHO_ID_BYTES])
 {
-    char text[2 * sizeof from->bare + sizeof from->resource + 32];
-    int n = snprintf(text, sizeof text, "%016llx%c%s%c%s%c%s", (unsigned long long)nonce, 0,
-                     from->bare, 0, to->bare, 0, to->resource);
-    uint64_t mac = crypt_siphash(a->echo_key, text, (size_t)n);
-    snprintf(out, ECHO_ID_BYTES, "xs-%016llx-%016llx", (unsigned long long)nonce,
-             (unsigned long long)mac);
+    const char *parts[] = {from->bare, to->bare, to->resource};
+    char text[16 + 2 * sizeof from->bare + sizeof from->resource];
+    size_t n = 16;
+    write_hex(nonce, text);
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        size_t len = strlen(parts[i]);
+        text[n++] = '\0';
+        memcpy(text + n, parts[i], len);
+        n += len;
+    }
+    uint64_t mac = crypt_siphash(a->echo_key, text, n);
+    memcpy(out, "xs-", 3);
+    memcpy(out + 3, text, 16);
+    out[3 + 16] = '-';
+    write_hex(mac, out + 3 + 17);
+    out[ECHO_ID_BYTES - 1] = '\0';
 }
 
 void adapter_echo_id(const struct adapter *a, const struct jid *from, const struct jid *to,
@@ -135,11 +151,16 @@ void adapter_echo_id(const struct adapter *a, const struct jid *from, const stru
     echo_id(a, crypt_random_u64(), from, to, out);
 }
 
+bool adapter_may_be_echo(const char *id)
+{
+    return id && strncmp(id, "xs-", 3) == 0 && strlen(id) == ECHO_ID_BYTES - 1;
+}
+
 bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *from,
                      const struct jid *to)
 {
     char expected[ECHO_ID_BYTES];
-    if (!id || strncmp(id, "xs-", 3) != 0 || strlen(id) != ECHO_ID_BYTES - 1)
+    if (!adapter_may_be_echo(id))
         return false;
     echo_id(a, strtoull(id + 3, NULL, 16), from, to, expected);
     return crypt_same(id, ECHO_ID_BYTES, expected, ECHO_ID_BYTES);

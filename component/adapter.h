@@ -84,6 +84,8 @@ void adapter_echo_id(const struct adapter *a, const struct jid *from, const stru
                      char out[ECHO_ID_BYTES]);
 bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *from,
                      const struct jid *to);
+/* The id looks like one of these; cheaper, and by itself says nothing. */
+bool adapter_may_be_echo(const char *id);
 
 /* What follows is between adapter.c and adapter_*.c. */
 

@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "base/crypt.h"
+#include "base/jid.h"
+#include "component/adapter.h"
 #include "component/ns.h"
 #include "component/opts.h"
 
@@ -23,7 +25,7 @@ struct copy {
 };
 
 struct copies {
-    const struct component_opts *opts;
+    const struct adapter *adapter;
     uint8_t key[16]; /* no sender chooses where his copies go */
     struct copy kept[COPIES_KEPT];
 };
@@ -34,12 +36,12 @@ struct rest {
     size_t len;
 };
 
-struct copies *copies_new(const struct component_opts *opts)
+struct copies *copies_new(const struct adapter *a)
 {
     struct copies *c = calloc(1, sizeof *c);
     if (!c)
         abort();
-    c->opts = opts;
+    c->adapter = a;
     crypt_random(c->key, sizeof c->key);
     return c;
 }
@@ -97,6 +99,46 @@ static bool open_envelope(struct rest *r, const struct component_opts *o)
     return skip(&inner, "<message ");
 }
 
+/* The value of an attribute of the start tag at r, as it is written; false when it is not
+ * there, is too long, or needs to be unescaped. */
+static bool read_attribute(struct rest r, const char *name, char *out, size_t size)
+{
+    size_t name_len = strlen(name);
+    const uint8_t *end = memchr(r.at, '>', r.len);
+    while (end && r.at < end) {
+        const uint8_t *equals = memchr(r.at, '=', (size_t)(end - r.at));
+        const uint8_t *value = equals ? equals + 2 : end;
+        if (value >= end || equals[1] != '\'')
+            return false;
+        const uint8_t *quote = memchr(value, '\'', (size_t)(end - value));
+        if (!quote)
+            return false;
+        size_t len = (size_t)(quote - value);
+        if ((size_t)(equals - r.at) == name_len && memcmp(r.at, name, name_len) == 0) {
+            if (len >= size || memchr(value, '&', len))
+                return false;
+            memcpy(out, value, len);
+            out[len] = '\0';
+            return true;
+        }
+        for (r.at = quote + 1; r.at < end && *r.at == ' '; r.at++)
+            ;
+    }
+    return false;
+}
+
+/* r is at a message that a local session has sent or got. */
+static bool is_echo(const struct copies *c, struct rest r)
+{
+    char id[ECHO_ID_BYTES], text[3 * JID_PART_MAX + 4];
+    struct jid from, to;
+    (void)skip(&r, "<message ");
+    return read_attribute(r, "id", id, sizeof id) && adapter_may_be_echo(id) &&
+           read_attribute(r, "from", text, sizeof text) && jid_parse(&from, text) &&
+           jid_is_bare(&from) && read_attribute(r, "to", text, sizeof text) &&
+           jid_parse(&to, text) && adapter_is_echo(c->adapter, id, &from, &to);
+}
+
 static void remember(struct copy *kept, const struct rest *message, int64_t received_us)
 {
     kept->bytes = realloc(kept->bytes, message->len);
@@ -110,7 +152,11 @@ static void remember(struct copy *kept, const struct rest *message, int64_t rece
 bool copies_known(struct copies *c, const uint8_t *raw, size_t len, int64_t received_us)
 {
     struct rest r = {raw, len};
-    if (!open_envelope(&r, c->opts) || r.len > COPIES_BYTES_MAX)
+    if (!open_envelope(&r, c->adapter->opts))
+        return false;
+    if (is_echo(c, r))
+        return true;
+    if (r.len > COPIES_BYTES_MAX)
         return false;
     size_t hashed = r.len < HASHED_BYTES ? r.len : HASHED_BYTES;
     struct copy *kept = &c->kept[crypt_siphash(c->key, r.at, hashed) % COPIES_KEPT];

@@ -483,7 +483,7 @@ static bool pump_archive(struct feed *f)
         const struct cursor_events events = {
             on_archive_stanza,  on_archive_opened, on_archive_closed, on_archive_found,
             on_archive_skipped, on_archive_lost,   on_archive_broken, f};
-        f->archive_copies = copies_new(f->opts.component);
+        f->archive_copies = copies_new(service_adapter(f->opts.service));
         f->archive =
             cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits, &events);
     }
@@ -521,7 +521,7 @@ struct feed *feed_new(const struct feed_opts *opts)
     const struct cursor_events events = {
         on_live_stanza,  on_live_opened, on_live_closed, on_live_found,
         on_live_skipped, on_live_lost,   on_live_broken, f};
-    f->live_copies = copies_new(opts->component);
+    f->live_copies = copies_new(service_adapter(opts->service));
     f->live = cursor_new(opts->directory, opts->link, opts->live_from, &f->limits, &events);
     return f;
 }

@@ -19,7 +19,6 @@
 #include "base/event.h"
 #include "component/service.h"
 
-struct component_opts;
 struct feed;
 struct hand;
 struct ingest;
@@ -31,9 +30,8 @@ struct feed_opts {
     uint64_t live_from;    /* where the live cursor starts */
     uint64_t replay_until; /* what the worker before us had passed: no answers below it */
     size_t stanza_bytes_max;
-    const struct component_opts *component; /* borrowed, as the service */
-    struct service *service;                /* borrowed until feed_free */
-    struct hand *hand;                      /* likewise */
+    struct service *service; /* borrowed until feed_free */
+    struct hand *hand;       /* likewise */
     /* The live cursor has passed this place: the next worker need not. */
     void (*passed)(void *ctx, unsigned link, const struct place *p);
     /* A request at this place is ours and not answered yet. */

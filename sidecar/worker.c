@@ -496,7 +496,6 @@ static void start_feeds(struct worker *w)
             .live_from = oldest < from ? oldest : from,
             .replay_until = w->replay_until[i],
             .stanza_bytes_max = w->config->component.parse_bytes_max,
-            .component = &w->config->component,
             .service = relay_service(w->relay),
             .hand = w->hand,
             .passed = on_passed,

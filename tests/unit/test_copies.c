@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "base/event.h"
+#include "base/jid.h"
+#include "component/adapter.h"
 #include "component/copies.h"
 #include "component/opts.h"
 
@@ -24,6 +26,7 @@
 
 static const char *const domains[] = {"e.test", "f.test"};
 static struct component_opts opts;
+static struct adapter adapter = {.opts = &opts, .echo_key = {7}};
 static struct copies *copies;
 
 static int setup(void **state)
@@ -33,7 +36,7 @@ static int setup(void **state)
                                    .component = "sidecar.e.test",
                                    .domains = domains,
                                    .domains_n = 2};
-    copies = copies_new(&opts);
+    copies = copies_new(&adapter);
     return 0;
 }
 
@@ -131,14 +134,29 @@ static void only_messages_in_the_servers_own_envelope_are_known(void **state)
                 fail_msg("known: %s", never[i]);
 }
 
+/* A result that we sent to bob's session r1, as the server shows it. */
+static void make_echo(char *raw, size_t size, const char *form)
+{
+    struct jid from, to;
+    char id[ECHO_ID_BYTES];
+    assert_true(jid_parse(&from, "bob@e.test") && jid_parse(&to, "bob@e.test/r1"));
+    adapter_echo_id(&adapter, &from, &to, id);
+    const char *at = strstr(form, "ID");
+    snprintf(raw, size, "%.*s%s%s", (int)(at - form), form, id, at + 2);
+}
+
 static void every_cut_of_an_envelope_is_safe_and_unknown(void **state)
 {
     (void)state;
     const char raw[] = COPY("1", MESSAGE("m1", "hello"));
-    for (int times = 0; times < 2; times++) {
-        for (size_t len = 0; len < sizeof raw - 1; len++) {
+    char echo[1024];
+    make_echo(echo, sizeof echo,
+              COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id='ID'/>"));
+    const char *const whole[] = {raw, raw, echo};
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) {
+        for (size_t len = 0; len < strlen(whole[i]); len++) {
             uint8_t *exact = malloc(len ? len : 1); /* so that reading past it is seen */
-            memcpy(exact, raw, len);
+            memcpy(exact, whole[i], len);
             assert_false(copies_known(copies, exact, len, START_US));
             free(exact);
         }
@@ -183,6 +201,52 @@ static void many_messages_are_never_taken_for_each_other(void **state)
     assert_int_equal(again, 10 * COPIES_KEPT);
 }
 
+#define RESULT "<result xmlns='urn:xmpp:mam:2' id='1'><message id='x' to='y'/></result>"
+
+static void what_we_sent_is_known_at_once(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id='ID' "
+                  "xmlns='jabber:client'>" RESULT "</message>"),
+        COPY("1", "<message xml:lang='en' to='bob@e.test/r1' from='bob@e.test' id='ID' "
+                  "xmlns='jabber:client'/>"),
+        COPY("1",
+             "<message id='ID' from='Bob@e.test' to='bob@E.test/r1'>" RESULT "</message>"),
+    };
+    char raw[1024];
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        make_echo(raw, sizeof raw, forms[i]);
+        if (!known(raw, 0))
+            fail_msg("not known: %s", raw);
+    }
+}
+
+static void nobody_hides_a_message_behind_our_id(void **state)
+{
+    (void)state;
+    static const char *const forms[] = {
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test/r1' id='ID'>x</message>"),
+        COPY("1", "<message to='eve@e.test' from='bob@e.test' id='ID'>x</message>"),
+        COPY("1", "<message to='bob@e.test/r1' id='ID'>x</message>"),
+        COPY("1", "<message from='bob@e.test' id='ID'>x</message>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test'><x id='ID'/></message>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' nid='ID'>x</message>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id='ID0'>x</message>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id='a&apos; id=&apos;ID'/>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id=\"ID\"/>"),
+        COPY("1", "<message to='bob@e.test/r1' from='bob@e.test' id='ID"),
+        ENVELOPE("sidecar.e.test", "eve@e.test", "1",
+                 "<message to='bob@e.test/r1' from='bob@e.test' id='ID'>x</message>"),
+    };
+    char raw[1024];
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        make_echo(raw, sizeof raw, forms[i]);
+        if (known(raw, 0))
+            fail_msg("known: %s", raw);
+    }
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -198,6 +262,8 @@ int main(void)
         TEST(both_hosts_that_we_serve_count_and_other_servers_do_not),
         TEST(what_is_too_long_to_remember_is_looked_at_each_time),
         TEST(many_messages_are_never_taken_for_each_other),
+        TEST(what_we_sent_is_known_at_once),
+        TEST(nobody_hides_a_message_behind_our_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,7 +215,6 @@ static void start_feed(uint64_t live_from, uint64_t replay_until)
                              .service = s.service,
                              .hand = s.hand,
                              .is_open = on_is_unanswered,
-                             .component = &s.world.opts,
                              .passed = on_passed,
                              .reconnect = on_reconnect};
     s.feed = feed_new(&opts);

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/event.h"
 #include "base/notice.h"
 
 enum push_content {
@@ -98,6 +99,7 @@ struct push_opts {
     unsigned stateless; /* of push_stateless */
     struct token_key_opts token_keys;
     enum push_content content;
+    enum event_notify rooms; /* of rooms of which the account has not said */
     int64_t settle_ms;
     int64_t confirm_after_ms;
     int64_t while_active_elsewhere_ms; /* -1 = never push while another resource is active */

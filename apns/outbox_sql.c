@@ -127,11 +127,12 @@ static const struct pg_statement fetch_st = {
     " LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"
     "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true"};
 #define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
-#define FETCHED_NOTICE 20
-#define FETCHED_SANDBOX 21
-#define FETCHED_SEALED_BY 22
-#define FETCHED_SEALED 23
-#define FETCHED_WITHDRAW 24
+#define FETCHED_NICK 20
+#define FETCHED_NOTICE 21
+#define FETCHED_SANDBOX 22
+#define FETCHED_SEALED_BY 23
+#define FETCHED_SEALED 24
+#define FETCHED_WITHDRAW 25
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -408,6 +409,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->account_name = pg_is_null(r, row, 13) ? NULL : pg_text(r, row, 13);
     out->content = pg_is_null(r, row, 14) ? PUSH_CONTENT_BODY : (int)pg_i64(r, row, 14);
     out->quiet = pg_bool(r, row, 15);
+    out->nick = pg_is_null(r, row, FETCHED_NICK) ? NULL : pg_text(r, row, FETCHED_NICK);
     out->notice = pg_is_null(r, row, FETCHED_NOTICE)
                       ? NULL
                       : (const char *)pg_bytes(r, row, FETCHED_NOTICE, &out->notice_len);

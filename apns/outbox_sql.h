@@ -82,6 +82,7 @@ struct outbox_fetched {
     int unread; /* of the conversation */
     bool muted;
     const char *peer_jid;
+    const char *nick; /* who has said it, in a room; NULL: it was not in a room */
     bool encrypted;
     const char *body;         /* NULL: none, or not asked for */
     const char *account_name; /* what the app knows the account by; NULL: nothing */

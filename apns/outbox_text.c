@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What a push says, and the names it goes under: all of them hashes that only we can make. */
+#include <stdio.h>
 #include <string.h>
 
 #include "apns/fcm_message.h"
@@ -136,11 +137,22 @@ static void word_notice(const struct outbox *o, const struct outbox_fetched *f,
         stanza_free(&st);
 }
 
+/* Who is speaking stands before what he says: the title is the room. */
+static void word_room(const struct outbox_fetched *f, struct payload_alert_opts *alert,
+                      char body[PAYLOAD_MAX])
+{
+    if (!alert->body || alert->encrypted)
+        return;
+    (void)snprintf(body, PAYLOAD_MAX, "%s: %s", f->nick, alert->body);
+    alert->body = body;
+}
+
 static void compose_alert(struct outbox *o, const struct entry *e,
                           const struct outbox_fetched *f, struct push_request *out,
                           char collapse_id[65])
 {
     char name[256], thread[65], title[NOTICE_TEXT_MAX], body[NOTICE_TEXT_MAX];
+    char said[PAYLOAD_MAX];
     strcpy(thread, collapse_id);
     const bool test = e->peer == OUTBOX_TEST_PEER;
     const struct apns_app_opts *app = e->app->opts;
@@ -164,6 +176,8 @@ static void compose_alert(struct outbox *o, const struct entry *e,
     };
     if (f->notice && !test)
         word_notice(o, f, &alert, title, body);
+    if (f->nick)
+        word_room(f, &alert, said);
     if (e->app->opts->webpush)
         compose_webpush(o, e, &alert, out, collapse_id);
     else if (e->app->opts->fcm)

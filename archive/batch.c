@@ -177,7 +177,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->keys = clear_table(b->keys, &b->keys_n, n);
     for (uint32_t i = 0; i < n; i++) {
         ops[i].found = false;
-        ops[i].taken_back = 0;
+        ops[i].taken_back = ops[i].told = 0;
         ops[i].replaces = false;
         ops[i].conv = BATCH_NO_CONV;
         b->confirms += ops[i].w.kind == WRITE_CONFIRM;
@@ -425,6 +425,7 @@ static void settle_positions(struct batch *b)
         case WRITE_NO_MEMBER:
         case WRITE_ROOM_READ:
         case WRITE_ROOMS_READ:
+        case WRITE_NOTIFY:
         case WRITE_RETRACT:
         case WRITE_PREFS:
         case WRITE_ROSTER:

@@ -11,7 +11,8 @@ bool batch_is_of_room(const struct write *w)
 {
     return w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER ||
            w->kind == WRITE_ROOM_READ || w->kind == WRITE_ROOMS_READ ||
-           w->kind == WRITE_CONFIRM || (w->kind == WRITE_RETRACT && w->alias) ||
+           w->kind == WRITE_CONFIRM || w->kind == WRITE_NOTIFY ||
+           (w->kind == WRITE_RETRACT && w->alias) ||
            (w->kind == WRITE_ROW && w->flags & ROW_GROUPCHAT);
 }
 
@@ -52,6 +53,7 @@ void batch_settle_confirms(struct batch *b)
                 !(at->w.flags & ROW_UNCONFIRMED))
                 continue;
             bool kept = !(at->w.flags & ROW_UNKEPT);
+            at->told = (uint32_t)i + 1;
             at->w.flags &= ~((unsigned)ROW_UNCONFIRMED | (kept ? (unsigned)ROW_HIDDEN : 0u));
         }
     }

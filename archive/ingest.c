@@ -207,13 +207,14 @@ static void queue_write(struct ingest *ing, struct lane *lane, const struct writ
 
 /* A room of ten thousand tells ten thousand times of one message, and subscribers learn with
  * each message that they are: said before it counts for nothing, until the opposite is said.
- * What is passed over was queued before it, so a crash has both read again.  Keys are hashes:
- * to meet another's slot costs one write more. */
+ * Who is told with a nick is told seldom, and the nick may be another.  What is passed over
+ * was queued before it, so a crash has both read again.  Keys are hashes: to meet another's
+ * slot costs one write more. */
 static bool said_already(struct ingest *ing, const struct write *w)
 {
     bool undoes =
         w->kind == WRITE_NO_MEMBER || (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED);
-    bool says = w->kind == WRITE_MEMBER || w->kind == WRITE_CONFIRM ||
+    bool says = (w->kind == WRITE_MEMBER && !w->peer_resource) || w->kind == WRITE_CONFIRM ||
                 (w->kind == WRITE_RETRACT && !w->peer);
     if (!ing->rooms_said || (!undoes && !says))
         return false;

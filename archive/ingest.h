@@ -47,6 +47,9 @@ struct ingest_hooks {
     /* One row in INGEST_SAMPLE was committed, whichever it is, or one was taken back: somebody
      * may want to look after its owner. */
     void (*sample)(void *ctx, const uint8_t owner[OWNER_BYTES]);
+    /* Rooms have told of messages, or members have read: there may be something in
+     * xs.room_due, and badges in the outbox. */
+    void (*rooms)(void *ctx);
     /* Places were committed, or there is room again after INGEST_FULL. */
     void (*progress)(void *ctx);
     /* The bytes of a stanza that is being put aside, borrowed until the next call; false when

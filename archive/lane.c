@@ -443,6 +443,8 @@ static void finish(struct lane_writer *w)
                 known_put(w->opts.known, a->owner, a->own);
         }
         tell_sample(w);
+        if (w->batch.in_rooms > 0 && w->opts.hooks->rooms)
+            w->opts.hooks->rooms(w->opts.hooks->ctx);
     }
     w->opts.done(w->opts.ctx, o);
 }

@@ -87,6 +87,7 @@ static bool means_a_row(const struct op *op)
     case WRITE_NO_MEMBER:
     case WRITE_ROOM_READ:
     case WRITE_ROOMS_READ:
+    case WRITE_NOTIFY:
     case WRITE_READ:
     case WRITE_READ_TO:
     case WRITE_PREFS:

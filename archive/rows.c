@@ -8,9 +8,11 @@
 #include "archive/opts.h"
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/fold.h"
 #include "base/jid.h"
 #include "base/notice.h"
 #include "base/stanza.h"
+#include "base/words.h"
 
 #define NS_HINTS "urn:xmpp:hints"
 #define NS_STANZA_ID "urn:xmpp:sid:0"
@@ -29,6 +31,8 @@ struct rows {
     struct buf content; /* sender, type and children without what servers add */
     struct buf stanza;  /* what is stored */
     struct buf cut[2];  /* the same for an owner whose address somebody put a stanza-id on */
+    struct buf nick;    /* as it is looked for in what is said */
+    struct fold fold;
     uint8_t member[OWNER_BYTES];
 };
 
@@ -347,6 +351,14 @@ static size_t from_groupchat(struct rows *r, const struct event *ev, struct writ
     return 2;
 }
 
+static void set_nick(struct rows *r, struct write *w, const char *nick)
+{
+    buf_reset(&r->nick);
+    words_mark(&r->nick, &r->fold, nick, strlen(nick));
+    w->peer_resource = nick;
+    w->body = buf_cstr(&r->nick);
+}
+
 static size_t from_reflected(struct rows *r, const struct event *ev, struct write *out)
 {
     struct content c;
@@ -361,6 +373,7 @@ static size_t from_reflected(struct rows *r, const struct event *ev, struct writ
     w->low = ident_id_from_us(ev->received_us - LIVE_US);
     const char *id = rooms_own_id(ev->stanza, ev->from);
     w->alias = id ? ref_of_room(r, w->owner, ev->from, id) : 0;
+    set_nick(r, w, ev->from_resource);
     return 1;
 }
 
@@ -392,6 +405,20 @@ static size_t from_bond(struct rows *r, const struct event *ev, struct write *ou
     ident_owner(r->ident, ev->to, r->member);
     w->content = ident_peer(r->ident, w->owner, ev->to);
     w->alias = ident_peer(r->ident, r->member, ev->from);
+    if (ev->kind == EVENT_MEMBER && *ev->from_resource)
+        set_nick(r, w, ev->from_resource);
+    return 1;
+}
+
+static size_t from_notify(struct rows *r, const struct event *ev, struct write *out)
+{
+    struct write *w = &out[0];
+    if (!is_account(ev->from_local, ev->from))
+        return 0;
+    *w = (struct write){
+        .kind = WRITE_NOTIFY, .owner_jid = ev->from, .flags = (unsigned)ev->notify};
+    ident_owner(r->ident, ev->from, w->owner);
+    w->content = ident_peer(r->ident, w->owner, ev->to);
     return 1;
 }
 
@@ -516,6 +543,8 @@ size_t rows_from_event(struct rows *r, const struct event *ev, struct write out[
     case EVENT_MEMBER:
     case EVENT_NO_MEMBER:
         return from_bond(r, ev, out);
+    case EVENT_NOTIFY:
+        return from_notify(r, ev, out);
     }
     return 0;
 }
@@ -531,6 +560,8 @@ struct rows *rows_new(struct ident *ident, const struct archive_opts *opts)
     buf_init(&r->stanza, STANZA_BYTES_MAX);
     buf_init(&r->cut[0], STANZA_BYTES_MAX);
     buf_init(&r->cut[1], STANZA_BYTES_MAX);
+    buf_init(&r->nick, STANZA_BYTES_MAX);
+    fold_init(&r->fold);
     return r;
 }
 
@@ -542,6 +573,8 @@ void rows_free(struct rows **r)
     buf_deinit(&(*r)->stanza);
     buf_deinit(&(*r)->cut[0]);
     buf_deinit(&(*r)->cut[1]);
+    buf_deinit(&(*r)->nick);
+    fold_deinit(&(*r)->fold);
     free(*r);
     *r = NULL;
 }

@@ -55,14 +55,18 @@ void rows_classify_room(const struct stanza *m, struct content *out);
 bool rows_is_added_by_servers(const struct stanza *el);
 
 enum write_kind {
-    WRITE_ROW,     /* a message into the archive */
-    WRITE_BOUNCE,  /* the row with ref has failed */
-    WRITE_CONFIRM, /* the unconfirmed rows with ref and content are the room's own word */
+    WRITE_ROW,    /* a message into the archive */
+    WRITE_BOUNCE, /* the row with ref has failed */
+    /* The unconfirmed rows with ref and content are the room's own word, and of whom it calls
+     * peer_resource; body is that as marked words. */
+    WRITE_CONFIRM,
     /* These three are of a room; content is what it calls the member as a peer. */
-    WRITE_MEMBER,    /* stanza is the account that belongs to it by flags, peer_jid its name */
-    WRITE_NO_MEMBER, /* it does so no longer by flags */
-    WRITE_ROOM_READ, /* the member has read up to the row with ref; without one, all of it */
+    WRITE_MEMBER,     /* stanza is the account that belongs to it by flags, peer_jid its name,
+                       * peer_resource and body as above when it tells */
+    WRITE_NO_MEMBER,  /* it does so no longer by flags */
+    WRITE_ROOM_READ,  /* the member has read up to the row with ref; without one, all of it */
     WRITE_ROOMS_READ, /* the owner has read all rooms that it belongs to */
+    WRITE_NOTIFY,     /* a bookmark of the owner has the room content as flags say */
     WRITE_RETRACT,    /* the row with ref was taken back, by the message with the id body; peer
                        * 0: by the owner, a room */
     WRITE_MARK,       /* the owner has read up to the row with ref */
@@ -88,7 +92,7 @@ struct write {
     const char *owner_jid;
     uint64_t peer;
     const char *peer_jid;
-    const char *peer_resource; /* of WRITE_ROW */
+    const char *peer_resource; /* of WRITE_ROW, and the nick of the two above */
     uint64_t ref;              /* of this row, or of the row meant */
     bool again;                /* out of quarantine, see ingest_again */
     /* WRITE_ROW only: */

@@ -33,13 +33,23 @@ enum event_kind {
     EVENT_ROOM_MARKER, /* the sender has displayed everything in the room to, up to the message
                           that it or its sender calls ref */
     EVENT_MODERATED,   /* the room from has taken back the message that it calls ref */
-    EVENT_MEMBER,      /* to belongs to the room from, by bond */
-    EVENT_NO_MEMBER,   /* no longer */
+    EVENT_MEMBER,    /* to belongs to the room from, by bond; from_resource is the nick there,
+                        "" when it is not told */
+    EVENT_NO_MEMBER, /* no longer */
+    EVENT_NOTIFY,    /* from wants to be told of the room to as notify says */
 };
 
 /* What makes a member of somebody who is not there: a rank in the room (XEP-0045), or a
  * subscription to it (MucSub). */
 enum event_bond { BOND_NONE = 0, BOND_AFFILIATION = 1, BOND_SUBSCRIPTION = 2 };
+
+/* When somebody wants to be told of what is said in a room. */
+enum event_notify {
+    NOTIFY_AS_SET = 0, /* as it is for all his rooms */
+    NOTIFY_ALWAYS = 1,
+    NOTIFY_MENTION = 2, /* when it names him */
+    NOTIFY_NEVER = 3,
+};
 
 /* One logical happening as one copy shows it; the same one may be seen again in another copy.
  * Addresses are prepared, strings live as long as the stanza, which is borrowed for the call.
@@ -55,10 +65,11 @@ struct event {
     const char *id;       /* the stanza's id, NULL when none */
     const char *ref;      /* marker, bounce, displayed: the id of the message meant */
     enum event_bond bond; /* of MEMBER and NO_MEMBER */
-    int64_t received_us;  /* when the link read it */
-    int64_t delayed_us;   /* stamp of a <delay/> from exactly our server, 0 when none */
-    bool undelivered;     /* our server says that it could not hand it to a session of the
-                             recipient */
+    enum event_notify notify;
+    int64_t received_us; /* when the link read it */
+    int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
+    bool undelivered;    /* our server says that it could not hand it to a session of the
+                            recipient */
     struct place place;
     const struct stanza *stanza; /* the <message xmlns='jabber:client'>; of DISPLAYED whatever
                                     told it */

@@ -47,9 +47,9 @@ struct adapter_sink {
 };
 
 /* 0 to 2 events for a copy of a message (the message first, then its marker), one for each
- * chat in what an account tells its own devices of what it has displayed (XEP-0490), none for
- * anything else.  Strings of events are added to the stanza's arena.  REJECT when the arena is
- * full or an address is none: park the stanza. */
+ * chat in what an account tells its own devices of what it has displayed (XEP-0490) or wants
+ * to be told of (XEP-0492), none for anything else.  Strings of events are added to the
+ * stanza's arena.  REJECT when the arena is full or an address is none: park the stanza. */
 MUST_CHECK enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
                                           const struct place *p, int64_t received_us,
                                           const struct adapter_sink *sink, struct err *e);
@@ -136,6 +136,13 @@ MUST_CHECK enum err_kind adapter_displayed_told(const struct adapter *a,
                                                 const struct place *p, int64_t received_us,
                                                 const struct adapter_sink *sink,
                                                 struct err *e);
+/* When an account wants to be told of rooms, as its bookmarks say (XEP-0402, XEP-0492); items
+ * are the account's own word, published, retracted or told; NULL: nothing. adapter_bookmarks.c
+ */
+MUST_CHECK enum err_kind adapter_bookmarks(const struct adapter *a, const struct stanza *items,
+                                           const char *owner, const struct place *p,
+                                           int64_t received_us,
+                                           const struct adapter_sink *sink, struct err *e);
 /* A copy of an IQ: one that changes the roster of a local account. */
 void adapter_roster(const struct adapter *a, const struct stanza *iq,
                     const struct adapter_sink *sink);

@@ -4,7 +4,7 @@
  * of each chat it has displayed everything.  It is the owner's word only where the server says
  * that it comes from the owner: a request of one of his sessions to his own address, or what
  * his own bare address tells his sessions.  Everybody can write the same elements into a
- * message in his own name.
+ * message in his own name.  The same goes for bookmarks.
  */
 #include <string.h>
 
@@ -74,14 +74,17 @@ enum err_kind adapter_displayed_request(const struct adapter *a, const struct st
 {
     struct jid from, to;
     const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
-    const struct stanza *publish =
-        stanza_child(stanza_child(iq, "pubsub", NS_PUBSUB), "publish", NS_PUBSUB);
-    if (!publish || !is_node(publish) || !type || strcmp(type, "set") != 0 ||
+    const struct stanza *pubsub = stanza_child(iq, "pubsub", NS_PUBSUB);
+    const struct stanza *publish = stanza_child(pubsub, "publish", NS_PUBSUB);
+    if (!pubsub || !type || strcmp(type, "set") != 0 ||
         !jid_parse(&from, stanza_get(iq, "from")) || !adapter_is_local(a, &from))
         return ERR_NONE;
     if (to_text &&
         (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
         return ERR_NONE;
+    if (!publish || !is_node(publish))
+        return adapter_bookmarks(a, publish ? publish : stanza_child(pubsub, "retract", NULL),
+                                 from.bare, p, received_us, sink, e);
     return take_items(a, publish, NS_PUBSUB, from.bare, p, received_us, sink, e);
 }
 
@@ -93,10 +96,12 @@ enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanz
     const char *type = stanza_get(message, "type");
     const struct stanza *items = stanza_child(stanza_child(message, "event", NS_PUBSUB_EVENT),
                                               "items", NS_PUBSUB_EVENT);
-    if (!items || !is_node(items) || (type && strcmp(type, "error") == 0) ||
+    if (!items || (type && strcmp(type, "error") == 0) ||
         !jid_parse(&from, stanza_get(message, "from")) || !jid_is_bare(&from) ||
         !adapter_is_local(a, &from) || !jid_parse(&to, stanza_get(message, "to")) ||
         !jid_same_bare(&to, &from))
         return ERR_NONE;
+    if (!is_node(items))
+        return adapter_bookmarks(a, items, from.bare, p, received_us, sink, e);
     return take_items(a, items, NS_PUBSUB_EVENT, from.bare, p, received_us, sink, e);
 }

@@ -103,7 +103,8 @@ enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
 static enum err_kind emit_bond(const struct adapter_sink *sink, const struct stanza *stanza,
                                enum event_kind kind, enum event_bond bond,
                                const struct jid *room, const struct jid *member,
-                               const struct place *p, int64_t received_us, struct err *e)
+                               const char *nick, const struct place *p, int64_t received_us,
+                               struct err *e)
 {
     struct event ev = {
         .kind = kind,
@@ -115,6 +116,7 @@ static enum err_kind emit_bond(const struct adapter_sink *sink, const struct sta
     };
     if (!adapter_fill_addresses(&ev, stanza->arena, room, member))
         return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
+    ev.from_resource = nick ? nick : "";
     sink->event(sink->ctx, &ev);
     return ERR_NONE;
 }
@@ -144,7 +146,8 @@ enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza
         return ERR_NONE;
     bool none = strcmp(rank, "none") == 0 || strcmp(rank, "outcast") == 0;
     return emit_bond(sink, presence, none ? EVENT_NO_MEMBER : EVENT_MEMBER, BOND_AFFILIATION,
-                     &from, &to, p, received_us, e);
+                     &from, &to, arena_strdup(presence->arena, from.resource), p, received_us,
+                     e);
 }
 
 /* That a subscription is made the room says, that it is ended who had it: the room's answer to
@@ -156,19 +159,19 @@ enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
     struct jid from, to;
     const char *type = stanza_get(iq, "type");
     const struct stanza *ends = stanza_child(iq, "unsubscribe", NS_MUCSUB);
-    bool begins =
-        type && strcmp(type, "result") == 0 && stanza_child(iq, "subscribe", NS_MUCSUB);
+    const struct stanza *begins =
+        type && strcmp(type, "result") == 0 ? stanza_child(iq, "subscribe", NS_MUCSUB) : NULL;
     if (!ends && !begins)
         return ERR_NONE;
     if (!jid_parse(&from, stanza_get(iq, "from")) || !jid_parse(&to, stanza_get(iq, "to")))
         return ERR_NONE;
     if (begins && jid_is_bare(&from) && may_be_room(a, &from) && adapter_is_local(a, &to))
-        return emit_bond(sink, iq, EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to, p, received_us,
-                         e);
+        return emit_bond(sink, iq, EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to,
+                         stanza_get(begins, "nick"), p, received_us, e);
     /* With an address it is a moderator who ends somebody else's. */
     if (ends && type && strcmp(type, "set") == 0 && !stanza_get(ends, "jid") &&
         jid_is_bare(&to) && may_be_room(a, &to) && adapter_is_local(a, &from))
-        return emit_bond(sink, iq, EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, p,
+        return emit_bond(sink, iq, EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, NULL, p,
                          received_us, e);
     return ERR_NONE;
 }
@@ -211,6 +214,6 @@ enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *messa
     if (!adapter_fill_addresses(&ev, inner->arena, &occupant, to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     emit_told(sink, &ev);
-    return emit_bond(sink, message, EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, p, received_us,
-                     e);
+    return emit_bond(sink, message, EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, NULL, p,
+                     received_us, e);
 }

@@ -417,6 +417,7 @@ void config_build_push(struct reader *r)
 {
     struct push_opts *p = &r->config->push;
     p->content = (enum push_content)number(r, KEY_PUSH_CONTENT);
+    p->rooms = (enum event_notify)(NOTIFY_ALWAYS + number(r, KEY_PUSH_ROOMS));
     p->settle_ms = number(r, KEY_PUSH_SETTLE);
     p->confirm_after_ms = number(r, KEY_PUSH_CONFIRM_AFTER);
     p->while_active_elsewhere_ms = number(r, KEY_PUSH_ELSEWHERE);

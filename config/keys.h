@@ -67,6 +67,7 @@ enum key_reload {
     KEY(ARCHIVE_SEARCH, "archive.search", BOOL, 0, "true", 0, 0, RELOAD)                      \
     KEY(READ_OWN, "read.own_message_reads", BOOL, 0, "true", 0, 0, RELOAD)                    \
     KEY(PUSH_CONTENT, "push.content", WORD, "none count sender body", "sender", 0, 0, RELOAD) \
+    KEY(PUSH_ROOMS, "push.rooms", WORD, "always mention never", "mention", 0, 0, RELOAD)      \
     KEY(PUSH_SETTLE, "push.settle", TIME, 0, "500ms", 0, 600000, RELOAD)                      \
     KEY(PUSH_CONFIRM_AFTER, "push.confirm_after", TIME, 0, "20s", 0, 3600000, RELOAD)         \
     KEY(PUSH_ELSEWHERE, "push.while_active_elsewhere", TIME, "never", "60s", 0, 86400000,     \

@@ -20,6 +20,7 @@
 #include "archive/partition.h"
 #include "archive/prefs_store.h"
 #include "archive/quarantine.h"
+#include "archive/room_push.h"
 #include "archive/search.h"
 #include "archive/search_index.h"
 #include "archive/xep0136.h"
@@ -69,6 +70,7 @@ struct relay {
     struct partition *partition;
     struct search_index *search_index;
     struct quarantine *quarantine;
+    struct room_push *rooms; /* NULL when archive.groupchat is off */
     struct commands *commands;
     struct publish *publish;
     struct provider_tokens *tokens;
@@ -221,6 +223,19 @@ static void on_committed(void *ctx, struct pg *conn, bool ok)
     outbox_committed(r->outbox, conn, ok);
 }
 
+static void on_rooms(void *ctx)
+{
+    struct relay *r = ctx;
+    if (r->rooms)
+        room_push_look(r->rooms);
+}
+
+static void on_room_entries(void *ctx)
+{
+    struct relay *r = ctx;
+    outbox_look(r->outbox);
+}
+
 static void on_sample(void *ctx, const uint8_t owner[OWNER_BYTES])
 {
     struct relay *r = ctx;
@@ -322,6 +337,7 @@ static void on_schema_good(void *ctx)
         .hooks = {.batch = on_batch,
                   .committed = on_committed,
                   .sample = on_sample,
+                  .rooms = on_rooms,
                   .progress = on_progress,
                   .raw = on_raw,
                   .roster = on_roster,
@@ -359,6 +375,15 @@ static void start_push(struct relay *r)
             log_error("push", "app=%s %s", push->apps[i].id, e.text);
         else
             outbox_set_gateway(r->outbox, i, r->gateways[i]);
+    }
+    if (r->opts.config->archive.groupchat) {
+        const struct room_push_opts rooms = {.pool = r->pool,
+                                             .ident = ingest_ident(r->ingest),
+                                             .notify = push->rooms,
+                                             .settle_ms = push->settle_ms,
+                                             .entries = on_room_entries,
+                                             .ctx = r};
+        r->rooms = room_push_new(r->base, &rooms);
     }
     outbox_start(r->outbox);
     outbox_pause(r->outbox, r->behind);
@@ -482,6 +507,7 @@ void relay_free(struct relay **rp)
     search_index_free(&r->search_index);
     search_free(&r->search);
     quarantine_free(&r->quarantine);
+    room_push_free(&r->rooms);
     outbox_free(&r->outbox);
     sealing_free(&r->sealing);
     token_keys_free(&r->token_keys);

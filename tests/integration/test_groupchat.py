@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from harness.clients import new_id
 from harness.conversations import inbox
 from harness.oracle import HIDDEN
 from harness.procs import wait_until
+from harness.rooms import leave, make_room, say, subscribe
 
 pytestmark = pytest.mark.servers("ejabberd", "prosody")
 PEP = {"modules": {"mod_caps": {}, "mod_pubsub": {"plugins": ["flat", "pep"]}}}
@@ -28,38 +28,6 @@ def alice(world):
 @pytest.fixture
 def bob(world):
     return world.user("bob")
-
-
-def make_room(world, owner, nick="owner", **fields):
-    """A new room of the client's, with so many fields of its configuration."""
-    room = f"{new_id('room')}@{world.server.rooms}"
-    owner.join(room, nick)
-    rows = "".join(f"<field var='{name}'><value>{value}</value></field>"
-                   for name, value in fields.items())
-    owner.iq("set", "<query xmlns='http://jabber.org/protocol/muc#owner'>"
-                    "<x xmlns='jabber:x:data' type='submit'><field var='FORM_TYPE'><value>"
-                    "http://jabber.org/protocol/muc#roomconfig</value></field>"
-                    f"{rows}</x></query>", room)
-    return room
-
-
-def say(world, client, room, body=None, **options):
-    """Says something and waits for the room to have said it; the message's id."""
-    message_id = client.send_chat(room, body or world.body(), kind="groupchat", **options)
-    client.wait_id(message_id)
-    return message_id
-
-
-def subscribe(client, room, nick):
-    client.iq("set", f"<subscribe xmlns='urn:xmpp:mucsub:0' nick='{nick}'>"
-                     "<event node='urn:xmpp:mucsub:nodes:messages'/></subscribe>", room)
-
-
-def leave(client, room, nick):
-    since = len(client.inbox)
-    client.send_xml(f"<presence to='{room}/{nick}' type='unavailable'/>")
-    client.wait_for(lambda s: s.get("type") == "unavailable" and s.get("from") == f"{room}/{nick}",
-                    what="goodbye", since=since)
 
 
 def unread(world, user):

@@ -183,7 +183,7 @@ static void who_belongs_to_a_room_is_what_the_room_says(void **state)
         {PRESENCE("r@rooms.e.test/al", " type='error'", "member", "110"), ""},
         {PRESENCE("bob@e.test/r1", "", "member", "110"), ""}, /* a user */
         {IQ("r@rooms.e.test", "alice@e.test/r1", "result", SUBSCRIBE),
-         "member r@rooms.e.test -> alice@e.test/r1* bond=2\n"},
+         ROOM_SAYS("member", "2")},
         {IQ("alice@e.test/r1", "r@rooms.e.test", "set", SUBSCRIBE), ""}, /* only asks */
         {IQ("bob@e.test/r1", "alice@e.test/r1", "result", SUBSCRIBE), ""},
         {IQ("alice@e.test/r1", "r@rooms.e.test", "set", UNSUBSCRIBE("")),
@@ -198,6 +198,66 @@ static void who_belongs_to_a_room_is_what_the_room_says(void **state)
     w->opts.groupchat = false;
     world_feed(w, cases[0].copy);
     world_feed(w, cases[7].copy);
+    expect_events(w, "");
+}
+
+static void when_a_room_is_heard_is_what_the_own_bookmarks_say(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define PUBSUB(from, to, inside)                                                              \
+    COPY("<iq xmlns='jabber:client' id='1' type='set' from='" from "'" to                     \
+         "><pubsub xmlns='http://jabber.org/protocol/pubsub'>" inside "</pubsub></iq>")
+#define BOOKMARK(id, extensions)                                                              \
+    "<publish node='urn:xmpp:bookmarks:1'><item id='" id "'><conference "                     \
+    "xmlns='urn:xmpp:bookmarks:1' autojoin='true'><nick>al</nick>" extensions                 \
+    "</conference></item></publish>"
+#define SETTINGS(inside)                                                                      \
+    "<extensions><notify xmlns='urn:xmpp:notification-settings:1'>" inside                    \
+    "</notify></extensions>"
+#define MINE(extensions) PUBSUB("alice@e.test/r1", "", BOOKMARK("R@rooms.e.test", extensions))
+#define SAYS(n) "notify alice@e.test* -> r@rooms.e.test notify=" n "\n"
+    static const struct {
+        const char *copy;
+        const char *events;
+    } cases[] = {
+        {MINE(SETTINGS("<always/>")), SAYS("1")},
+        {MINE(SETTINGS("<on-mention/>")), SAYS("2")},
+        {MINE(SETTINGS("<never><advanced><x xmlns='x:y'/></advanced></never>")), SAYS("3")},
+        {MINE("<extensions><notify xmlns='urn:xmpp:notification-settings:0'><never/></notify>"
+              "</extensions>"),
+         SAYS("3")},
+        {MINE(""), SAYS("0")},
+        {MINE(SETTINGS("<some/>")), SAYS("0")},
+        /* What is for phones. */
+        {MINE(SETTINGS("<always/><never identity-category='client' identity-type='pc'/>")),
+         SAYS("1")},
+        {MINE(SETTINGS("<always identity-category='client'/><on-mention "
+                       "identity-category='client' identity-type='phone'/><never/>")),
+         SAYS("2")},
+        {MINE(SETTINGS("<always/><never identity-category='client'/>")), SAYS("3")},
+        {MINE(SETTINGS("<always/><never identity-category='gateway'/>")), SAYS("1")},
+        {PUBSUB("alice@e.test/r1", " to='alice@e.test'",
+                "<retract node='urn:xmpp:bookmarks:1'><item id='r@rooms.e.test'/></retract>"),
+         SAYS("0")},
+        /* Nobody else's, and no other node. */
+        {PUBSUB("alice@e.test/r1", " to='bob@e.test'",
+                BOOKMARK("r@rooms.e.test", SETTINGS("<never/>"))),
+         ""},
+        {PUBSUB("rob@r.test/r1", "", BOOKMARK("r@rooms.e.test", SETTINGS("<never/>"))), ""},
+        {PUBSUB("alice@e.test/r1", "",
+                "<publish node='urn:xmpp:other'><item id='r@rooms.e.test'/></publish>"),
+         ""},
+        {PUBSUB("alice@e.test/r1", "", BOOKMARK("rooms.e.test", SETTINGS("<never/>"))), ""},
+        {PUBSUB("alice@e.test/r1", "", BOOKMARK("@", SETTINGS("<never/>"))), ""},
+        {PUBSUB("alice@e.test/r1", "", "<items node='urn:xmpp:bookmarks:1'/>"), ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_feed(w, cases[i].copy);
+        expect_events(w, cases[i].events);
+    }
+    w->opts.groupchat = false;
+    world_feed(w, cases[0].copy);
     expect_events(w, "");
 }
 
@@ -672,6 +732,7 @@ int main(void)
         T(what_only_looks_as_if_it_were_said_in_a_room_is_nothing),
         T(what_a_room_tells_a_subscriber),
         T(who_belongs_to_a_room_is_what_the_room_says),
+        T(when_a_room_is_heard_is_what_the_own_bookmarks_say),
         T(what_a_moderator_takes_back_is_the_rooms_own_word),
         T(a_marker_in_a_room_is_the_rooms),
         T(messages_without_id_keep_their_number),

@@ -110,6 +110,7 @@ static void a_minimal_file_gives_the_documented_defaults(void **state)
     assert_true(c->archive.own_message_reads);
     assert_true(c->archive.search);
     assert_int_equal(c->push.content, PUSH_CONTENT_SENDER);
+    assert_int_equal(c->push.rooms, NOTIFY_MENTION);
     assert_int_equal(c->push.settle_ms, 500);
     assert_int_equal(c->push.confirm_after_ms, 20000);
     assert_int_equal(c->push.while_active_elsewhere_ms, 60000);
@@ -163,6 +164,8 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL "  hosts: []\n", "1 to 16 hosts"},
         {MINIMAL "http: {listen: nowhere}\n", ":5:16: http.listen: expected address:port"},
         {MINIMAL "database: {connections: 2}\n", "out of range: 3 to 64"},
+        {MINIMAL "push: {rooms: all}\n",
+         ":5:15: push.rooms: expected one of always|mention|never"},
         {MINIMAL "archive: {groupchat: rooms}\n",
          ":5:22: archive.groupchat: expected one of off|room"},
         {MINIMAL "  server: generic\n  copies_from: [\"@\"]\n",
@@ -548,6 +551,26 @@ static void an_app_is_reached_through_web_push(void **state)
     config_free(&c);
 }
 
+static void of_rooms_is_pushed_what_was_said(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *word;
+        enum event_notify notify;
+    } cases[] = {
+        {"always", NOTIFY_ALWAYS}, {"mention", NOTIFY_MENTION}, {"never", NOTIFY_NEVER}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct config *c;
+        char yaml[4096];
+        snprintf(yaml, sizeof yaml, "%spush: {rooms: %s}\n", MINIMAL, cases[i].word);
+        char *text = load(yaml, &c);
+        assert_string_equal(text, "");
+        free(text);
+        assert_int_equal(c->push.rooms, cases[i].notify);
+        config_free(&c);
+    }
+}
+
 static void an_app_may_show_less_and_look_its_own_way(void **state)
 {
     (void)state;
@@ -747,6 +770,7 @@ int main(void)
         cmocka_unit_test(tokens_have_a_key_and_may_have_older_ones),
         cmocka_unit_test(systemd_may_hand_the_token_key_over),
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
+        cmocka_unit_test(of_rooms_is_pushed_what_was_said),
         cmocka_unit_test(an_app_may_show_less_and_look_its_own_way),
         cmocka_unit_test(a_proxy_may_want_credentials),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),

@@ -57,10 +57,11 @@ static void join(const char *room, const char *member, int n)
     ident_owner(ident, member, of_member);
     hex(of_room, room_hex);
     hex(of_member, member_hex);
-    snprintf(sql, sizeof sql,
-             "SELECT xs.room_member_add('%s', '%s', %lld, '%s', '%s', %lld, 2, %lld)",
-             room_hex, room, (long long)ident_peer(ident, of_room, member), member_hex, member,
-             (long long)ident_peer(ident, of_member, room), (long long)id_of(n));
+    snprintf(
+        sql, sizeof sql,
+        "SELECT xs.room_member_add('%s', '%s', %lld, '%s', '%s', %lld, 2, %lld, NULL, NULL)",
+        room_hex, room, (long long)ident_peer(ident, of_room, member), member_hex, member,
+        (long long)ident_peer(ident, of_member, room), (long long)id_of(n));
     db_do(sql);
 }
 

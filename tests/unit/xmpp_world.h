@@ -73,7 +73,7 @@ static void event_line(struct buf *out, const struct event *e)
 {
     static const char *const kinds[] = {"message",   "bounce",    "marker",      "displayed",
                                         "groupchat", "reflected", "room-marker", "moderated",
-                                        "member",    "no-member"};
+                                        "member",    "no-member", "notify"};
     buf_addf(out, "%s %s%s%s%s -> %s%s%s%s", kinds[e->kind], e->from,
              *e->from_resource ? "/" : "", e->from_resource, e->from_local ? "*" : "", e->to,
              *e->to_resource ? "/" : "", e->to_resource, e->to_local ? "*" : "");
@@ -83,6 +83,8 @@ static void event_line(struct buf *out, const struct event *e)
         buf_addf(out, " ref=%s", e->ref);
     if (e->bond)
         buf_addf(out, " bond=%d", (int)e->bond);
+    if (e->kind == EVENT_NOTIFY)
+        buf_addf(out, " notify=%d", (int)e->notify);
     if (e->delayed_us)
         buf_addf(out, " delayed");
     if (e->undelivered)

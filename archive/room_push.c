@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "archive/room_push.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <event2/event.h>
+
+#include "archive/ident.h"
+#include "archive/room_named.h"
+#include "base/buf.h"
+#include "base/fold.h"
+#include "base/log.h"
+#include "base/words.h"
+#include "base/xml_parse.h"
+#include "store/pg.h"
+#include "store/pg_array.h"
+
+#define PREFIX "rooms"
+#define MESSAGES_MAX 32 /* of one room at a time */
+#define ARRAY_BYTES_MAX ((size_t)4 << 20)
+#define ROUND_S 30
+#define AGAIN_S 1
+#define READS_S 1
+
+enum { ID, SENDER, WORDS, NAMED_ID, NAMED, NICKED_ID, NICKED, ARRAYS };
+
+struct room_push {
+    struct room_push_opts opts;
+    struct event *timer;
+    struct event *reads; /* somebody may have read, and badges are in the outbox */
+    struct fold fold;
+    struct buf words;
+    struct pg_array arrays[ARRAYS];
+    bool running; /* a statement is under way */
+    bool again;   /* something came meanwhile */
+};
+
+static const struct pg_statement set_notify = {
+    "rooms_notify", "UPDATE xs.setting SET value = $1::int::text"
+                    " WHERE name = 'push.rooms' AND value <> $1::int::text"};
+
+/* Of the room whose message waits longest, all that stand at the same place.  A message that
+ * is gone or taken back has no sender. */
+static const struct pg_statement read_due = {
+    "rooms_due",
+    "SELECT d.owner, d.after_peer, a.jid, d.id, m.peer, m.body, m.stanza"
+    " FROM (SELECT owner, after_peer FROM xs.room_due ORDER BY id LIMIT 1) f"
+    " JOIN xs.room_due d ON d.owner = f.owner AND d.after_peer = f.after_peer"
+    " LEFT JOIN xs.account a ON a.owner = d.owner"
+    " LEFT JOIN xs.message m ON m.owner = d.owner AND m.id = d.id AND m.flags & 1536 = 512"
+    " ORDER BY d.id LIMIT $1::int"};
+
+static const struct pg_statement push_page = {
+    "rooms_push",
+    "SELECT o_entries, o_done FROM xs.room_push($1::uuid, $2::bigint, $3::int, $4::bigint,"
+    " $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],"
+    " $11::text[])"};
+
+static void read_next(struct room_push *r);
+
+/* The next look, unless one is asked for before. */
+static void rest(struct room_push *r, int seconds)
+{
+    r->running = false;
+    if (r->again)
+        seconds = 0;
+    event_add(r->timer, &(struct timeval){seconds, 0});
+}
+
+static void failed(struct room_push *r, const struct pg_error *e)
+{
+    if (e->failure != PG_LOST)
+        log_warn(PREFIX, "pushes of rooms wait sqlstate=%s why=\"%s\"", e->sqlstate, e->text);
+    r->again = false;
+    rest(r, AGAIN_S);
+}
+
+static void on_pushed(void *ctx, const struct pg_result *res, const struct pg_error *e)
+{
+    struct room_push *r = ctx;
+    if (!res) {
+        failed(r, e);
+        return;
+    }
+    if (pg_i64(res, 0, 0) > 0)
+        r->opts.entries(r->opts.ctx);
+    read_next(r);
+}
+
+static void add_words(struct room_push *r, const char *text)
+{
+    size_t len = strlen(text);
+    buf_reset(&r->words);
+    words_mark(&r->words, &r->fold, text,
+               len < ROOM_PUSH_WORDS_BYTES ? len : ROOM_PUSH_WORDS_BYTES);
+    pg_array_add_text(&r->arrays[WORDS], buf_cstr(&r->words));
+}
+
+/* Whom the message addresses. */
+static void add_named(struct room_push *r, const uint8_t room[OWNER_BYTES],
+                      const char *room_jid, int64_t id, const struct stanza *message)
+{
+    struct room_named named;
+    struct jid who;
+    room_named_begin(&named, message);
+    while (room_named_next(&named, &who)) {
+        if (strcmp(who.bare, room_jid) != 0) {
+            pg_array_add_i64(&r->arrays[NAMED_ID], id);
+            pg_array_add_i64(&r->arrays[NAMED],
+                             (int64_t)ident_peer(r->opts.ident, room, who.bare));
+        } else if (who.resource[0]) {
+            pg_array_add_i64(&r->arrays[NICKED_ID], id);
+            buf_reset(&r->words);
+            words_mark(&r->words, &r->fold, who.resource, strlen(who.resource));
+            pg_array_add_text(&r->arrays[NICKED], buf_cstr(&r->words));
+        }
+    }
+}
+
+static void add_message(struct room_push *r, const struct pg_result *res, int row,
+                        const uint8_t room[OWNER_BYTES])
+{
+    size_t len;
+    struct err e;
+    int64_t id = pg_i64(res, row, 3);
+    pg_array_add_i64(&r->arrays[ID], id);
+    if (pg_is_null(res, row, 4)) {
+        pg_array_add_i64(&r->arrays[SENDER], 0);
+        pg_array_add_text(&r->arrays[WORDS], NULL);
+        return;
+    }
+    pg_array_add_i64(&r->arrays[SENDER], pg_i64(res, row, 4));
+    add_words(r, pg_text(res, row, 5));
+    const uint8_t *xml = pg_bytes(res, row, 6, &len);
+    struct stanza *message = len > 0 ? xml_parse_element((const char *)xml, len, &e) : NULL;
+    if (message)
+        add_named(r, room, pg_text(res, row, 2), id, message);
+    stanza_free(&message);
+}
+
+static void on_due(void *ctx, const struct pg_result *res, const struct pg_error *e)
+{
+    struct room_push *r = ctx;
+    uint8_t room[OWNER_BYTES];
+    if (!res) {
+        failed(r, e);
+        return;
+    }
+    if (pg_rows(res) == 0) {
+        rest(r, ROUND_S);
+        return;
+    }
+    for (int i = 0; i < ARRAYS; i++)
+        pg_array_reset(&r->arrays[i]);
+    pg_uuid(res, 0, 0, room);
+    for (int i = 0; i < pg_rows(res); i++)
+        add_message(r, res, i, room);
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, room);
+    pg_add_i64(&p, pg_i64(res, 0, 1));
+    pg_add_i32(&p, (int32_t)r->opts.page);
+    pg_add_i64(&p, r->opts.settle_ms);
+    for (int i = 0; i < ARRAYS; i++)
+        pg_add_array(&p, &r->arrays[i]);
+    pg_pool_send(r->opts.pool, &push_page, &p, on_pushed, r);
+}
+
+static void read_next(struct room_push *r)
+{
+    struct pg_params p;
+    r->again = false;
+    pg_params_init(&p);
+    pg_add_i32(&p, MESSAGES_MAX);
+    pg_pool_send(r->opts.pool, &read_due, &p, on_due, r);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    struct room_push *r = ctx;
+    if (r->running)
+        return;
+    r->running = true;
+    read_next(r);
+}
+
+static void on_reads(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    struct room_push *r = ctx;
+    r->opts.entries(r->opts.ctx);
+}
+
+void room_push_look(struct room_push *r)
+{
+    r->again = true;
+    if (!evtimer_pending(r->reads, NULL))
+        event_add(r->reads, &(struct timeval){READS_S, 0});
+    if (!r->running)
+        event_active(r->timer, EV_TIMEOUT, 0);
+}
+
+static void on_notify_set(void *ctx, const struct pg_result *res, const struct pg_error *e)
+{
+    struct room_push *r = ctx;
+    if (res) {
+        read_next(r);
+        return;
+    }
+    failed(r, e);
+}
+
+struct room_push *room_push_new(struct event_base *base, const struct room_push_opts *opts)
+{
+    static const enum pg_array_type types[ARRAYS] = {PG_INT8, PG_INT8, PG_TEXT, PG_INT8,
+                                                     PG_INT8, PG_INT8, PG_TEXT};
+    struct room_push *r = calloc(1, sizeof *r);
+    if (!r || !(r->timer = evtimer_new(base, on_timer, r)) ||
+        !(r->reads = evtimer_new(base, on_reads, r)))
+        abort();
+    r->opts = *opts;
+    if (!r->opts.page)
+        r->opts.page = ROOM_PUSH_PAGE;
+    fold_init(&r->fold);
+    buf_init(&r->words, 32 * ROOM_PUSH_WORDS_BYTES);
+    for (int i = 0; i < ARRAYS; i++)
+        pg_array_init(&r->arrays[i], types[i], ARRAY_BYTES_MAX);
+    r->running = true;
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i32(&p, (int32_t)opts->notify);
+    pg_pool_send(opts->pool, &set_notify, &p, on_notify_set, r);
+    return r;
+}
+
+void room_push_free(struct room_push **rp)
+{
+    struct room_push *r = *rp;
+    if (!r)
+        return;
+    event_free(r->timer);
+    event_free(r->reads);
+    for (int i = 0; i < ARRAYS; i++)
+        pg_array_deinit(&r->arrays[i]);
+    buf_deinit(&r->words);
+    fold_deinit(&r->fold);
+    free(r);
+    *rp = NULL;
+}

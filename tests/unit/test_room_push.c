@@ -1,0 +1,513 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From what a room has told of to entries in the outbox, over a real database. */
+#include "tests/unit/ingest_world.h"
+
+#include "archive/room_push.h"
+
+#define ROOM "den@rooms.here"
+
+struct rooms {
+    struct world w;
+    struct pg_pool *pool;
+    struct room_push *push;
+    unsigned entries; /* so often it said that there may be some */
+};
+
+static void on_entries(void *ctx)
+{
+    ((struct rooms *)ctx)->entries++;
+}
+
+static bool pool_is_up(void *ctx)
+{
+    return pg_pool_is_up(((struct rooms *)ctx)->pool);
+}
+
+static void begin_rooms(struct rooms *r)
+{
+    memset(r, 0, sizeof *r);
+    settings.groupchat = true;
+    begin(&r->w);
+    r->w.now_us += 20 * DAY - MINUTE; /* what is said is of now */
+    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+    r->pool = pg_pool_new(r->w.base, &opts, 1);
+    db_loop(r->w.base, pool_is_up, r);
+}
+
+static void open_push(struct rooms *r, enum event_notify notify, unsigned page)
+{
+    const struct room_push_opts opts = {.pool = r->pool,
+                                        .ident = ingest_ident(r->w.ing),
+                                        .notify = notify,
+                                        .settle_ms = 500,
+                                        .page = page,
+                                        .entries = on_entries,
+                                        .ctx = r};
+    r->push = room_push_new(r->w.base, &opts);
+}
+
+static void end_rooms(struct rooms *r)
+{
+    pg_pool_free(&r->pool);
+    room_push_free(&r->push);
+    end(&r->w);
+    settings.groupchat = false;
+}
+
+static bool nothing_is_due(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT count(*) FROM xs.room_due") == 0;
+}
+
+static void settle_push(struct rooms *r)
+{
+    settle(&r->w);
+    room_push_look(r->push);
+    db_loop(r->w.base, nothing_is_due, r);
+}
+
+/* --- people ------------------------------------------------------------------------------ */
+
+static void comes(struct rooms *r, const char *member, const char *nick)
+{
+    struct event *ev = add(&r->w, EVENT_MEMBER, ROOM, member, "", "");
+    ev->bond = BOND_SUBSCRIPTION;
+    ev->from_resource = nick;
+}
+
+static void says(struct rooms *r, const char *from, const char *id, const char *inside)
+{
+    char attrs[64];
+    snprintf(attrs, sizeof attrs, " id='%s'", id);
+    add(&r->w, EVENT_GROUPCHAT, from, ROOM, attrs, inside)->to_local = false;
+}
+
+static void told(struct rooms *r, const char *member, const char *nick, const char *id,
+                 const char *inside)
+{
+    char attrs[64];
+    snprintf(attrs, sizeof attrs, " id='%s'", id);
+    add(&r->w, EVENT_REFLECTED, ROOM, member, attrs, inside)->from_resource = nick;
+}
+
+static void passes(struct rooms *r, const char *from, const char *id, const char *text)
+{
+    char inside[1024];
+    snprintf(inside, sizeof inside, "<body>%s</body>", text);
+    says(r, from, id, inside);
+    told(r, from, "speaker", id, inside);
+}
+
+static void enroll(const char *member, int device)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.device (device, app, token) VALUES ('%032x', 'chat', '%d')"
+             " ON CONFLICT DO NOTHING",
+             device, device);
+    db_do(sql);
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.registration (owner, device, dialect, node, resource,"
+             " registered_at, app) SELECT owner, '%032x', 1, 'n', 'phone', now(), 'chat'"
+             " FROM xs.account WHERE jid = '%s'",
+             device, member);
+    db_do(sql);
+}
+
+/* Of the member's device, how many entries about rooms; the newest message of them is id. */
+static int due(const char *member, const char *body)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM xs.outbox o JOIN xs.account a USING (owner)"
+             " JOIN xs.room_member r ON r.member = o.owner AND r.peer = o.peer"
+             " JOIN xs.message m ON m.owner = r.owner AND m.id = o.newest_id"
+             " WHERE a.jid = '%s' AND m.body = '%s' AND o.state = 2",
+             member, body);
+    return (int)db_int(sql);
+}
+
+static int entries(void)
+{
+    return (int)db_int("SELECT count(*) FROM xs.outbox WHERE peer <> 0");
+}
+
+static int badge(int device)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql, "SELECT badge FROM xs.device_badge('%032x')", device);
+    return (int)db_int(sql);
+}
+
+static void level(const char *member, int level)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "SELECT xs.notify_set(r.member, r.conversation, %d) FROM xs.room_member r"
+             " JOIN xs.account a ON a.owner = r.member WHERE a.jid = '%s'",
+             level, member);
+    db_do(sql);
+}
+
+/* Mei and Bo have phones, Li has none. */
+static void begin_three(struct rooms *r, enum event_notify notify)
+{
+    begin_rooms(r);
+    comes(r, "mei@here", "Mei");
+    comes(r, "bo@here", "Bo");
+    comes(r, "li@here", "Li");
+    settle(&r->w);
+    enroll("mei@here", 1);
+    enroll("mei@here", 2);
+    enroll("bo@here", 3);
+    open_push(r, notify, 0);
+}
+
+/* --- tests ------------------------------------------------------------------------------- */
+
+static void who_is_named_is_told_and_nobody_else(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int mei, bo;
+    } cases[] = {
+        {"hello all", 0, 0}, {"mei: look", 1, 0}, {"MEI and bo!", 1, 1}, {"meine Boxen", 0, 0},
+        {"ask Li", 0, 0},    {"(Bo)", 0, 1},      {"bo.", 0, 1},         {"", 0, 0},
+    };
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "c%zu", i);
+        passes(&r, "far@here", id, cases[i].text);
+        settle_push(&r);
+        if (due("mei@here", cases[i].text) != 2 * cases[i].mei ||
+            due("bo@here", cases[i].text) != cases[i].bo)
+            fail_msg("%s", cases[i].text);
+        db_do("DELETE FROM xs.outbox");
+    }
+    assert_true(r.entries > 0);
+    end_rooms(&r);
+}
+
+static void a_reference_names_an_account_or_an_occupant(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    static const char *const inside[] = {
+        "<body>x1</body><reference xmlns='urn:xmpp:reference:0' type='mention'"
+        " uri='xmpp:mei@here'/>",
+        "<body>x2</body><reference xmlns='urn:xmpp:reference:0' type='mention'"
+        " uri='xmpp:" ROOM "/bo'/>",
+        "<body>x3</body><reply xmlns='urn:xmpp:reply:0' to='" ROOM "/Mei' id='1'/>",
+        "<body>x4</body><reference xmlns='urn:xmpp:reference:0' type='mention'"
+        " uri='xmpp:" ROOM "'/><reference xmlns='urn:xmpp:reference:0' type='mention'"
+        " uri='xmpp:" ROOM "/Meier'/>",
+    };
+    static const int mei[] = {2, 0, 2, 0}, bo[] = {0, 1, 0, 0};
+    for (int i = 0; i < 4; i++) {
+        char id[16], text[16];
+        snprintf(id, sizeof id, "r%d", i);
+        snprintf(text, sizeof text, "x%d", i + 1);
+        says(&r, "far@here", id, inside[i]);
+        told(&r, "li@here", "far", id, inside[i]);
+        settle_push(&r);
+        assert_int_equal(due("mei@here", text), mei[i]);
+        assert_int_equal(due("bo@here", text), bo[i]);
+        db_do("DELETE FROM xs.outbox");
+    }
+    end_rooms(&r);
+}
+
+static void where_all_is_wanted_everybody_is_told_but_who_said_it(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct rooms r;
+        begin_three(&r, NOTIFY_ALWAYS);
+        passes(&r, "bo@here", "1", "hello");
+        if (way)
+            settle_one_by_one(&r.w);
+        settle_push(&r);
+        assert_int_equal(due("mei@here", "hello"), 2);
+        assert_int_equal(entries(), 2); /* nothing for who has no phone */
+        passes(&r, "li@here", "2", "again");
+        settle_push(&r);
+        assert_int_equal(due("mei@here", "again"), 2); /* the same entries */
+        assert_int_equal(due("bo@here", "again"), 1);
+        assert_int_equal(entries(), 3);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE due < now()"
+                                " AND counted_at > now() - interval '5 min'"),
+                         3);
+        end_rooms(&r);
+    }
+}
+
+static void what_the_room_has_not_told_of_tells_nobody(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct rooms r;
+        begin_three(&r, NOTIFY_ALWAYS);
+        says(&r, "far@here", "1", "<body>refused</body>");
+        says(&r, "bo@here", "2", "<body>taken back</body>");
+        says(&r, "bo@here", "r2", "<retract xmlns='urn:xmpp:message-retract:1' id='2'/>");
+        says(&r, "bo@here", "3",
+             "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>"
+             "<store xmlns='urn:xmpp:hints'/>");
+        told(&r, "li@here", "Bo", "2", "<body>taken back</body>");
+        told(&r, "li@here", "Bo", "3",
+             "<reactions xmlns='urn:xmpp:reactions:0' id='1'/>"
+             "<store xmlns='urn:xmpp:hints'/>");
+        if (way)
+            settle_one_by_one(&r.w);
+        settle_push(&r);
+        assert_int_equal(entries(), 0);
+        /* Said twice by the room, or read again: once. */
+        passes(&r, "bo@here", "4", "let through");
+        settle_push(&r);
+        db_do("DELETE FROM xs.outbox");
+        told(&r, "mei@here", "Bo", "4", "<body>let through</body>");
+        settle_push(&r);
+        assert_int_equal(entries(), 0);
+        end_rooms(&r);
+    }
+}
+
+static void each_decides_for_each_room_and_for_all(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    level("mei@here", NOTIFY_ALWAYS);
+    level("bo@here", NOTIFY_NEVER);
+    passes(&r, "li@here", "1", "bo, come");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "bo, come"), 2);
+    assert_int_equal(due("bo@here", "bo, come"), 0);
+    assert_int_equal(badge(1), 1);
+    assert_int_equal(badge(3), 0);
+    /* For all rooms; what is said of this one wins. */
+    db_do("INSERT INTO xs.push_settings (owner, rooms) SELECT owner, 1 FROM xs.account"
+          " WHERE jid LIKE '%@here'");
+    level("mei@here", NOTIFY_AS_SET);
+    level("bo@here", NOTIFY_MENTION);
+    passes(&r, "li@here", "2", "hello");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "hello"), 2);
+    assert_int_equal(due("bo@here", "hello"), 0);
+    assert_int_equal(badge(1), 2);
+    assert_int_equal(badge(3), 1); /* the mention of before */
+    end_rooms(&r);
+}
+
+static void the_icon_counts_what_was_pushed_until_it_is_read(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "li@here", "1", "mei!");
+    passes(&r, "li@here", "2", "anybody?");
+    passes(&r, "li@here", "3", "mei? bo?");
+    settle_push(&r);
+    assert_int_equal(badge(1), 2);
+    assert_int_equal(badge(3), 1);
+    db_do("UPDATE xs.device SET badge_sent = 2; DELETE FROM xs.outbox");
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "2");
+    settle_push(&r);
+    assert_int_equal(badge(1), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0"), 2);
+    says(&r, "li@here", "r3", "<retract xmlns='urn:xmpp:message-retract:1' id='3'/>");
+    settle_push(&r);
+    assert_int_equal(badge(1), 0);
+    passes(&r, "li@here", "4", "mei!");
+    settle_push(&r);
+    assert_int_equal(badge(1), 1);
+    db_do("INSERT INTO xs.mute (owner, peer, level) SELECT member, conversation, 0"
+          " FROM xs.room_member r JOIN xs.account a ON a.owner = r.member"
+          " WHERE a.jid = 'mei@here'");
+    assert_int_equal(badge(1), 0);
+    db_do("INSERT INTO xs.push_settings (owner, muted_in_badge) SELECT owner, true"
+          " FROM xs.account WHERE jid = 'mei@here'");
+    assert_int_equal(badge(1), 1);
+    db_do("DELETE FROM xs.outbox");
+    passes(&r, "mei@here", "5", "I am here"); /* and have read */
+    settle_push(&r);
+    assert_int_equal(badge(1), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0"), 2);
+    end_rooms(&r);
+}
+
+static void who_leaves_is_told_nothing_more(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    passes(&r, "li@here", "1", "mei!");
+    settle_push(&r);
+    assert_int_equal(badge(1), 1);
+    db_do("DELETE FROM xs.outbox; UPDATE xs.device SET badge_sent = 1");
+    add(&r.w, EVENT_NO_MEMBER, ROOM, "mei@here", "", "")->bond = BOND_SUBSCRIPTION;
+    passes(&r, "li@here", "2", "mei?");
+    settle_push(&r);
+    assert_int_equal(badge(1), 0);
+    assert_int_equal(due("mei@here", "mei?"), 0);
+    assert_int_equal(due("bo@here", "mei?"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_mention k JOIN xs.account a"
+                            " ON a.owner = k.member WHERE a.jid = 'mei@here'"),
+                     0);
+    end_rooms(&r);
+}
+
+static void a_nick_may_change(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    comes(&r, "mei@here", "Mei Lin");
+    comes(&r, "mei@here", ""); /* it is not told */
+    passes(&r, "li@here", "1", "mei");
+    passes(&r, "li@here", "2", "hi Mei  Lin");
+    passes(&r, "li@here", "3", "hi mei lin");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "hi mei lin"), 2);
+    assert_int_equal(badge(1), 1);
+    told(&r, "li@here", "Bo 2", "b", "<body>said</body>"); /* by who says it */
+    says(&r, "bo@here", "b2", "<body>said 2</body>");
+    told(&r, "li@here", "Bo 2", "b2", "<body>said 2</body>");
+    passes(&r, "li@here", "4", "bo 2: hi");
+    settle_push(&r);
+    assert_int_equal(due("bo@here", "bo 2: hi"), 1);
+    end_rooms(&r);
+}
+
+static bool some_are_in(void *ctx)
+{
+    (void)ctx;
+    return entries() > 0;
+}
+
+static void a_crash_leaves_out_nobody_and_tells_nobody_twice(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 23 };
+    struct rooms r;
+    begin_rooms(&r);
+    char name[32];
+    static char names[MEMBERS][32];
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(names[i], sizeof names[i], "m%d@here", i);
+        comes(&r, names[i], "x");
+    }
+    settle(&r.w);
+    for (int i = 0; i < MEMBERS; i += 2) {
+        snprintf(name, sizeof name, "m%d@here", i);
+        enroll(name, i + 1);
+    }
+    passes(&r, "far@here", "1", "hello");
+    passes(&r, "far@here", "2", "again");
+    settle(&r.w);
+    int crashes = 0;
+    while (db_int("SELECT count(*) FROM xs.room_due") > 0) {
+        int before = entries();
+        open_push(&r, NOTIFY_ALWAYS, 2);
+        if (before == 0) {
+            db_loop(r.w.base, some_are_in, &r);
+        } else {
+            for (int i = 0; i < 3; i++)
+                event_base_loop(r.w.base, EVLOOP_ONCE);
+        }
+        crashes++;
+        pg_pool_free(&r.pool);
+        room_push_free(&r.push);
+        struct pg_opts opts = {
+            .url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+        r.pool = pg_pool_new(r.w.base, &opts, 1);
+        db_loop(r.w.base, pool_is_up, &r);
+        if (crashes == 3) { /* said while the others are on their way */
+            passes(&r, "far@here", "3", "third");
+            settle(&r.w);
+        }
+    }
+    assert_true(crashes > 3);
+    assert_int_equal(entries(), 12);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox o JOIN xs.message m"
+                            " ON m.id = o.newest_id WHERE m.body = 'third'"),
+                     12);
+    /* One entry was touched once for the first two, and once for the third. */
+    open_push(&r, NOTIFY_ALWAYS, 2);
+    settle_push(&r);
+    assert_int_equal(entries(), 12);
+    end_rooms(&r);
+}
+
+/* What the outbox is told when it sends. */
+static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "far@here", "1", "mei!");
+    passes(&r, "far@here", "2", "unimportant");
+    settle_push(&r);
+    db_do("SELECT xs.outbox_load('00000000-0000-0000-0000-000000000009', 60000, 10)");
+    static const char fetch[] =
+        "SELECT o_peer_jid || '|' || coalesce(o_body, '') || '|' || coalesce(o_nick, '')"
+        "   || '|' || o_unread || '|' || o_muted || '|' || o_badge || '|' || o_registered"
+        " FROM (SELECT array_agg(owner) AS w, array_agg(device) AS d, array_agg(peer) AS p"
+        "   FROM xs.outbox WHERE device = '00000000000000000000000000000001') x,"
+        " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, x.w, x.d, x.p)";
+    assert_string_equal(db_ask(fetch), ROOM "|mei!|speaker|1|false|1|true");
+    passes(&r, "far@here", "3", "mei again");
+    settle_push(&r);
+    says(&r, "far@here", "r3", "<retract xmlns='urn:xmpp:message-retract:1' id='3'/>");
+    settle_push(&r);
+    assert_string_equal(db_ask(fetch), ROOM "|mei!|speaker|1|false|1|true");
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "1");
+    settle_push(&r);
+    assert_string_equal(db_ask(fetch), ROOM "|||0|false|0|true");
+    end_rooms(&r);
+}
+
+static void a_bookmark_says_when_and_is_undone(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_ALWAYS;
+    passes(&r, "li@here", "1", "one");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "one"), 2);
+    add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_AS_SET;
+    passes(&r, "li@here", "2", "two");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "two"), 0);
+    level("mei@here", NOTIFY_ALWAYS); /* said herself: a bookmark without it undoes nothing */
+    add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_AS_SET;
+    passes(&r, "li@here", "3", "three");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "three"), 2);
+    end_rooms(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_is_named_is_told_and_nobody_else),
+        cmocka_unit_test(a_reference_names_an_account_or_an_occupant),
+        cmocka_unit_test(where_all_is_wanted_everybody_is_told_but_who_said_it),
+        cmocka_unit_test(what_the_room_has_not_told_of_tells_nobody),
+        cmocka_unit_test(each_decides_for_each_room_and_for_all),
+        cmocka_unit_test(the_icon_counts_what_was_pushed_until_it_is_read),
+        cmocka_unit_test(who_leaves_is_told_nothing_more),
+        cmocka_unit_test(a_nick_may_change),
+        cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
+        cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),
+        cmocka_unit_test(a_bookmark_says_when_and_is_undone),
+    };
+    return cmocka_run_group_tests(tests, db_open, db_close);
+}

@@ -19,6 +19,8 @@ struct archive_opts {
     bool own_message_reads;        /* read.own_message_reads */
     bool groupchat;                /* rooms have an archive of their own */
     enum prefs_mode prefs_default; /* of accounts that have not set theirs */
+    bool fill_gaps;                /* from the archive of Openfire's monitoring plugin */
+    int64_t check_every_ms;        /* all that has passed is compared with it; 0: never */
     struct notice_list notices;    /* push.notices */
 };
 

@@ -166,6 +166,26 @@ bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *
     return crypt_same(id, ECHO_ID_BYTES, expected, ECHO_ID_BYTES);
 }
 
+/* From us to us: no such message exists that somebody could read the id off. */
+void adapter_ask_id(const struct adapter *a, char out[ECHO_ID_BYTES])
+{
+    struct jid us;
+    if (jid_parse(&us, a->opts->component))
+        adapter_echo_id(a, &us, &us, out);
+    else
+        out[0] = '\0';
+}
+
+bool adapter_is_told(const struct adapter *a, const struct stanza *message)
+{
+    struct jid us;
+    const char *to = stanza_get(message, "to");
+    const struct stanza *result = stanza_child(message, "result", NS_MAM);
+    return a->opts->server == SERVER_OPENFIRE && result && to &&
+           strcmp(message->name, "message") == 0 && strcmp(to, a->opts->component) == 0 &&
+           jid_parse(&us, to) && adapter_is_echo(a, stanza_get(result, "queryid"), &us, &us);
+}
+
 /* Copies of a message that are no message: a carbon, which comes from the account to itself,
  * and what we sent.  Neither address can be chosen by somebody else. */
 static bool is_copy_of_known(const struct adapter *a, const struct stanza *message,
@@ -266,14 +286,13 @@ static void emit_all(const struct adapter_sink *sink, struct event *ev, const ch
         emit(sink, ev, EVENT_MARKER, ref);
 }
 
-enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
-                              const struct place *p, int64_t received_us,
-                              const struct adapter_sink *sink, struct err *e)
+/* passed_us: of a late one, else 0. */
+static enum err_kind take_message(const struct adapter *a, struct stanza *message,
+                                  const struct place *p, int64_t received_us,
+                                  int64_t passed_us, const struct adapter_sink *sink,
+                                  struct err *e)
 {
     const char *type = stanza_get(message, "type");
-    if (type && strcmp(type, "groupchat") == 0)
-        return a->opts->groupchat ? adapter_groupchat(a, message, p, received_us, sink, e)
-                                  : ERR_NONE;
     struct jid from, to;
     const char *to_text = stanza_get(message, "to");
     if (!jid_parse(&from, stanza_get(message, "from")) ||
@@ -300,13 +319,34 @@ enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
         ev.delayed_us = delayed_us(message, &to, received_us);
     /* Openfire's own store is not copied when it is emptied: a delay of its own is on what a
      * session did not acknowledge, routed once more. */
-    ev.undelivered = a->opts->server == SERVER_OPENFIRE && ev.delayed_us > 0;
+    ev.undelivered = a->opts->server == SERVER_OPENFIRE && ev.delayed_us > 0 && passed_us == 0;
+    if (passed_us > 0 && (ev.delayed_us == 0 || passed_us < ev.delayed_us))
+        ev.delayed_us = passed_us;
     if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     emit_all(sink, &ev, type, jid_is_bare(&from));
     if (a->opts->groupchat && !(type && strcmp(type, "error") == 0))
         return adapter_mucsub(a, message, &from, &to, p, received_us, sink, e);
     return ERR_NONE;
+}
+
+enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
+                              const struct place *p, int64_t received_us,
+                              const struct adapter_sink *sink, struct err *e)
+{
+    const char *type = stanza_get(message, "type");
+    if (!type || strcmp(type, "groupchat") != 0)
+        return take_message(a, message, p, received_us, 0, sink, e);
+    return a->opts->groupchat ? adapter_groupchat(a, message, p, received_us, sink, e)
+                              : ERR_NONE;
+}
+
+enum err_kind adapter_late_message(const struct adapter *a, struct stanza *message,
+                                   const struct place *p, int64_t received_us,
+                                   int64_t passed_us, const struct adapter_sink *sink,
+                                   struct err *e)
+{
+    return take_message(a, message, p, received_us, passed_us, sink, e);
 }
 
 /* A session that became unavailable: told to all its own account's contacts (seen as the copy

@@ -34,6 +34,9 @@ struct adapter_sink {
     /* A copy of something passed the server at that time of its own clock; may be NULL, and is
      * called only for a server that tells. */
     void (*copied)(void *ctx, int64_t server_us);
+    /* A result of what adapter_ask_id names, of a message that passed the server then; may be
+     * NULL. */
+    void (*told)(void *ctx, const char *ask_id, int64_t server_us);
     /* That session of a local user has just sent something. */
     void (*seen)(void *ctx, const struct jid *who, int64_t at_us);
     /* That session of a local user has become unavailable. */
@@ -69,6 +72,12 @@ bool adapter_sees_messages(const struct adapter *a);
 bool adapter_is_host(const struct adapter *a, const char *text);
 /* Messages of this sender may be announcements or copies. */
 bool adapter_hears(const struct adapter *a, const char *from);
+
+/* The queryid for a question to the server's own archive (XEP-0313): by it a result is known,
+ * which has no sender, and only we can make one. */
+void adapter_ask_id(const struct adapter *a, char out[ECHO_ID_BYTES]);
+/* A message with such a result. */
+bool adapter_is_told(const struct adapter *a, const struct stanza *message);
 /* The part of the server that asks components what they are. */
 bool adapter_is_prober(const struct adapter *a, const struct jid *j);
 /* Of xmpp.domains: as a domain, and as a user's address. */
@@ -96,7 +105,12 @@ bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const
 MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
                                          const struct place *p, int64_t received_us,
                                          const struct adapter_sink *sink, struct err *e);
-/* The same for one of type groupchat, and for the event by which a room tells a subscriber of
+/* One that the server's archive told of, which passed at that time: a late delivery. */
+MUST_CHECK enum err_kind adapter_late_message(const struct adapter *a, struct stanza *message,
+                                              const struct place *p, int64_t received_us,
+                                              int64_t passed_us,
+                                              const struct adapter_sink *sink, struct err *e);
+/* A copy of one of type groupchat, and the event by which a room tells a subscriber of
  * one (MucSub).  adapter_groupchat.c */
 MUST_CHECK enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
                                            const struct place *p, int64_t received_us,

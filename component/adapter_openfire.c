@@ -8,6 +8,10 @@
  * shows what became of it meanwhile.  A room's or a pubsub node's broadcast is one stanza
  * whose address is changed for each receiver: its copies all name the last one.  Rooms'
  * broadcasts are groupchat, which no user owns; pubsub's are told by their sender.
+ *
+ * What the archive of the monitoring plugin tells when component/monitoring.c has asked it
+ * comes as <message to='US'><result xmlns='urn:xmpp:mam:2' queryid='OURS'><forwarded>:
+ * nobody's message, for it has no sender.  What is in it is a late delivery.
  */
 #include <string.h>
 
@@ -29,16 +33,17 @@ static struct stanza *inner_of(const struct stanza *st)
 bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head)
 {
     const struct stanza *inner = adapter_is_envelope(a, head, NULL) ? inner_of(head) : NULL;
-    return inner && strcmp(inner->name, "message") == 0;
+    return (inner && strcmp(inner->name, "message") == 0) || adapter_is_told(a, head);
 }
 
-/* Openfire keeps jabber:client off its elements.  What stands below an element with a
- * namespace of its own is that one's business. */
+/* Openfire keeps jabber:client off its elements, and its archive gives it back to the upper
+ * two levels alone.  What stands below an element with a namespace of its own is that one's
+ * business. */
 static void give_namespace(struct stanza *el)
 {
     el->ns = NS_CLIENT;
     for (struct stanza *child = el->first; child; child = child->next)
-        if (child->name && *child->ns == '\0')
+        if (child->name && (*child->ns == '\0' || strcmp(child->ns, NS_CLIENT) == 0))
             give_namespace(child);
 }
 
@@ -97,11 +102,65 @@ static bool is_aside(const struct adapter *a, const struct stanza *message)
     return jid_parse(&from, from_text) && is_notification(a, message, &from);
 }
 
+static bool is_delayed_by_host(const struct adapter *a, const struct stanza *message)
+{
+    const struct stanza *d = stanza_child(message, "delay", NS_DELAY);
+    for (; d; d = stanza_sibling(d, "delay", NS_DELAY))
+        if (adapter_is_host(a, stanza_get(d, "from")))
+            return true;
+    return false;
+}
+
+/* Its own time stays with it: the archive's is that of its late arrival. */
+static void add_delay(const struct adapter *a, struct stanza *message, const char *stamp)
+{
+    if (is_delayed_by_host(a, message))
+        return;
+    struct stanza *delay = stanza_add(message, "delay", NS_DELAY);
+    stanza_set(delay, "from", a->opts->domains[0]);
+    stanza_set(delay, "stamp", stamp);
+}
+
+/* What is said in rooms is in their own archive, and what one occupant says to another is kept
+ * in a form that neither of them would know again. */
+static bool is_of_room(const struct stanza *message)
+{
+    const char *type = stanza_get(message, "type");
+    return (type && strcmp(type, "groupchat") == 0) ||
+           stanza_child(message, "x", NS_MUC_USER) != NULL;
+}
+
+static enum err_kind take_told(const struct adapter *a, const struct stanza *st,
+                               const struct place *p, int64_t received_us,
+                               const struct adapter_sink *sink, struct err *e)
+{
+    const struct stanza *result = stanza_child(st, "result", NS_MAM);
+    const struct stanza *forwarded = stanza_child(result, "forwarded", NS_FORWARD);
+    struct stanza *message = stanza_child(forwarded, "message", NULL);
+    const char *stamp = stanza_get(stanza_child(forwarded, "delay", NS_DELAY), "stamp");
+    int64_t passed_us;
+    if (!message || !stamp || !datetime_parse(stamp, &passed_us))
+        return err_set(e, ERR_REJECT, "result of an archive without a message or its time");
+    if (sink->told)
+        sink->told(sink->ctx, stanza_get(result, "queryid"), passed_us);
+    if (p->end - p->begin > a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES)
+        return err_set(e, ERR_REJECT, "result with a message over limits.stanza_bytes");
+    give_namespace(message);
+    if (is_aside(a, message) || is_of_room(message))
+        return ERR_NONE;
+    if (passed_us > received_us)
+        passed_us = received_us;
+    add_delay(a, message, stamp);
+    return adapter_late_message(a, message, p, received_us, passed_us, sink, e);
+}
+
 enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
 {
     struct stanza *inner = adapter_is_envelope(a, st, NULL) ? inner_of(st) : NULL;
+    if (!inner && adapter_is_told(a, st))
+        return take_told(a, st, p, received_us, sink, e);
     if (!inner)
         return ERR_NONE;
     int64_t at_us = happened_us(st, received_us, sink);

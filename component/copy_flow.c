@@ -43,6 +43,8 @@ static void hole(struct copy_flow *f, int64_t at_us)
 bool copy_flow_add(struct copy_flow *f, int64_t at_us)
 {
     count(f, at_us);
+    if (f->run.last_us - at_us > COPY_FLOW_PERIOD_US)
+        copy_flow_restart(f); /* its clock was set back */
     if (f->run.count == 0 || at_us - f->run.last_us >= HOLE_MIN_US) {
         hole(f, at_us);
         return false;

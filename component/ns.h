@@ -18,6 +18,7 @@
 #define NS_CHATSTATES "http://jabber.org/protocol/chatstates"
 #define NS_MAM "urn:xmpp:mam:2"
 #define NS_MAM_1 "urn:xmpp:mam:1"
+#define NS_RSM "http://jabber.org/protocol/rsm"
 #define NS_PING "urn:xmpp:ping"
 #define NS_VERSION "jabber:iq:version"
 #define NS_DISCO_INFO "http://jabber.org/protocol/disco#info"

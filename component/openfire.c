@@ -257,6 +257,8 @@ void openfire_copied(struct service *s, struct link_state *l, int64_t server_us)
              "link=%u it looks as if the server's queue of copies was full from=%s to=%s "
              "copies=%u: messages may be missing; its error log has those that it dropped",
              number(s, l), from, to, f->busiest);
+    if (s->events.copies_lost)
+        s->events.copies_lost(s->events.ctx, f->lost_from_us, f->lost_to_us);
 }
 
 void openfire_status(const struct service *s, const struct link_state *l,

@@ -454,6 +454,7 @@ enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *s
 {
     assert(p->spool < s->links_n && s->links[p->spool].up &&
            s->links[p->spool].epoch == epoch);
+    s->looked_at = p->end;
     if (strcmp(st->name, "message") == 0)
         return service_take_message(s, st, p, received_us, e);
     if (strcmp(st->name, "presence") == 0)
@@ -479,6 +480,11 @@ void service_ask(struct service *s, unsigned link, const char *to, const char *t
                                   .fn = fn,
                                   .ctx = ctx};
     iq_ask(s->iqs, &q);
+}
+
+uint64_t service_looked_at(const struct service *s)
+{
+    return s->looked_at;
 }
 
 /* ---- time ---- */

@@ -44,6 +44,8 @@ struct service_events {
     bool (*request_is_open)(void *ctx, const struct place *p);
     /* That account has no session any more, as the server's list shows; may be NULL. */
     void (*gone)(void *ctx, const char *bare);
+    /* Copies of that time, by the server's clock, seem to have been dropped; may be NULL. */
+    void (*copies_lost)(void *ctx, int64_t from_us, int64_t to_us);
     /* The server has not told us our permissions: a new connection may cure it. */
     void (*reconnect)(void *ctx, unsigned link, uint64_t epoch, const char *why);
     void *ctx;
@@ -99,6 +101,9 @@ int64_t service_deadline(const struct service *s); /* INT64_MAX: none */
  * (type result or error), or NULL when there was none in time or the link was lost. */
 void service_ask(struct service *s, unsigned link, const char *to, const char *type,
                  const struct stanza *payload, int64_t within_ms, iq_answer_fn fn, void *ctx);
+
+/* While an answer is given: where it ends in its link's spool. */
+uint64_t service_looked_at(const struct service *s);
 
 /* Sessions; UNKNOWN while a link is younger than 2 minutes (or lost that recently), its list
  * of who is online did not come, and nothing is known of the account. */

@@ -3,6 +3,7 @@
 #include "component/service_int.h"
 
 #include "base/stanza.h"
+#include "component/monitoring.h"
 #include "component/presence.h"
 
 struct copy_ctx {
@@ -73,6 +74,12 @@ static void on_copy_copied(void *ctx, int64_t server_us)
     openfire_copied(c->s, &c->s->links[c->link], server_us);
 }
 
+static void on_copy_told(void *ctx, const char *ask_id, int64_t server_us)
+{
+    struct copy_ctx *c = ctx;
+    monitoring_told(c->s, ask_id, server_us);
+}
+
 static void on_copy_roster(void *ctx, const struct jid *who)
 {
     const struct copy_ctx *c = ctx;
@@ -85,7 +92,7 @@ enum err_kind service_take_message(struct service *s, struct stanza *st, const s
                                    int64_t received_us, struct err *e)
 {
     const char *from = stanza_get(st, "from");
-    if (!adapter_hears(&s->adapter, from))
+    if (!adapter_hears(&s->adapter, from) && !adapter_is_told(&s->adapter, st))
         return ERR_NONE; /* users and strangers have nothing to tell us by message */
     int host = service_host(s, from);
     if (host >= 0 && link_announcement(s, &s->links[p->spool], (unsigned)host, st))
@@ -93,6 +100,7 @@ enum err_kind service_take_message(struct service *s, struct stanza *st, const s
     struct copy_ctx c = {.s = s, .link = p->spool};
     const struct adapter_sink sink = {.event = on_copy_event,
                                       .copied = on_copy_copied,
+                                      .told = on_copy_told,
                                       .seen = on_copy_seen,
                                       .gone = on_copy_gone,
                                       .available = on_copy_available,

@@ -78,6 +78,8 @@ struct service {
     struct link_state *links; /* opts->hosts_n */
     size_t links_n;
     struct nodes nodes;
+    struct monitoring_question *asked; /* component/monitoring.c: without answer yet */
+    uint64_t looked_at;                /* end of the stanza that was looked at last */
     int64_t sweep_ms;
     /* Refusals to strangers in this period: all, and by a hash of their domain. */
     uint8_t strangers_key[16];

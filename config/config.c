@@ -16,6 +16,7 @@
 #include "config/keys.h"
 #include "config/yaml.h"
 
+#define CHECK_EVERY_MIN_MS 300000
 #define ARENA_MAX (16 << 20)
 #define COMPLAINTS_MAX 50
 #define APPS "push.apps[]"
@@ -453,6 +454,21 @@ static void build_component(struct reader *r)
         check_openfire(r, c);
 }
 
+static void check_fill(struct reader *r)
+{
+    int64_t every_ms = number(r, KEY_ARCHIVE_CHECK);
+    bool fills = number(r, KEY_ARCHIVE_FILL) != 0;
+    if (fills && r->config->component.server != SERVER_OPENFIRE)
+        complain_key(r, KEY_ARCHIVE_FILL, -1,
+                     "archive.fill_gaps: monitoring is a plugin of Openfire");
+    if (every_ms > 0 && !fills)
+        complain_key(r, KEY_ARCHIVE_CHECK, -1,
+                     "archive.check_every: nothing to check with while archive.fill_gaps is "
+                     "off");
+    if (every_ms > 0 && every_ms < CHECK_EVERY_MIN_MS)
+        complain_key(r, KEY_ARCHIVE_CHECK, -1, "archive.check_every: 0, or at least 5m");
+}
+
 static void build_unified_push(struct reader *r)
 {
     const char *listen = text(r, KEY_UP_LISTEN), *url = text(r, KEY_UP_URL);
@@ -494,6 +510,8 @@ static void build_rest(struct reader *r)
         .search = number(r, KEY_ARCHIVE_SEARCH),
         .own_message_reads = number(r, KEY_READ_OWN),
         .groupchat = number(r, KEY_ARCHIVE_GROUPCHAT) != 0,
+        .fill_gaps = number(r, KEY_ARCHIVE_FILL) != 0,
+        .check_every_ms = number(r, KEY_ARCHIVE_CHECK),
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
         .notices = c->push.notices,
     };
@@ -505,6 +523,7 @@ static void build_rest(struct reader *r)
         complain_key(r, KEY_HTTP_LISTEN, -1, "http.listen: expected address:port");
     c->http = (struct http_opts){at.host, at.port};
     build_unified_push(r);
+    check_fill(r);
 }
 
 enum err_kind config_load(const char *file, struct config **out, struct buf *complaints)

@@ -65,6 +65,8 @@ enum key_reload {
     KEY(ARCHIVE_GAP, "archive.conversation_gap", TIME, 0, "15m", 1000, 86400000, RELOAD)      \
     KEY(ARCHIVE_PAGE_MAX, "archive.page_max", NUMBER, 0, "250", 1, 10000, RELOAD)             \
     KEY(ARCHIVE_SEARCH, "archive.search", BOOL, 0, "true", 0, 0, RELOAD)                      \
+    KEY(ARCHIVE_FILL, "archive.fill_gaps", WORD, "off monitoring", "off", 0, 0, RELOAD)       \
+    KEY(ARCHIVE_CHECK, "archive.check_every", TIME, 0, "0", 0, 86400000, RELOAD)              \
     KEY(READ_OWN, "read.own_message_reads", BOOL, 0, "true", 0, 0, RELOAD)                    \
     KEY(PUSH_CONTENT, "push.content", WORD, "none count sender body", "sender", 0, 0, RELOAD) \
     KEY(PUSH_ROOMS, "push.rooms", WORD, "always mention never", "mention", 0, 0, RELOAD)      \

@@ -33,6 +33,7 @@
 #include "config/config.h"
 #include "sidecar/commands.h"
 #include "sidecar/features.h"
+#include "sidecar/fill.h"
 #include "sidecar/policy.h"
 #include "sidecar/publish.h"
 #include "sidecar/reread.h"
@@ -71,6 +72,7 @@ struct relay {
     struct search_index *search_index;
     struct quarantine *quarantine;
     struct room_push *rooms; /* NULL when archive.groupchat is off */
+    struct fill *fill;       /* NULL: archive.fill_gaps is off */
     struct commands *commands;
     struct publish *publish;
     struct provider_tokens *tokens;
@@ -254,6 +256,19 @@ static enum err_kind on_reread(void *ctx, const struct quarantine_stanza *s,
 
 static void start_push(struct relay *r);
 
+static void start_fill(struct relay *r)
+{
+    const struct config *c = r->opts.config;
+    const struct fill_opts opts = {.service = r->service,
+                                   .ingest = r->ingest,
+                                   .pool = r->pool,
+                                   .host = c->component.domains[0],
+                                   .component = c->component.component,
+                                   .every_ms = c->archive.check_every_ms};
+    r->fill = fill_new(r->base, &opts);
+    fill_pause(r->fill, r->behind);
+}
+
 /* The keys have come: everything that is named by them can start. */
 static void become_ready(struct relay *r)
 {
@@ -280,6 +295,8 @@ static void become_ready(struct relay *r)
     struct quarantine_opts aside = {
         .pool = r->pool, .ingest = r->ingest, .read = on_reread, .ctx = r};
     r->quarantine = quarantine_new(r->base, &aside);
+    if (c->archive.fill_gaps)
+        start_fill(r);
     struct commands_opts commands = {
         .push = &c->push,
         .component = c->component.component,
@@ -494,6 +511,7 @@ void relay_free(struct relay **rp)
     *rp = NULL;
     if (!r)
         return;
+    fill_stop(r->fill);
     for (size_t i = 0; i < r->opts.config->push.apps_n; i++)
         gateway_free(&r->gateways[i]);
     schema_gate_free(&r->gate);
@@ -516,8 +534,9 @@ void relay_free(struct relay **rp)
     prefs_store_free(&r->prefs);
     xep0136_free(&r->xep0136);
     lookups_free(&r->lookups);
-    service_free(&r->service); /* the last answers to what unified_push has asked */
+    service_free(&r->service); /* the last answers to what fill and unified_push have asked */
     unified_push_free(&r->unified_push);
+    fill_free(&r->fill);
     publish_free(&r->publish);
     commands_free(&r->commands);
     free(r->gateways);
@@ -550,6 +569,12 @@ void relay_gone(struct relay *r, const char *bare)
     outbox_reconsider(r->outbox, owner);
 }
 
+void relay_copies_lost(struct relay *r, int64_t from_us, int64_t to_us)
+{
+    if (r)
+        fill_lost(r->fill, from_us, to_us);
+}
+
 void relay_set_behind(struct relay *r, bool behind)
 {
     if (behind == r->behind)
@@ -559,6 +584,7 @@ void relay_set_behind(struct relay *r, bool behind)
         outbox_pause(r->outbox, behind);
     if (r->search_index)
         search_index_pause(r->search_index, behind);
+    fill_pause(r->fill, behind);
     publish_pause(r->publish, behind);
 }
 
@@ -582,6 +608,7 @@ void relay_get_status(struct relay *r, struct relay_status *out)
         outbox_get_status(r->outbox, &out->outbox);
     if (r->quarantine)
         quarantine_get_status(r->quarantine, &out->quarantine);
+    fill_get_status(r->fill, &out->fill);
 }
 
 bool relay_get_app_status(struct relay *r, size_t app, const char **id_out,

@@ -17,6 +17,7 @@
 #include "archive/quarantine.h"
 #include "base/err.h"
 #include "component/service.h"
+#include "sidecar/fill.h"
 #include "sidecar/schema_gate.h"
 
 struct config;
@@ -53,6 +54,9 @@ void relay_roster_changed(struct relay *r, const char *account);
 /* That account is offline now: what waited to see whether it reads is decided. */
 void relay_gone(struct relay *r, const char *bare);
 
+/* See service_events. */
+void relay_copies_lost(struct relay *r, int64_t from_us, int64_t to_us);
+
 /* While the archive is behind, pushes are only collected. */
 void relay_set_behind(struct relay *r, bool behind);
 /* Before an orderly end: pushes under way are finished, none begins; true when that is done.
@@ -68,6 +72,7 @@ struct relay_status {
     bool outbox_ready;
     struct outbox_status outbox;
     struct quarantine_status quarantine; /* all zero until archive_ready */
+    struct fill_status fill;             /* likewise */
 };
 void relay_get_status(struct relay *r, struct relay_status *out);
 /* One app of push.apps; false past the last. */

@@ -11,6 +11,7 @@
 #include "base/buf.h"
 #include "base/datetime.h"
 #include "component/copy_flow.h"
+#include "sidecar/report_fill.h"
 
 #define WHY_BYTES_MAX 8192
 #define DAY_S (24 * 3600)
@@ -292,6 +293,7 @@ void report_json(const struct report *r, struct buf *out)
         (void)cJSON_AddItemToObject(o, "archive", archive_json(r));
         (void)cJSON_AddItemToObject(o, "quarantine", quarantine_json(r));
         (void)cJSON_AddItemToObject(o, "outbox", outbox_json(r));
+        report_fill_json(&r->relay.fill, o);
         cJSON *apps = cJSON_AddArrayToObject(o, "apps");
         for (size_t i = 0; i < r->apps_n; i++)
             (void)cJSON_AddItemToArray(apps, app_json(&r->apps[i]));
@@ -376,6 +378,7 @@ static void archive_text(const struct report *r, struct buf *out)
              age_s(r->now_us, s->oldest_queued_us));
     if (s->last_error[0])
         buf_addf(out, "           last error: %s\n", s->last_error);
+    report_fill_text(&r->relay.fill, out);
     const struct quarantine_status *q = &r->relay.quarantine;
     if (q->total > 0)
         buf_addf(out,
@@ -569,6 +572,7 @@ void report_metrics(const struct report *r, struct buf *out)
                  (double)s->late);
     plain_metric(out, "archive_duplicates_total", "counter",
                  "Copies that were stored already.", (double)s->duplicates);
+    report_fill_metrics(&r->relay.fill, out);
     plain_metric(out, "quarantined_total", "counter", "Stanzas ever put aside.",
                  (double)q->total);
     plain_metric(out, "quarantine_evicted_total", "counter",

@@ -136,6 +136,12 @@ static void on_gone(void *ctx, const char *bare)
     relay_gone(w->relay, bare);
 }
 
+static void on_copies_lost(void *ctx, int64_t from_us, int64_t to_us)
+{
+    struct worker *w = ctx;
+    relay_copies_lost(w->relay, from_us, to_us);
+}
+
 static void on_reconnect(void *ctx, unsigned link, uint64_t epoch, const char *why)
 {
     struct worker *w = ctx;
@@ -463,6 +469,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
                    .request_done = on_request_done,
                    .request_is_open = on_request_is_open,
                    .gone = on_gone,
+                   .copies_lost = on_copies_lost,
                    .reconnect = on_reconnect,
                    .ctx = w},
         .archive_progress = on_archive_progress,

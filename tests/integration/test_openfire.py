@@ -231,7 +231,7 @@ def test_a_new_worker_goes_on(world, alice):
 def test_lost_copies_are_told(make_world):
     """Four times as fast as life, with a queue that is full well before the next batch."""
     world = make_world(kind="openfire", options={"period": 1.25, "capacity": 1000})
-    world.server.copier.hasten = 4
+    world.server.copier.hasten(4)
     alice, bob = world.user("alice"), world.user("bob")
     world.server.pour((f"<message from='{alice.bare}/x' to='{bob.bare}' type='headline' "
                        f"id='f{n}'/>" for n in range(10**6)), burst=50, pause=0.005)

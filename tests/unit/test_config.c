@@ -175,6 +175,13 @@ static void every_complaint_has_line_and_column(void **state)
          "xmpp.client_namespace is for xmpp.server: generic"},
         {MINIMAL "  server: openfire\n  hosts: [\"127.0.0.1:1\", \"127.0.0.1:2\"]\n",
          ":6:10: xmpp.hosts: a component connects to one Openfire only"},
+        {MINIMAL "archive: {fill_gaps: monitoring}\n",
+         "archive.fill_gaps: monitoring is a plugin of Openfire"},
+        {MINIMAL "archive: {check_every: 1h}\n",
+         "archive.check_every: nothing to check with while archive.fill_gaps is off"},
+        {"xmpp: {server: openfire, component: c.a.b, secret: s, domains: [a.b]}\n"
+         "archive: {fill_gaps: monitoring, check_every: 1m}\n",
+         "archive.check_every: 0, or at least 5m"},
         {"xmpp: {server: openfire, component: c.b, secret: s, domains: [a.b]}\n",
          ":1:37: xmpp.component: Openfire takes only subdomains of a.b"},
         {"xmpp: {server: openfire, component: ca.b, secret: s, domains: [a.b]}\n",

@@ -84,6 +84,15 @@ static void copies_out_of_order_do_no_harm(void **state)
     assert_true(f.run.last_us == START + 3996 * MS);
 }
 
+static void a_clock_that_was_set_back_blinds_nobody(void **state)
+{
+    (void)state;
+    struct copy_flow f = {0};
+    flow(&f, 600000, 603000, 2);
+    assert_int_equal(flow(&f, 0, 3000, 2), 0);
+    assert_int_equal(flow(&f, 5000, 8000, 2), 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -91,6 +100,7 @@ int main(void)
         cmocka_unit_test(other_traffic_is_no_loss),
         cmocka_unit_test(a_new_connection_is_no_loss),
         cmocka_unit_test(copies_out_of_order_do_no_harm),
+        cmocka_unit_test(a_clock_that_was_set_back_blinds_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

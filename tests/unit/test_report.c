@@ -330,6 +330,40 @@ static void every_metric_has_help_and_type(void **state)
     buf_deinit(&b);
 }
 
+static void gaps_that_are_filled_are_told_with_what_is_in_the_way(void **state)
+{
+    (void)state;
+    struct buf b;
+    buf_init(&b, 1 << 20);
+    struct report *r = healthy();
+    report_text(r, &b);
+    report_json(r, &b);
+    report_metrics(r, &b);
+    assert_null(strstr(buf_cstr(&b), "fill")); /* it is off */
+    buf_reset(&b);
+    r->relay.fill = (struct fill_status){.on = true,
+                                         .trouble = "do this",
+                                         .tasks = 2,
+                                         .accounts = 30,
+                                         .failed = 1,
+                                         .messages = 400,
+                                         .done_us = NOW};
+    report_text(r, &b);
+    assert_non_null(strstr(buf_cstr(&b),
+                           "gap fill   2 to fill, 30 accounts asked (1 in vain), "
+                           "400 messages told of\n           WRONG: do this\n"));
+    buf_reset(&b);
+    report_json(r, &b);
+    assert_non_null(strstr(buf_cstr(&b),
+                           "\"fill\":{\"tasks\":2,\"accounts\":30,\"failed\":1,"
+                           "\"messages\":400,\"trouble\":\"do this\",\"done\":\""));
+    buf_reset(&b);
+    report_metrics(r, &b);
+    assert_non_null(strstr(buf_cstr(&b), "xmpp_sidecar_fill_trouble 1\n"));
+    assert_non_null(strstr(buf_cstr(&b), "xmpp_sidecar_fill_messages_total 400\n"));
+    buf_deinit(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -337,6 +371,7 @@ int main(void)
         cmocka_unit_test(what_was_put_aside_and_how_workers_died_is_told_in_every_form),
         cmocka_unit_test(a_node_without_a_link_is_named_with_since_when_and_why),
         cmocka_unit_test(copies_that_do_not_come_are_told_with_the_remedy),
+        cmocka_unit_test(gaps_that_are_filled_are_told_with_what_is_in_the_way),
         cmocka_unit_test(gaps_are_told_with_from_and_to),
         cmocka_unit_test(nodes_and_links_that_do_not_fit_are_told),
         cmocka_unit_test(json_has_every_part),

@@ -51,7 +51,8 @@ LACKS = {
         "undelivered": "the push plugin publishes what was delivered, too",
         "blocked": "such a message looks like any other",
         "refusals": "Openfire neither refuses nor keeps them, and shows them like others",
-        "late": "deliveries from the offline store are not copied",
+        "late": "deliveries from the offline store are not copied; the monitoring plugin can be "
+                "asked instead",
         "live-copies": "batches, up to 5 s late",
         "cluster": "only the node that we are connected to would be seen",
     },

@@ -22,6 +22,7 @@ DEFAULTS = {
     "xmpp.component.socket.port": "5275",
     "xmpp.component.permission": "blacklist",
     "xmpp.offline.type": "store_and_bounce",
+    "admin.authorizedJIDs": "",
 }
 
 

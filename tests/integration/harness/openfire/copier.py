@@ -25,8 +25,7 @@ class Copier:
         self.capacity = capacity
         self.subscriptions = {}  # domain -> (classes, incoming, processed)
         self.lost = 0            # entries that found no room
-        self.hasten = 1          # its clock goes so many times faster than ours
-        self._began = time.time()
+        self.hasten(1)
         self._queue = []
         self._flushing = asyncio.Lock()
 
@@ -41,11 +40,22 @@ class Copier:
         """A stanza passes one of the four places."""
         if not any(element.tag in classes for classes, _, _ in self.subscriptions.values()):
             return
-        if len(self._queue) >= self.capacity:
+        if self.full:
             self.lost += 1
             return
-        now = self._began + (time.time() - self._began) * self.hasten
-        self._queue.append((element, incoming, processed, xml.now_text(now)))
+        self._queue.append((element, incoming, processed, self.now()))
+
+    @property
+    def full(self):
+        return len(self._queue) >= self.capacity
+
+    def hasten(self, times, behind=0):
+        """Its clock goes so many times faster than ours from now on, and is behind now."""
+        self._times, self._began, self._behind = times, time.time(), behind
+
+    def now(self):
+        at = self._began + (time.time() - self._began) * self._times
+        return xml.now_text(at - self._behind)
 
     async def flush(self):
         """What the timer does; copies that go out while it runs are for the next time.  One after

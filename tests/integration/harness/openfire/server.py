@@ -11,8 +11,9 @@ Where Openfire would go on quietly it is stricter with the sidecar, and puts the
 .violations: a value in single quotes, a stream element that is not spelled stream:stream, a
 stanza without "from", a question with a short id, a stanza in a user's name with a resource.
 
-It has no TLS, no rooms, no stream management (detach() and end_detached() play its part), and
-of s2s only users of r.test, who are on the same port.
+With monitoring=True it has the archive of that plugin (monitoring.py).  It has no TLS, no rooms,
+no stream management (detach() and end_detached() play its part), and of s2s only users of r.test,
+who are on the same port.
 """
 
 import asyncio
@@ -26,6 +27,7 @@ from . import xml
 from .commands import COMMANDS, Commands, Refused, Silence
 from .components import DISCO_INFO, HOST, ComponentSide, published_properties
 from .copier import Copier
+from .monitoring import MAM, Monitoring
 
 REMOTE_HOST = "r.test"
 COMPONENT = "sidecar.e.test"
@@ -65,7 +67,7 @@ class OpenfireStandIn(ComponentSide):
     host, remote_host = HOST, REMOTE_HOST
 
     def __init__(self, workspace, name="openfire", period=0.2, capacity=10_000, linger=0.2,
-                 component=COMPONENT):
+                 component=COMPONENT, monitoring=False):
         self.component = component
         self.archive_address = component  # queries to the users' own addresses are refused
         self.secret = secrets.token_hex(16)
@@ -76,6 +78,8 @@ class OpenfireStandIn(ComponentSide):
         self.violations = []
         self.copier = Copier(HOST, self._to_component, capacity)
         self.commands = Commands(self.copier, self._presences, self._is_component)
+        self.monitoring = Monitoring(HOST, self.properties, self._route, self.copier.now,
+                                     self.violations) if monitoring else None
         self._users = {}       # (user, host) -> password
         self._sessions = {}    # full JID -> Session
         self._offline = {}     # bare JID -> elements
@@ -236,13 +240,14 @@ class OpenfireStandIn(ComponentSide):
         self._do(send)
 
     def pour(self, texts, burst=1, pause=0.0):
-        """Routes stanzas as they would come from many clients at once; .result() waits."""
+        """Routes stanzas as they would come from many clients at once; .result() waits.  The pause
+        after a burst may be a function."""
         async def pour():
             self._tasks.add(asyncio.current_task())
             for number, text in enumerate(texts, 1):
                 self._route(xml.parse(text))
                 if number % burst == 0:
-                    await asyncio.sleep(pause)
+                    await asyncio.sleep(pause() if callable(pause) else pause)
         return asyncio.run_coroutine_threadsafe(pour(), self._loop)
 
     def disconnect_component(self, domain=None):
@@ -377,6 +382,8 @@ class OpenfireStandIn(ComponentSide):
             if element.get("to") == HOST:
                 return  # to the administrators; it ends before the second place
             self._route_message(element)
+            if self.monitoring is not None:
+                self.monitoring.passed(element)
         elif element.tag == "iq":
             self._route_iq(element)
         self.copier.passed(element, True, True)
@@ -501,6 +508,11 @@ class OpenfireStandIn(ComponentSide):
         elif namespace == DISCO_INFO and to == HOST:
             query = xml.add(result, iq[0].tag)
             xml.add(query, f"{{{DISCO_INFO}}}identity", category="server", type="im")
+            if self.monitoring is not None:
+                xml.add(query, f"{{{DISCO_INFO}}}feature", var=MAM)
+        elif namespace == MAM and self.monitoring is not None:
+            self._keep(self.monitoring.answer(iq, to, self._give))
+            return
         elif namespace == DISCO_ITEMS and to == HOST:
             query = xml.add(result, iq[0].tag)
             for domain in self._listed():

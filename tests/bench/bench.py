@@ -96,7 +96,7 @@ def row_cost_growth():
     folder = pathlib.Path(tempfile.mkdtemp(prefix="row-cost-growth-"))
     pg = Cluster(folder)
     try:
-        pg.start(shared_buffers="2GB")
+        pg.start()
         pg.fresh("bench")
         windows = run_archive_rows(pg, "-n", GROWTH_ROWS, "-w", GROWTH_WINDOW)[:-1]
         for w in windows:

@@ -64,9 +64,15 @@ def wait_for_port(port, process, seconds=10):
     raise RuntimeError(f"nothing listens on port {port}")
 
 
+def shared_buffers():
+    """A quarter of the memory, as PostgreSQL's manual advises, but at most 4 GB."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return f"{min(memory // 4, 4 << 30) >> 20}MB"
+
+
 class Cluster:
-    """A private PostgreSQL that keeps what it commits, on a Unix socket in its folder; also on
-    loopback for a server that speaks nothing else."""
+    """A private PostgreSQL that keeps what it commits, set as docs/operations.md says, on a Unix
+    socket in its folder; also on loopback for a server that speaks nothing else."""
 
     def __init__(self, folder, loopback=False):
         self.folder = folder
@@ -88,7 +94,7 @@ class Cluster:
                   "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions")
         settings = {"listen_addresses": self.listen, "port": self.port,
                     "unix_socket_directories": self.folder,
-                    "fsync": "on", "synchronous_commit": "on", "shared_buffers": "1GB",
+                    "fsync": "on", "synchronous_commit": "on", "shared_buffers": shared_buffers(),
                     "max_wal_size": "8GB", "checkpoint_timeout": "30min", **more}
         options = " ".join(f"-c {key}={value}" for key, value in settings.items())
         self._run(self.bin / "pg_ctl", "-D", self.folder / "data", "-l", self.folder / "log",

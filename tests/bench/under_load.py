@@ -152,17 +152,18 @@ FLOOD_RATE = 20000
 FLOOD_SECONDS = 5
 
 
-def peak(mix):
+def peak(mix, seconds=FLOOD_SECONDS):
     """Messages a second that are committed while far more are offered."""
     with machine() as (workspace, cluster):
-        result = Server(workspace, cluster, rate=FLOOD_RATE, seconds=FLOOD_SECONDS, mix=mix,
-                        mam=0, iqs=0, drain=120).finish()
+        result = Server(workspace, cluster, rate=FLOOD_RATE, seconds=seconds, mix=mix,
+                        mam=0, iqs=0, drain=300).finish()
     require_all(result)
     return result["messages"] / result["seconds"]
 
 
 SUSTAINED_SECONDS = int(os.environ.get("SUSTAINED_SECONDS", "600"))
 SUSTAINED_SHARE = 0.8
+SUSTAINED_FLOOD_SECONDS = 30  # in seconds of empty tables a machine can do what it cannot keep up
 FLAT = 1.25
 
 
@@ -192,7 +193,7 @@ class Watch:
 
 def sustained():
     """Latency, memory and spool at the end of a long run against its beginning."""
-    rate = SUSTAINED_SHARE * peak("typical")
+    rate = SUSTAINED_SHARE * peak("typical", min(SUSTAINED_FLOOD_SECONDS, SUSTAINED_SECONDS))
     window = max(1, min(60, SUSTAINED_SECONDS // 10))
     say(f"sustained: {rate:.0f} messages/s, {SUSTAINED_SHARE:.0%} of the peak, for "
         f"{SUSTAINED_SECONDS} s")

@@ -7,16 +7,20 @@
 #include "store/pg_array.h"
 
 static const struct pg_statement get_st = {
-    "settings_get", "SELECT content, quiet_from, quiet_to, zone, always, muted_in_badge"
+    "settings_get", "SELECT content, quiet_from, quiet_to, zone, always, muted_in_badge,"
+                    " rooms"
                     " FROM xs.push_settings WHERE owner = $1::uuid"};
 static const struct pg_statement set_st = {
     "settings_set", "SELECT xs.push_settings_set($1::uuid, $2::int, $3::int, $4::int,"
-                    " $5::text, $6::text, $7::bigint[], $8::boolean)"};
+                    " $5::text, $6::text, $7::bigint[], $8::boolean, $9::int)"};
+static const struct pg_statement set_room_st = {
+    "settings_room", "SELECT 1 FROM xs.notify_set($1::uuid, $2::bigint, $3::int)"};
 
 struct call {
     union {
         settings_got_fn got;
         settings_set_fn set;
+        settings_room_fn room;
     } fn;
     void *ctx;
 };
@@ -50,7 +54,8 @@ static void on_got(void *ctx, const struct pg_result *r, const struct pg_error *
                                    .quiet_to = number(r, 2, SETTINGS_NEVER),
                                    .zone = pg_text(r, 0, 3),
                                    .always = pg_text(r, 0, 4),
-                                   .muted_in_badge = pg_bool(r, 0, 5)};
+                                   .muted_in_badge = pg_bool(r, 0, 5),
+                                   .rooms = (enum event_notify)pg_i64(r, 0, 6)};
     c.fn.got(c.ctx, r ? &s : NULL, e);
 }
 
@@ -98,8 +103,30 @@ void settings_set(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES],
     pg_add_text(&p, s->always);
     pg_add_array(&p, &hashes);
     pg_add_bool(&p, s->muted_in_badge);
+    pg_add_i32(&p, (int32_t)s->rooms);
     struct call *c = new_call(ctx);
     c->fn.set = fn;
     pg_pool_send(pool, &set_st, &p, on_set, c);
     pg_array_deinit(&hashes);
+}
+
+static void on_room_set(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct call c = *(struct call *)ctx;
+    (void)r;
+    free(ctx);
+    c.fn.room(c.ctx, e);
+}
+
+void settings_set_room(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES], uint64_t peer,
+                       enum event_notify notify, settings_room_fn fn, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, owner);
+    pg_add_i64(&p, (int64_t)peer);
+    pg_add_i32(&p, (int32_t)notify);
+    struct call *c = new_call(ctx);
+    c->fn.room = fn;
+    pg_pool_send(pool, &set_room_st, &p, on_room_set, c);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * What an account has set for its notifications: no more than a level of content, quiet hours
- * on the clock of a place, who is heard all the same, and whether muted conversations are on
- * the icon.  Kept in the database and looked at when a push is sent.
+ * on the clock of a place, who is heard all the same, whether muted conversations are on the
+ * icon, and what of rooms is pushed.  Kept in the database and looked at when a push is sent.
  */
 #ifndef APNS_SETTINGS_H
 #define APNS_SETTINGS_H
@@ -28,6 +28,7 @@ struct push_settings {
     const char *zone;   /* IANA's name of a time zone; "" without quiet hours */
     const char *always; /* bare JIDs, one to a line */
     bool muted_in_badge;
+    enum event_notify rooms; /* AS_SET: as push.rooms */
 };
 
 /* Called exactly once, never before the function returned.  s is NULL when e->failure is not
@@ -43,5 +44,10 @@ typedef void (*settings_set_fn)(void *ctx, bool zone_known, const struct pg_erro
 void settings_set(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES],
                   const struct push_settings *s, const uint64_t *peers, size_t peers_n,
                   settings_set_fn fn, void *ctx);
+
+/* Of one room, peer of the account; AS_SET: as for all its rooms. */
+typedef void (*settings_room_fn)(void *ctx, const struct pg_error *e);
+void settings_set_room(struct pg_pool *pool, const uint8_t owner[OWNER_BYTES], uint64_t peer,
+                       enum event_notify notify, settings_room_fn fn, void *ctx);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * The story of one message's push: the row, whether it is counted, when it was read, and for
  * each device what was decided and what the gateway answered, as long as push.history keeps
- * that.  It shows no text and no token.
+ * that.  It shows no text and no token.  A message of a room is in cli_explain_room.c.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -15,6 +15,7 @@
 #include "base/crypt.h"
 #include "base/xml_parse.h"
 #include "sidecar/cli_account.h"
+#include "sidecar/cli_explain_room.h"
 #include "sidecar/cli_print.h"
 #include "store/pg_array.h"
 
@@ -155,7 +156,7 @@ static bool find_by_stanza_id(struct explain *x, const char *text)
     return good;
 }
 
-static bool find(struct explain *x, const char *text)
+static bool find_own(struct explain *x, const char *text)
 {
     int64_t id;
     if (!ident_archive_id_parse(x->a->ident, x->a->owner, text, &id))
@@ -166,6 +167,22 @@ static bool find(struct explain *x, const char *text)
     pg_add_i64(&p, id);
     return cli_db_ask(x->a->db, &row_by_id, &p, on_row, x) &&
            (x->found || find_by_stanza_id(x, text));
+}
+
+/* In the account's own archive, or in that of a room that it belongs to. */
+static bool find(struct explain *x, const char *text)
+{
+    struct explained_room room;
+    if (!find_own(x, text))
+        return false;
+    if (x->found)
+        return true;
+    if (!cli_explain_room(x->a, text, x->tree, &room))
+        return false;
+    x->found = room.found;
+    x->id = room.id;
+    x->peer = room.peer;
+    return true;
 }
 
 /* --- its pushes -------------------------------------------------------------------------- */
@@ -292,6 +309,8 @@ static void print_message(const cJSON *m)
     print_line("read", !read ? "no" : by[0] ? "yes, by" : "yes", by);
     if (cJSON_IsTrue(cJSON_GetObjectItem(m, "muted")))
         print_line("muted", "yes, now", "");
+    if (cJSON_IsTrue(cJSON_GetObjectItem(m, "room")))
+        print_line("of rooms", text_in(m, "notify"), text_in(m, "unpushed_because"));
 }
 
 static void print_try(const cJSON *o)
@@ -346,11 +365,13 @@ static void print_all(const struct explain *x)
     {
         print_device(d);
     }
+    const char *why = text_in(cJSON_GetObjectItem(x->tree, "message"), "unpushed_because");
+    if (cJSON_GetNumberValue(cJSON_GetObjectItem(x->tree, "devices_now")) == 0)
+        why = "the account has no device";
+    else if (!why[0])
+        why = "it was due for no device then, or push.history is over";
     if (cJSON_GetArraySize(x->devices) == 0)
-        print_line("push", "none is known of",
-                   cJSON_GetNumberValue(cJSON_GetObjectItem(x->tree, "devices_now")) > 0
-                       ? "it was due for no device then, or push.history is over"
-                       : "the account has no device");
+        print_line("push", "none is known of", why);
 }
 
 static int explain(struct explain *x, const char *id, bool json)

@@ -174,11 +174,12 @@ static void on_mark_all_read(void *ctx, struct adhoc_call *call)
                      on_marked, call);
 }
 
-struct commands *commands_new(struct service *service)
+struct commands *commands_new(struct service *service, bool rooms)
 {
     struct commands *c = calloc(1, sizeof *c);
     if (!c)
         abort();
+    c->rooms = rooms;
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
     for (size_t i = 0; i < n; i++) {
@@ -188,6 +189,8 @@ struct commands *commands_new(struct service *service)
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
     commands_add_devices(service, c);
     commands_add_settings(service, c);
+    if (rooms)
+        commands_add_rooms(service, c);
     return c;
 }
 

@@ -7,6 +7,8 @@
 #ifndef SIDECAR_COMMANDS_H
 #define SIDECAR_COMMANDS_H
 
+#include <stdbool.h>
+
 struct commands;
 struct devices;
 struct ingest;
@@ -15,8 +17,9 @@ struct pg_pool;
 struct push_opts;
 struct service;
 
-/* Announces the commands.  Never NULL; free it after the service. */
-struct commands *commands_new(struct service *service);
+/* Announces the commands, with rooms those that are about rooms.  Never NULL; free it after
+ * the service. */
+struct commands *commands_new(struct service *service, bool rooms);
 void commands_free(struct commands **c);
 
 struct commands_opts {

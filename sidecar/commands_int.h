@@ -5,14 +5,17 @@
 
 #include <stdbool.h>
 
+#include "base/event.h"
 #include "sidecar/commands.h"
 
 struct adhoc_call;
 struct service;
+struct stanza;
 
 struct commands {
     struct commands_opts opts;
     bool ready;
+    bool rooms; /* there is something to be said of them */
 };
 
 /* Ends the call: the database is not there. */
@@ -22,5 +25,11 @@ void commands_later(struct adhoc_call *call);
 void commands_add_devices(struct service *s, struct commands *c);
 /* commands_settings.c */
 void commands_add_settings(struct service *s, struct commands *c);
+/* commands_rooms.c: what of rooms is pushed, as the field of a form, and read from one; false:
+ * it is none of the options. */
+void commands_add_notify(struct stanza *form, const char *label, const char *as_set,
+                         enum event_notify notify);
+bool commands_read_notify(const struct stanza *form, enum event_notify *notify);
+void commands_add_rooms(struct service *s, struct commands *c);
 
 #endif

@@ -95,6 +95,9 @@ static void show_form(struct wish *w, const struct push_settings *s)
     add_always(x, s->always);
     form_set_label(form_add_field(x, MUTED, "boolean", s->muted_in_badge ? "1" : "0"),
                    "Count muted conversations on the icon");
+    if (w->commands->rooms)
+        commands_add_notify(x, "What of rooms is a notification", "as on this server",
+                            s->rooms);
     adhoc_executing(w->call);
 }
 
@@ -194,6 +197,8 @@ static const char *read_form(const struct stanza *form, int most, struct push_se
         wrong = read_quiet_hours(form, s);
     if (!wrong && muted && !xml_boolean(muted, &s->muted_in_badge))
         wrong = "muted-in-badge is true or false";
+    if (!wrong && !commands_read_notify(form, &s->rooms))
+        wrong = "rooms is default, always, mention or never";
     if (!wrong && form_field(form, ALWAYS)) {
         wrong = read_always(form, always);
         s->always = buf_cstr(always);

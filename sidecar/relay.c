@@ -436,7 +436,7 @@ static void start_service(struct relay *r)
     service_welcome(r->service, NS_PUBSUB);
     service_welcome(r->service, NS_PUBSUB_OWNER);
     features_offer(r->service, c);
-    r->commands = commands_new(r->service);
+    r->commands = commands_new(r->service, c->archive.groupchat);
     if (c->unified_push.host)
         r->unified_push =
             unified_push_new(r->base, &c->unified_push, r->service, c->component.hosts_n);

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is said in rooms is pushed to the members that want it, and to nobody else."""
 
+import json
+
 import pytest
 
+from harness.clients import StanzaError, form_fields
 from harness.procs import wait_until
 from harness.rooms import leave, make_room, member, say, subscribe
 
@@ -150,3 +153,95 @@ def test_a_bookmark_says_when_a_room_is_heard(world, bob, room_with_bob):
     say(world, sender, room, world.body("to all"))
     world.no_push(token, QUIET, since=len(world.gateway.pushes(token)))
     assert [push for push in world.gateway.accepted(token)[1:] if push.alert] == []
+
+
+# What people say themselves.
+
+
+def run(world, *args):
+    done = world.sidecar.command(*args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def explain(world, user, message_id):
+    return json.loads(run(world, "explain", user.bare, message_id, "--json"))
+
+
+def choose(world, client, room, level):
+    client.command(world.component, "room-notifications", {"room": room, "rooms": level})
+
+
+def test_a_command_says_what_of_a_room_is_pushed(world, bob, room_with_bob):
+    sender, room, token = room_with_bob
+    laptop = world.login(bob, "laptop")
+    form = laptop.command(world.component, "room-notifications").find("{jabber:x:data}x")
+    assert set(form_fields(form)) >= {"room", "rooms"}
+    choose(world, laptop, room, "always")
+    body = world.body("to all")
+    said = say(world, sender, room, body)
+    push = world.gateway.wait(token, 1)[0]
+    assert (push.alert["body"], push.badge) == (f"Al: {body}", 1)
+    told = wait_until(lambda: (now := explain(world, bob, said))["devices"] and
+                      now["devices"][0]["tries"] and now, 5, "the answer is stored")
+    assert told["message"]["notify"] == "always" and told["message"]["peer"] == room
+    assert told["devices"][0]["tries"][0]["status"] == 200
+    choose(world, laptop, room, "never")
+    wait_until(lambda: world.gateway.device(token)["badge"] == 0, 10, "nothing of it counts")
+    ignored = say(world, sender, room, world.body("Bobby!"))
+    world.drain(sender)
+    assert explain(world, bob, ignored)["message"]["unpushed_because"] == \
+        "the account wants nothing of this room"
+    choose(world, laptop, room, "default")
+    laptop.command(world.component, "notification-settings", {"rooms": "always"})
+    say(world, sender, room, world.body("to all again"))
+    wait_until(lambda: world.gateway.device(token)["badge"] == 3, 10, "all of it counts")
+    for wrong in ({"room": room, "rooms": "loud"}, {"room": "nothing", "rooms": "always"},
+                  {"room": room}):
+        with pytest.raises(StanzaError) as refused:
+            laptop.command(world.component, "room-notifications", wrong)
+        assert refused.value.condition == "bad-request"
+
+
+def test_a_muted_room_is_silent(world, bob, room_with_bob):
+    sender, room, token = room_with_bob
+    laptop = world.login(bob, "laptop")
+    choose(world, laptop, room, "always")
+    say(world, sender, room)
+    world.gateway.wait(token, 1)
+    laptop.iq("set", "<query xmlns='erlang-solutions.com:xmpp:inbox:0#conversation'"
+                     f" jid='{room}'><mute>3600</mute></query>", world.server.archive_address)
+    wait_until(lambda: world.gateway.device(token)["badge"] == 0, 40, "it is off the icon")
+    said = say(world, sender, room)
+    told = wait_until(lambda: (now := explain(world, bob, said))["devices"] and
+                      now["devices"][0]["tries"] and now, 10, "the end is stored")
+    assert told["devices"][0]["tries"][0]["reason"] == "muted"
+    assert [push for push in world.gateway.accepted(token)[1:] if push.alert] == []
+
+
+def test_explain_says_why_a_room_did_not_push(world, alice, bob, room_with_bob):
+    sender, room, token = room_with_bob
+    plain = say(world, sender, room, world.body("to all"))
+    outsider = world.login(world.user("mallory"))
+    refused = outsider.send_chat(room, world.body("Bobby!"), kind="groupchat")
+    outsider.wait_id(refused)
+    named = say(world, sender, room, world.body("Bobby!"))
+    world.gateway.wait(token, 1)
+    world.drain(outsider)
+
+    def why(user, message_id):
+        return explain(world, user, message_id)["message"]["unpushed_because"]
+
+    assert why(bob, plain) == "it does not name the account"
+    assert why(bob, refused) == "the room has not told of it"
+    assert why(bob, named) is None
+    assert why(alice, named) == "the account said it itself"
+    text = run(world, "explain", bob.bare, plain)
+    assert "of rooms  mention: it does not name the account" in text
+    assert alice.bare not in text
+    by_id = [row["id"] for row in json.loads(run(world, "history", room, "--json"))
+             if row["stanza_id"] == named]
+    assert explain(world, bob, by_id[0])["message"]["stanza_id"] == named
+    stranger = world.user("stranger")
+    world.known_offline(stranger)
+    assert world.sidecar.command("explain", stranger.bare, named).returncode != 0

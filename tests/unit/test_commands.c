@@ -105,7 +105,7 @@ static int begin(void **state)
     t->ingest = ingest_new(t->base, &ingest);
     t->tokens = token_keys_new(NULL);
     t->devices = devices_new(t->pool, key, t->tokens, 20);
-    t->commands = commands_new(t->xmpp.service);
+    t->commands = commands_new(t->xmpp.service, true);
     db_loop(t->base, is_up, t);
     const struct commands_opts ready = {.push = &push,
                                         .component = "sidecar.e.test",
@@ -298,7 +298,7 @@ static void nothing_is_registered_before_the_database_is_there(void **state)
     struct world bare;
     char sent[2048];
     world_begin(&bare);
-    struct commands *early = commands_new(bare.service);
+    struct commands *early = commands_new(bare.service, false);
     world_feed(&bare, "<iq type='set' id='1' from='juliet@e.test/r' to='sidecar.e.test'>"
                       "<command xmlns='http://jabber.org/protocol/commands'"
                       " node='v1-register-push'><x xmlns='jabber:x:data' type='submit'/>"

@@ -96,7 +96,8 @@ static const struct push_settings night = {.content = PUSH_CONTENT_COUNT,
                                            .quiet_to = 7 * 60,
                                            .zone = "Asia/Shanghai",
                                            .always = "li@here\nwang@there\n",
-                                           .muted_in_badge = true};
+                                           .muted_in_badge = true,
+                                           .rooms = NOTIFY_ALWAYS};
 
 static void what_was_set_is_kept_for_that_account(void **state)
 {
@@ -114,6 +115,7 @@ static void what_was_set_is_kept_for_that_account(void **state)
     assert_string_equal(t->zone, "Asia/Shanghai");
     assert_string_equal(t->always, "li@here\nwang@there\n");
     assert_true(t->s.muted_in_badge);
+    assert_int_equal(t->s.rooms, NOTIFY_ALWAYS);
     assert_string_equal(db_ask("SELECT always_peers FROM xs.push_settings"), "{7,-2}");
     assert_int_equal(get(w, other)->s.content, SETTINGS_AS_CONFIGURED);
     /* And taken back. */

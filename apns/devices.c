@@ -45,7 +45,8 @@ struct devices {
 static const struct pg_statement register_st = {
     "device_register",
     "SELECT g.*, CASE WHEN $15::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
-    "            ELSE 0 END"
+    "            ELSE 0 END, xs.device_voip($3::uuid, $16::text, $17::bytea,"
+    "            $18::int)"
     " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::bytea,"
     " $7::int, $8::uuid, $9::int, $10::text, $11::text, $12::text, $13::text, $14::int) g"};
 static const struct pg_statement unregister_st = {
@@ -201,11 +202,19 @@ static bool make_names(const struct device_registration *r, char *node, char *se
     return false;
 }
 
-/* The token in clear, or sealed in room; both are borrowed until the statement is sent. */
+/* One token cannot take the place of the other. */
+void devices_voip_id(const uint8_t device[16], uint8_t out[16])
+{
+    memcpy(out, device, 16);
+    out[15] ^= 1;
+}
+
+/* The token in clear, or sealed in room; both are borrowed until the statement is sent.  NULL:
+ * none. */
 static void add_token(const struct devices *d, struct pg_params *p, const uint8_t id[16],
                       const char *token, uint8_t room[TOKEN_SEALED_MAX])
 {
-    int32_t current = token_keys_current(d->tokens);
+    int32_t current = token ? token_keys_current(d->tokens) : TOKEN_IN_CLEAR;
     if (current == TOKEN_IN_CLEAR) {
         pg_add_text(p, token);
         pg_add_null(p);
@@ -224,6 +233,7 @@ void devices_register(struct devices *d, const struct device_registration *r,
     char node[DEVICE_NODE_BYTES];
     char secret[DEVICE_SECRET_BYTES];
     uint8_t sealed[TOKEN_SEALED_MAX];
+    uint8_t voip_id[16], voip_sealed[TOKEN_SEALED_MAX];
     devices_id(d, r->key.app, r->key.token, id);
     bool has_secret = make_names(r, node, secret);
     struct pg_params p;
@@ -241,6 +251,8 @@ void devices_register(struct devices *d, const struct device_registration *r,
     pg_add_text(&p, r->account_name);
     pg_add_i32(&p, (int32_t)d->per_account);
     pg_add_bool(&p, r->alone);
+    devices_voip_id(id, voip_id);
+    add_token(d, &p, voip_id, r->voip_token, voip_sealed);
     struct call *c = new_call(d, ctx);
     c->fn.registered = fn;
     c->lost = lost_register;

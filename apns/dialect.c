@@ -50,6 +50,8 @@ static const struct dialect_error bad_token = {"modify", "bad-request",
                                                "the device token is not 64 to 200 hex digits"};
 static const struct dialect_error bad_fcm_token = {
     "modify", "bad-request", "the token is not one that FCM gives to a device"};
+static const struct dialect_error bad_voip_token = {
+    "modify", "bad-request", "the token for calls is not 64 to 200 hex digits"};
 static const struct dialect_error no_client = {"modify", "bad-request",
                                                "device-id is missing or too long"};
 static const struct dialect_error no_node = {"modify", "bad-request",
@@ -282,6 +284,18 @@ static const struct dialect_error *read_appserver(dialect_field_fn field, void *
     return NULL;
 }
 
+/* PushKit's token, the device's second one; it may stay away, or be left empty in a form. */
+static const struct dialect_error *read_voip_token(const struct apns_app_opts *app,
+                                                   dialect_field_fn field, void *ctx,
+                                                   struct dialect_request *out)
+{
+    bool tigase = out->command->dialect == DEVICE_TIGASE;
+    const char *text = field(ctx, tigase ? "device-second-token" : "voip-token");
+    if (!app->voip || !text || !*text)
+        return NULL;
+    return dialect_read_apns_token(text, out->voip_token) ? NULL : &bad_voip_token;
+}
+
 bool dialect_read(const struct push_opts *opts, const struct dialect_command *command,
                   const char *domain, dialect_field_fn field, void *ctx,
                   struct dialect_request *out, struct dialect_error *err_out)
@@ -311,6 +325,8 @@ bool dialect_read(const struct push_opts *opts, const struct dialect_command *co
     struct dialect_error why;
     if (!err && token)
         err = read_token(&opts->apps[out->app], field, ctx, token, out->token, &why);
+    if (!err && token && command->registers)
+        err = read_voip_token(&opts->apps[out->app], field, ctx, out);
     if (err)
         *err_out = *err;
     return !err;

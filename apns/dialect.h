@@ -45,6 +45,8 @@ struct dialect_request {
     size_t app;                            /* index in push_opts.apps */
     char token[DEVICE_TOKEN_MAX + 1];      /* "" when the dialect has none here */
     char client_id[DEVICE_CLIENT_MAX + 1]; /* "" when the dialect has none */
+    char voip_token[DEVICE_TOKEN_MAX +
+                    1]; /* for calls; "": none, or its app has no use for it */
 };
 
 /* For <error/>; conditions and texts are constants and quote nothing of the request. */

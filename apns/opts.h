@@ -56,10 +56,12 @@ struct apns_app_opts {
     size_t domains_n;
     enum push_content content;  /* at most push_opts' */
     const char *encrypted_text; /* shown for a message that only its reader can read */
+    const char *call_text;      /* shown for a call */
     const char *sound;          /* "" = silent */
     bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
     bool withdraws;   /* it is told which of its notifications are about what has been read */
     bool one_account; /* on a device: who registers ends the registration of who was there */
+    bool calls;       /* is told of calls */
     const struct fcm_opts *fcm;         /* NULL: not through FCM */
     const struct webpush_opts *webpush; /* NULL: not through Web Push; neither: through APNs */
     /* apns: */
@@ -72,6 +74,8 @@ struct apns_app_opts {
     const char *certificate_pem; /* the contents of certificate_file */
     const char *private_key_pem; /* and of private_key_file */
     bool sandbox;
+    bool voip;       /* calls go to PushKit's tokens, where a device has one */
+    bool background; /* of a message the app is only woken */
     /* either: */
     const char *host; /* from url, or the service's own */
     uint16_t port;

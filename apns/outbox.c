@@ -16,6 +16,19 @@
 
 #define PREFIX "outbox"
 #define BADGE_WAIT_MS 2000 /* a read is seldom alone */
+/* A call is told at once, but for what comes right behind it: the server's refusal, of who is
+ * blocked, or the answer of a device that has heard it already. */
+#define CALL_SETTLE_MS 250
+
+bool outbox_is_call(uint64_t peer)
+{
+    return peer != OUTBOX_TEST_PEER && peer >= OUTBOX_TEST_PEER - OUTBOX_CALLS;
+}
+
+uint64_t outbox_call_peer(uint64_t hash)
+{
+    return OUTBOX_TEST_PEER - 1 - hash % OUTBOX_CALLS;
+}
 
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
@@ -278,6 +291,17 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
     }
     if (outbox_withdraws(o) && outbox_sql_add_read(o->sql, conn, held, BADGE_WAIT_MS, changes,
                                                    n, added_result, job)) {
+        t->asked++;
+        job = adding(o, t);
+    }
+    int64_t call_ms =
+        o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
+    if (outbox_sql_add_calls(o->sql, conn, held, call_ms, o->push, changes, n, added_result,
+                             job)) {
+        t->asked++;
+        job = adding(o, t);
+    }
+    if (outbox_sql_end_calls(o->sql, conn, changes, n, added_result, job)) {
         t->asked++;
     } else {
         LIST_REMOVE(job, all);

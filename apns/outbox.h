@@ -28,6 +28,11 @@ struct token_keys;
 #define OUTBOX_DEVICE_BYTES 16
 /* As if a conversation, of an alert that is about none: xs.test_push. */
 #define OUTBOX_TEST_PEER UINT64_MAX
+/* As if conversations, of calls (xs.call.entry): so many numbers below OUTBOX_TEST_PEER.  That
+ * a conversation's hash is one of them is as likely as to guess 48 bits. */
+#define OUTBOX_CALLS UINT64_C(65536)
+bool outbox_is_call(uint64_t peer);
+uint64_t outbox_call_peer(uint64_t hash);
 #define OUTBOX_MEMORY_MAX 200000 /* entries held; the others wait in the database */
 
 /* What the policy is asked about.  Borrowed for the call. */
@@ -37,7 +42,8 @@ struct outbox_candidate {
     const char *app;
     const uint8_t *owner;  /* OWNER_BYTES */
     const uint8_t *device; /* OUTBOX_DEVICE_BYTES */
-    uint64_t peer;         /* 0: only the badge changed, because something was read */
+    uint64_t peer;         /* 0: only the badge changed, because something was read; see
+                              outbox_is_call */
     int64_t counted_us;    /* link's receive time of the oldest message this push is for */
     int64_t newest_us;     /* and of the newest; for a badge both are when the total fell */
     unsigned asked;        /* how often it was asked before; 0: settle has just passed */

@@ -126,7 +126,7 @@ static void again(struct outbox *o, struct entry *e)
     e->asked = 0;
     memset(e->decisions, 0, sizeof e->decisions);
     e->attempts = 0;
-    e->elsewhere = false;
+    e->elsewhere = e->voip_refused = false;
     outbox_retime(o, e, o->push->settle_ms);
 }
 
@@ -201,17 +201,19 @@ void outbox_flush_outcomes(struct outbox *o)
 static const char *silent_because(const struct outbox *o, const struct entry *e,
                                   const struct outbox_fetched *f)
 {
+    const bool call = outbox_is_call(e->peer);
     if (e->peer == OUTBOX_TEST_PEER)
         return NULL;
-    if (f->unread <= 0)
+    if (call && !f->call)
+        return "the call is over";
+    if (!call && f->unread <= 0)
         return "nothing unread";
     if (f->muted)
         return "muted";
     if (f->quiet)
         return "quiet hours";
-    if (clock_real_us() - f->counted_us > o->push->max_age_ms * 1000)
-        return "too old";
-    return NULL;
+    int64_t max_age_ms = call ? CALL_LIFE_MS : o->push->max_age_ms;
+    return clock_real_us() - f->counted_us > max_age_ms * 1000 ? "too old" : NULL;
 }
 
 static void back_to_ready(struct entry *e)
@@ -267,6 +269,18 @@ static bool open_token(struct outbox *o, struct entry *e, struct outbox_fetched 
     return false;
 }
 
+/* One that cannot be opened is as if there were none: an alert tells of the call. */
+static void open_voip_token(struct outbox *o, const struct entry *e, struct outbox_fetched *f,
+                            char token[DEVICE_TOKEN_MAX + 1])
+{
+    uint8_t id[16];
+    devices_voip_id(e->device, id);
+    if (f->voip_sealed && token_keys_has(o->tokens, f->voip_sealed_by) &&
+        token_keys_open(o->tokens, f->voip_sealed_by, id, f->voip_sealed, f->voip_sealed_len,
+                        token))
+        f->voip_token = token;
+}
+
 static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f)
 {
     begin_flight(o, e, f);
@@ -278,7 +292,9 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
     flight->note = e->peer ? silent_because(o, e, f) : NULL;
     flight->alert = e->peer && !flight->note;
     outbox_withdraw_take(flight, e, f);
-    if (!flight->alert && f->badge == f->badge_sent && f->withdraw_n == 0) {
+    const bool badge_is_right = f->badge == f->badge_sent && f->withdraw_n == 0;
+    /* What was no call to be told changes no badge either. */
+    if (!flight->alert && (badge_is_right || outbox_is_call(e->peer))) {
         outbox_settle(o, e, OUTBOX_END, 0, e->peer ? 0 : OUTBOX_NO_LOG, OUTBOX_BADGE_SAME,
                       flight->note);
         return;
@@ -288,14 +304,20 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
         back_to_ready(e);
         return;
     }
-    char collapse_id[65], token[DEVICE_TOKEN_MAX + 1];
+    char collapse_id[65], token[DEVICE_TOKEN_MAX + 1], voip_token[DEVICE_TOKEN_MAX + 1];
     struct push_request req;
     if (!open_token(o, e, f, token))
         return;
+    open_voip_token(o, e, f, voip_token);
     outbox_compose(o, e, f, flight->alert, collapse_id, &req);
     memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
     req.ctx = e;
     flight->through = app;
+    flight->voip = req.type == PUSH_VOIP;
+    if (req.type != PUSH_ALERT) /* it has no badge; an app that is woken makes its own */
+        flight->badge = flight->voip ? OUTBOX_BADGE_SAME : OUTBOX_BADGE_UNKNOWN;
+    if (e->voip_refused)
+        flight->note = "its token for calls was refused";
     if (app != e->app && !flight->note)
         flight->note = "to the other environment";
     FAILPOINT("push-send");
@@ -451,6 +473,9 @@ static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
         delay_ms /= 10;
     if (delay_ms < v->retry_after_ms)
         delay_ms = v->retry_after_ms;
+    if (outbox_is_call(e->peer) &&
+        clock_real_us() + delay_ms * 1000 - e->newest_us > CALL_LIFE_MS * INT64_C(1000))
+        return settle_answer(o, e, v, OUTBOX_END, 0); /* it will not ring late */
     if (e->attempts < INT16_MAX)
         e->attempts++;
     e->keep_turn = keep_turn;
@@ -518,6 +543,27 @@ static void settle_accepted(struct outbox *o, struct entry *e, const struct push
     out->shown = e->flight->shows;
 }
 
+/* When this is not stored, the next call finds out again. */
+static void noted(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)o, (void)job, (void)r;
+}
+
+/* Of the token for calls, not of the device: that one is told by an alert then. */
+static bool is_refused_call(struct outbox *o, struct entry *e, const struct push_verdict *v)
+{
+    if (!e->flight->voip || (v->reaction != PUSH_DROP_DEVICE && v->reaction != PUSH_SUSPECT))
+        return false;
+    log_info(PREFIX, "app=%s a token for calls is refused reason=%s", e->app->id, v->reason);
+    if (v->reaction == PUSH_DROP_DEVICE)
+        outbox_sql_voip_gone(o->sql, e->device,
+                             v->timestamp_ms > 0 ? v->timestamp_ms * 1000 : e->flight->sent_us,
+                             outbox_job_result, outbox_job_new(o, 0, noted));
+    e->voip_refused = true;
+    e->elsewhere = false; /* of the other token nothing is known yet */
+    return true;
+}
+
 void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
 {
     struct outbox *o = ctx;
@@ -527,7 +573,7 @@ void outbox_verdict(void *ctx, void *request_ctx, const struct push_verdict *v)
     struct outbox_app *through = e->flight->through;
     if (v->status)
         through->answered++;
-    if (outbox_route_elsewhere(o, e, v)) {
+    if (outbox_route_elsewhere(o, e, v) || is_refused_call(o, e, v)) {
         back_to_ready(e);
         outbox_soon(o);
         return;

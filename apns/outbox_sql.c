@@ -1,77 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "apns/outbox_sql.h"
+#include "apns/outbox_sql_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "apns/opts.h"
+#include "apns/outbox.h"
 #include "base/clock.h"
 #include "base/event.h"
 #include "store/pg_array.h"
 
-#define ARRAYS 13
 #define ARRAY_BYTES_MAX (4 * 1024 * 1024)
 #define EPOCH_2020_US INT64_C(1577836800000000)
 
-struct outbox_sql {
-    struct pg_pool *pool;
-    uint8_t worker[16];
-    /* One set of arrays for each statement that takes some; types are fixed at the start. */
-    struct pg_array add[5];
-    struct pg_array badges;
-    struct pg_array fetch[4];
-    struct pg_array settle[ARRAYS];
-    struct pg_array shown[3];
-    struct pg_array peers;
-};
-
-/* Messages were counted: an entry for each device of the owner.  Answers with what this worker
- * holds now.  A parked entry lives again; what a dead worker held is ours; what waits, waits.
- * Updates first and then inserts the rest: ON CONFLICT costs twice as much, and nobody else
- * makes such entries without the owner's lane.  Everybody who touches several entries does so
- * in this order: no deadlocks. */
-#define ADD_SQL(only)                                                                         \
-    "WITH c AS MATERIALIZED ("                                                                \
-    " SELECT d.owner, r.device, d.peer, d.newest, d.jid, r.resource, r.app,"                  \
-    "   timestamptz 'epoch' + d.counted_us * interval '1 us' AS counted_at"                   \
-    " FROM unnest($5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])"          \
-    "   AS d (owner, jid, peer, newest, counted_us)"                                          \
-    " JOIN xs.registration r ON r.owner = d.owner" only                                       \
-    " ORDER BY d.owner, r.device, d.peer),"                                                   \
-    " u AS (UPDATE xs.outbox o SET"                                                           \
-    "   gen = greatest(o.gen + 1, $3::bigint), newest_id = greatest(o.newest_id, c.newest),"  \
-    "   counted_at = c.counted_at,"                                                           \
-    "   state = CASE o.state WHEN 3 THEN $2::int ELSE o.state END,"                           \
-    "   due = CASE o.state WHEN 3 THEN now() + $4::bigint * interval '1 ms' ELSE o.due END,"  \
-    "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"                           \
-    "   reason = CASE o.state WHEN 3 THEN NULL ELSE o.reason END,"                            \
-    "   lease_by = CASE o.state WHEN 3 THEN CASE WHEN $2::int = 1 THEN $1::uuid END"          \
-    "                           WHEN 1 THEN $1::uuid END"                                     \
-    " FROM c WHERE o.owner = c.owner AND o.device = c.device AND o.peer = c.peer"             \
-    " RETURNING o.owner, o.device, o.peer, o.state, o.due, o.attempts, o.gen, o.newest_id,"   \
-    "   c.counted_at, c.jid, c.resource, c.app),"                                             \
-    " n AS MATERIALIZED (SELECT c.* FROM c WHERE (c.owner, c.device, c.peer) NOT IN"          \
-    "   (SELECT u.owner, u.device, u.peer FROM u)),"                                          \
-    " i AS (INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, "  \
-    "due,"                                                                                    \
-    "   lease_by)"                                                                            \
-    " SELECT n.owner, n.device, n.peer, $3::bigint, n.newest, n.counted_at, $2::int,"         \
-    "   now() + $4::bigint * interval '1 ms', CASE WHEN $2::int = 1 THEN $1::uuid END FROM "  \
-    "n)"                                                                                      \
-    " SELECT u.owner, u.device, u.peer,"                                                      \
-    "   greatest(0, date_part('epoch', u.due - now()) * 1000)::bigint, u.attempts,"           \
-    "   u.counted_at, u.gen, u.newest_id, u.jid, u.resource, u.app FROM u WHERE u.state = 1"  \
-    " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"     \
-    "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"
-static const struct pg_statement add_st = {"outbox_add", ADD_SQL("")};
+/* OUTBOX_ADD_SQL of what the arrays hold. */
+#define ADDED "unnest($5::uuid[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[])"
+static const struct pg_statement add_st = {"outbox_add", OUTBOX_ADD_SQL(ADDED, "")};
 /* What did not get through, for the devices that have not been told of it.  What they were
  * told longer ago is worth telling again. */
 static const struct pg_statement again_st = {
     "outbox_again",
-    ADD_SQL(" WHERE NOT EXISTS (SELECT FROM xs.push_log p WHERE p.owner = d.owner"
-            "   AND p.at > now() - interval '1 hour' AND p.device = r.device"
-            "   AND p.peer = d.peer AND p.newest_id >= d.newest AND p.status = 200)")};
+    OUTBOX_ADD_SQL(ADDED,
+                   " WHERE NOT EXISTS (SELECT FROM xs.push_log p WHERE p.owner = d.owner"
+                   "   AND p.at > now() - interval '1 hour' AND p.device = r.device"
+                   "   AND p.peer = d.peer AND p.newest_id >= d.newest AND p.status = 200)")};
 /* A badge entry for each device of which.  These are also made when an account leaves a phone,
  * which does not take the lanes of the others: hence ON CONFLICT. */
 #define BADGES_SQL(which)                                                                     \
@@ -116,16 +69,23 @@ static const struct pg_statement read_st = {
     "outbox_read", BADGES_SQL("(SELECT DISTINCT e.owner, s.device"
                               " FROM unnest($5::uuid[], $6::bigint[]) AS e (owner, peer)"
                               " JOIN xs.shown s ON s.owner = e.owner AND s.peer = e.peer) r")};
-static const struct pg_statement fetch_st = {
-    "outbox_fetch",
-    "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"
-    "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"
-    "   e.sandbox, e.sealed_by, e.sealed,"
-    "   CASE WHEN $7::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"
-    "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END"
-    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[]) f"
-    " LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"
-    "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true"};
+#define FETCH_SQL(columns, more)                                                              \
+    "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"              \
+    "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"     \
+    "   e.sandbox, e.sealed_by, e.sealed,"                                                    \
+    "   CASE WHEN $7::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"                             \
+    "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END," columns               \
+    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[])"      \
+    "   f LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"        \
+    "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true" more
+static const struct pg_statement fetch_st = {"outbox_fetch", FETCH_SQL(" NULL::bigint", "")};
+/* The same where there is a call among them, which is seldom. */
+static const struct pg_statement fetch_calls_st = {
+    "outbox_fetch_calls",
+    FETCH_SQL(" k.o_peer, k.o_jid, k.o_session, k.o_media, k.o_muted, k.o_quiet,"
+              " k.o_voip_token, k.o_voip_sealed, k.o_voip_sealed_by",
+              " LEFT JOIN LATERAL xs.outbox_call(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n],"
+              "   ($5::bigint[])[f.o_n]) k ON true")};
 #define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
 #define FETCHED_NICK 20
 #define FETCHED_NOTICE 21
@@ -133,6 +93,7 @@ static const struct pg_statement fetch_st = {
 #define FETCHED_SEALED_BY 23
 #define FETCHED_SEALED 24
 #define FETCHED_WITHDRAW 25
+#define FETCHED_CALL 26 /* NULL, and the last: none, or it is over */
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -165,8 +126,10 @@ static const struct pg_statement wake_st = {"outbox_wake",
                                             "SELECT xs.outbox_wake($1::text, $2::int)"};
 static const struct pg_statement give_back_st = {
     "outbox_give_back", "SELECT xs.outbox_give_back($1::text, $2::int)"};
-static const struct pg_statement purge_st = {"outbox_purge",
-                                             "SELECT xs.outbox_purge($1::bigint, $2::int)"};
+/* A copy of a call's message may come for an hour. */
+static const struct pg_statement purge_st = {
+    "outbox_purge", "WITH calls AS (DELETE FROM xs.call WHERE at < now() - interval '1 hour')"
+                    " SELECT xs.outbox_purge($1::bigint, $2::int)"};
 static const struct pg_statement depth_st = {
     "outbox_depth", "SELECT count(*), count(*) FILTER (WHERE state = 2),"
                     " count(*) FILTER (WHERE state = 3),"
@@ -193,8 +156,13 @@ static void deinit_all(struct pg_array *arrays, size_t n)
 struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16])
 {
     static const enum pg_array_type add[] = {PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_INT8};
+    static const enum pg_array_type call[OUTBOX_CALL_ARRAYS] = {
+        PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_TEXT,
+        PG_INT8, PG_TEXT, PG_TEXT, PG_INT8, PG_TEXT};
+    static const enum pg_array_type over[OUTBOX_OVER_ARRAYS] = {PG_UUID, PG_INT8, PG_TEXT,
+                                                                PG_INT8};
     static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8, PG_TEXT};
-    static const enum pg_array_type settle[ARRAYS] = {
+    static const enum pg_array_type settle[OUTBOX_SETTLE_ARRAYS] = {
         PG_UUID, PG_UUID, PG_INT8, PG_INT8, PG_INT8, PG_INT4, PG_INT8,
         PG_INT4, PG_INT4, PG_INT4, PG_UUID, PG_TEXT, PG_TEXT};
     struct outbox_sql *q = calloc(1, sizeof *q);
@@ -203,9 +171,11 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
     q->pool = pool;
     memcpy(q->worker, worker, 16);
     init_all(q->add, add, 5);
+    init_all(q->call, call, OUTBOX_CALL_ARRAYS);
+    init_all(q->over, over, OUTBOX_OVER_ARRAYS);
     pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
     init_all(q->fetch, fetch, 4);
-    init_all(q->settle, settle, ARRAYS);
+    init_all(q->settle, settle, OUTBOX_SETTLE_ARRAYS);
     init_all(q->shown, settle, 3);
     pg_array_init(&q->peers, PG_INT8, ARRAY_BYTES_MAX);
     return q;
@@ -216,9 +186,11 @@ void outbox_sql_free(struct outbox_sql **q)
     if (!*q)
         return;
     deinit_all((*q)->add, 5);
+    deinit_all((*q)->call, OUTBOX_CALL_ARRAYS);
+    deinit_all((*q)->over, OUTBOX_OVER_ARRAYS);
     pg_array_deinit(&(*q)->badges);
     deinit_all((*q)->fetch, 4);
-    deinit_all((*q)->settle, ARRAYS);
+    deinit_all((*q)->settle, OUTBOX_SETTLE_ARRAYS);
     deinit_all((*q)->shown, 3);
     pg_array_deinit(&(*q)->peers);
     free(*q);
@@ -231,7 +203,8 @@ static int64_t fresh_gen(void)
     return (clock_real_us() - EPOCH_2020_US) << 8;
 }
 
-static void begin_add(struct outbox_sql *q, struct pg_params *p, bool held, int64_t wait_ms)
+void outbox_sql_begin_add(struct outbox_sql *q, struct pg_params *p, bool held,
+                          int64_t wait_ms)
 {
     pg_params_init(p);
     pg_add_uuid(p, q->worker);
@@ -265,7 +238,7 @@ bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, enum outbox_sql_kind 
     if (q->add[0].count == 0)
         return false;
     struct pg_params p;
-    begin_add(q, &p, held, settle_ms);
+    outbox_sql_begin_add(q, &p, held, settle_ms);
     for (size_t i = 0; i < 5; i++)
         pg_add_array(&p, &q->add[i]);
     pg_send(conn, kind == OUTBOX_SQL_COUNTED ? &add_st : &again_st, &p, cb, ctx);
@@ -288,7 +261,7 @@ bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int
     if (q->badges.count == 0)
         return false;
     struct pg_params p;
-    begin_add(q, &p, held, wait_ms);
+    outbox_sql_begin_add(q, &p, held, wait_ms);
     pg_add_array(&p, &q->badges);
     pg_send(conn, &badges_st, &p, cb, ctx);
     return true;
@@ -309,7 +282,7 @@ bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64
     if (q->badges.count == 0)
         return false;
     struct pg_params p;
-    begin_add(q, &p, held, wait_ms);
+    outbox_sql_begin_add(q, &p, held, wait_ms);
     pg_add_array(&p, &q->badges);
     pg_add_array(&p, &q->peers);
     pg_send(conn, &read_st, &p, cb, ctx);
@@ -342,9 +315,12 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
                       void *ctx)
 {
     assert(what->n <= OUTBOX_BATCH_MAX);
+    bool calls = false;
     reset_all(q->fetch, 4);
-    for (size_t i = 0; i < what->n; i++)
+    for (size_t i = 0; i < what->n; i++) {
         add_key(q->fetch, &what->keys[i]);
+        calls = calls || outbox_is_call(what->keys[i].peer);
+    }
     for (size_t i = 0; i < what->notices->n; i++)
         pg_array_add_text(&q->fetch[3], what->notices->of[i].from);
     struct pg_params p;
@@ -354,7 +330,7 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
     for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
     pg_add_bool(&p, what->withdraws);
-    pg_pool_send(q->pool, &fetch_st, &p, cb, ctx);
+    pg_pool_send(q->pool, calls ? &fetch_calls_st : &fetch_st, &p, cb, ctx);
 }
 
 /* Of a message that we have not seen we know what its server says; what is counted here wins.
@@ -393,6 +369,7 @@ static void take_withdrawn(const struct pg_result *r, int row, struct outbox_fet
 
 void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetched *out)
 {
+
     out->n = (size_t)pg_i64(r, row, 0) - 1;
     out->gen = pg_i64(r, row, 1);
     out->newest_id = pg_i64(r, row, 2);
@@ -420,6 +397,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->sealed = pg_bytes(r, row, FETCHED_SEALED, &out->sealed_len);
     take_published(r, row, out);
     take_withdrawn(r, row, out);
+    outbox_sql_take_call(r, row, FETCHED_CALL, out);
 }
 
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
@@ -427,7 +405,7 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
 {
     assert(n <= OUTBOX_BATCH_MAX);
     struct pg_array *a = q->settle;
-    reset_all(a, ARRAYS);
+    reset_all(a, OUTBOX_SETTLE_ARRAYS);
     for (size_t i = 0; i < n; i++) {
         const struct outbox_outcome *o = &outcomes[i];
         add_key(a, &o->key);
@@ -445,7 +423,7 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
     struct pg_params p;
     pg_params_init(&p);
     pg_add_uuid(&p, q->worker);
-    for (size_t i = 0; i < ARRAYS; i++)
+    for (size_t i = 0; i < OUTBOX_SETTLE_ARRAYS; i++)
         pg_add_array(&p, &a[i]);
     pg_pool_send(q->pool, &settle_st, &p, cb, ctx);
 }

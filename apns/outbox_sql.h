@@ -14,6 +14,7 @@
 #include "base/notice.h"
 #include "store/pg.h"
 
+struct push_opts;
 struct unread_change;
 struct outbox_sql;
 
@@ -57,6 +58,14 @@ bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int
 bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
                          const struct unread_change *changes, size_t n, pg_result_fn cb,
                          void *ctx);
+/* Calls begin, for apps that ask for them: as outbox_sql_add.  Or they are over: then cb hears
+ * no rows. */
+bool outbox_sql_add_calls(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
+                          const struct push_opts *push, const struct unread_change *changes,
+                          size_t n, pg_result_fn cb, void *ctx);
+bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
+                          const struct unread_change *changes, size_t n, pg_result_fn cb,
+                          void *ctx);
 
 struct outbox_key {
     uint8_t owner[16];
@@ -96,6 +105,14 @@ struct outbox_fetched {
     uint64_t withdraw[PAYLOAD_WITHDRAW_MAX];
     size_t withdraw_n;
     bool withdraw_complete;
+    bool call; /* one that is not over: peer_jid calls, muted and quiet are of him */
+    uint64_t conversation; /* of the call: with who calls */
+    const char *session;
+    const char *media;
+    const char *voip_token; /* the device's for calls; NULL: none or sealed, or no call */
+    const uint8_t *voip_sealed;
+    size_t voip_sealed_len;
+    int32_t voip_sealed_by;
 };
 struct outbox_fetch {
     bool text;      /* bodies, too */
@@ -156,6 +173,10 @@ void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *outcome,
 /* Writes down whose the device's token is. */
 void outbox_sql_environment(struct outbox_sql *q, const uint8_t device[16], bool sandbox,
                             pg_result_fn cb, void *ctx);
+
+/* The device's token for calls is no longer good, if it was said before before_us. */
+void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t device[16], int64_t before_us,
+                          pg_result_fn cb, void *ctx);
 
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
                      void *ctx);

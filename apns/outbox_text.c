@@ -147,6 +147,31 @@ static void word_room(const struct outbox_fetched *f, struct payload_alert_opts 
     alert->body = body;
 }
 
+/* Apple's own service: as the app wants it. */
+static void compose_apns(struct outbox *o, const struct entry *e,
+                         const struct outbox_fetched *f,
+                         const struct payload_alert_opts *alert, struct push_request *out)
+{
+    const struct apns_app_opts *app = e->app->opts;
+    if (alert->call && app->voip && f->voip_token && !e->voip_refused) {
+        out->type = PUSH_VOIP;
+        out->token = f->voip_token;
+        payload_voip(&o->payload, alert);
+    } else if (app->background && !alert->call && e->peer != OUTBOX_TEST_PEER) {
+        out->type = PUSH_BACKGROUND;
+        out->priority = 5; /* 10 is an error */
+        payload_background(&o->payload, alert);
+    } else {
+        payload_alert(&o->payload, alert);
+    }
+}
+
+/* Of a call, for the app to answer: NULL where nobody's name is shown. */
+static const char *address(enum push_content content, const char *jid)
+{
+    return content >= PUSH_CONTENT_SENDER && strlen(jid) <= PAYLOAD_ADDRESS_MAX ? jid : NULL;
+}
+
 static void compose_alert(struct outbox *o, const struct entry *e,
                           const struct outbox_fetched *f, struct push_request *out,
                           char collapse_id[65])
@@ -159,10 +184,14 @@ static void compose_alert(struct outbox *o, const struct entry *e,
     const enum push_content most =
         app->content < o->push->content ? app->content : o->push->content;
     const enum push_content asked = (enum push_content)f->content;
+    const enum push_content content = test ? PUSH_CONTENT_BODY : asked < most ? asked : most;
+    const struct payload_call call = {.session = f->session,
+                                      .media = f->media,
+                                      .from = address(content, f->peer_jid),
+                                      .account = address(content, e->account->jid),
+                                      .text = app->call_text};
     struct payload_alert_opts alert = {
-        .content = test           ? PUSH_CONTENT_BODY
-                   : asked < most ? asked
-                                  : most,
+        .content = content,
         .sender = test ? NULL : sender_name(f->peer_jid, name, sizeof name),
         .body = test ? TEST_TEXT : f->body,
         .encrypted = f->encrypted,
@@ -173,7 +202,10 @@ static void compose_alert(struct outbox *o, const struct entry *e,
         .interruption = app->interruption_level,
         .channel = app->fcm ? app->fcm->channel : NULL,
         .thread = thread,
+        .call = f->call ? &call : NULL,
     };
+    if (f->call) /* that of who calls */
+        name_in_hex(o, NAME_CONVERSATION, e, f->conversation, thread);
     if (f->notice && !test)
         word_notice(o, f, &alert, title, body);
     if (f->nick)
@@ -183,7 +215,17 @@ static void compose_alert(struct outbox *o, const struct entry *e,
     else if (e->app->opts->fcm)
         compose_fcm(o, e, f, &alert, NULL, out, collapse_id);
     else
-        payload_alert(&o->payload, &alert);
+        compose_apns(o, e, f, &alert, out);
+}
+
+/* Until when a service keeps it for a phone that is away.  A call is not kept: it rings now,
+ * or within the seconds in which it may still be answered. */
+static int64_t expiration_of(const struct outbox *o, const struct outbox_fetched *f,
+                             int64_t now_s)
+{
+    int64_t ms = f->call ? CALL_LIFE_MS : o->push->max_age_ms;
+    int64_t at_s = f->counted_us / 1000000 + ms / 1000, least_s = now_s + (f->call ? 1 : 60);
+    return at_s < least_s ? least_s : at_s;
 }
 
 /* With the names that the notifications were sent with, whatever they were sent through. */
@@ -217,9 +259,7 @@ void outbox_compose(struct outbox *o, const struct entry *e, const struct outbox
     if (alert) {
         name_in_hex(o, NAME_CONVERSATION, e, e->peer, collapse_id);
         out->priority = 10;
-        out->expiration_s = f->counted_us / 1000000 + o->push->max_age_ms / 1000;
-        if (out->expiration_s < now_s + 60)
-            out->expiration_s = now_s + 60;
+        out->expiration_s = expiration_of(o, f, now_s);
         compose_alert(o, e, f, out, collapse_id);
     } else {
         name_in_hex(o, NAME_BADGE, e, e->peer, collapse_id);

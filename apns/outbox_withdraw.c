@@ -27,7 +27,8 @@ bool outbox_withdraws(const struct outbox *o)
 void outbox_withdraw_take(struct outbox_flight *flight, const struct entry *e,
                           const struct outbox_fetched *f)
 {
-    const bool named = !f->account_name && e->peer != OUTBOX_TEST_PEER;
+    const bool named =
+        !f->account_name && e->peer != OUTBOX_TEST_PEER && !outbox_is_call(e->peer);
     flight->shows = flight->alert && named && e->app->opts && e->app->opts->withdraws;
     flight->withdraw_n = f->withdraw_n;
     memcpy(flight->withdraw, f->withdraw, f->withdraw_n * sizeof *f->withdraw);

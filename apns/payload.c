@@ -87,6 +87,8 @@ void payload_add_text(struct buf *b, const char *text, size_t max)
 
 const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES])
 {
+    if (o->call)
+        return o->call->text ? o->call->text : "Incoming call";
     switch (o->content) {
     case PUSH_CONTENT_NONE:
     case PUSH_CONTENT_SENDER:
@@ -112,6 +114,52 @@ const char *payload_title(const struct payload_alert_opts *o)
     return shown ? o->sender : NULL;
 }
 
+void payload_add_call(struct buf *b, const struct payload_alert_opts *o)
+{
+    const struct payload_call *c = o->call;
+    const char *comma = strchr(c->media, ',');
+    buf_add_str(b, "\"call\":{\"id\":");
+    payload_add_text(b, c->session, PAYLOAD_SESSION_MAX);
+    if (comma)
+        buf_addf(b, ",\"media\":[\"%.*s\",\"%s\"]", (int)(comma - c->media), c->media,
+                 comma + 1);
+    else
+        buf_addf(b, ",\"media\":[\"%s\"]", c->media);
+    if (c->from) {
+        buf_add_str(b, ",\"from\":");
+        payload_add_text(b, c->from, PAYLOAD_ADDRESS_MAX + 2);
+    }
+    if (c->account) {
+        buf_add_str(b, ",\"account\":");
+        payload_add_text(b, c->account, PAYLOAD_ADDRESS_MAX + 2);
+    }
+    buf_add_char(b, '}');
+}
+
+static void add_conversation(struct buf *b, const struct payload_alert_opts *o)
+{
+    if (!o->thread)
+        return;
+    buf_add_str(b, "\"conversation\":");
+    payload_add_text(b, o->thread, THREAD_MAX);
+    buf_add_char(b, ',');
+}
+
+void payload_voip(struct buf *b, const struct payload_alert_opts *o)
+{
+    buf_add_char(b, '{');
+    add_conversation(b, o);
+    payload_add_call(b, o);
+    buf_add_str(b, ",\"aps\":{}}");
+}
+
+void payload_background(struct buf *b, const struct payload_alert_opts *o)
+{
+    buf_add_char(b, '{');
+    add_conversation(b, o);
+    buf_addf(b, "\"unread\":%u,\"aps\":{\"content-available\":1}}", o->badge);
+}
+
 /* The alert comes last and its text at the very end, so that it gets all the room left. */
 void payload_alert(struct buf *b, const struct payload_alert_opts *o)
 {
@@ -119,9 +167,9 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
     char text[PAYLOAD_COUNT_BYTES];
     size_t start = buf_len(b);
     buf_add_char(b, '{');
-    if (o->thread) {
-        buf_add_str(b, "\"conversation\":");
-        payload_add_text(b, o->thread, THREAD_MAX);
+    add_conversation(b, o);
+    if (o->call) {
+        payload_add_call(b, o);
         buf_add_char(b, ',');
     }
     snprintf(text, sizeof text, "%u", o->badge);

@@ -16,6 +16,20 @@
 
 struct buf;
 
+/* In bytes of JSON.  An address of more bytes than the second is not told: a part of it would
+ * be another's. */
+#define PAYLOAD_SESSION_MAX 260
+#define PAYLOAD_ADDRESS_MAX 252
+
+/* A call (XEP-0353) in place of a message. */
+struct payload_call {
+    const char *session;
+    const char *media;   /* "audio", "video" or "audio,video" */
+    const char *from;    /* bare JID of who calls; NULL: not told */
+    const char *account; /* and of whom */
+    const char *text;    /* what says that somebody calls; NULL: English */
+};
+
 struct payload_alert_opts {
     enum push_content content;  /* how much of the message may be shown */
     const char *sender;         /* who wrote, as shown; NULL or "" = no title */
@@ -23,11 +37,12 @@ struct payload_alert_opts {
     bool encrypted;             /* the text is not for us: say so instead of it */
     const char *encrypted_text; /* what says so; NULL: English */
     unsigned badge;
-    const char *sound;        /* NULL or "" = silent */
-    const char *category;     /* NULL: none */
-    const char *interruption; /* the level; NULL: none is said */
-    const char *channel;      /* of Android; NULL: none */
-    const char *thread;       /* a hash of the conversation; NULL = none */
+    const char *sound;               /* NULL or "" = silent */
+    const char *category;            /* NULL: none */
+    const char *interruption;        /* the level; NULL: none is said */
+    const char *channel;             /* of Android; NULL: none */
+    const char *thread;              /* a hash of the conversation; NULL = none */
+    const struct payload_call *call; /* NULL: it is a message */
 };
 
 /* Appends the payload of a visible push to b, which must have PAYLOAD_MAX bytes of room
@@ -35,11 +50,20 @@ struct payload_alert_opts {
  * two characters and ends in an ellipsis. */
 void payload_alert(struct buf *b, const struct payload_alert_opts *o);
 
+/* The same for PushKit, of a call: nothing is shown but what the app shows.  Not more than
+ * PAYLOAD_MAX either. */
+void payload_voip(struct buf *b, const struct payload_alert_opts *o);
+/* Wakes the app, which fetches what there is and shows it. */
+void payload_background(struct buf *b, const struct payload_alert_opts *o);
+
 /* What an alert says, for protocols that write it elsewhere.  title: NULL for none; both
  * borrow from o, or are in count. */
 #define PAYLOAD_COUNT_BYTES 32
 const char *payload_title(const struct payload_alert_opts *o);
 const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES]);
+
+/* Appends "call":{...}, of an alert that is one. */
+void payload_add_call(struct buf *b, const struct payload_alert_opts *o);
 
 /* Appends text as a quoted JSON string of at most max bytes (5 or more), quotes included. */
 void payload_add_text(struct buf *b, const char *text, size_t max);

@@ -22,27 +22,47 @@ struct sealing {
     struct pg_pool *pool;
     struct token_keys *keys;
     struct event *timer;
-    /* Where the walk stands, in the order of the index. */
+    size_t walk;
+    /* Where it stands, in the order of the index. */
     int32_t by;
     uint8_t device[16];
     uint64_t changed;
-    bool missing; /* a key, in this walk */
+    bool missing; /* a key, in these walks */
     bool missing_told;
-    struct pg_array devices, tokens, sealed;
+    struct pg_array devices, tokens, sealed, was;
 };
 
-static const struct pg_statement page_st = {
-    "sealing_page", "SELECT d.sealed_by, d.device, d.token, d.sealed FROM xs.device d"
-                    " WHERE (d.sealed_by, d.device) > ($1::int, $2::uuid)"
-                    " ORDER BY d.sealed_by, d.device LIMIT " PAGE};
-/* A device has the same token for ever: whoever else has changed the row has only sealed it.
- */
-static const struct pg_statement change_st = {
-    "sealing_change", "UPDATE xs.device d SET token = n.token, sealed = n.sealed,"
-                      "   sealed_by = $4::int"
-                      " FROM unnest($1::uuid[], $2::text[], $3::bytea[])"
-                      "   AS n (device, token, sealed)"
-                      " WHERE d.device = n.device AND d.sealed_by = $5::int"};
+static void own_id(const uint8_t device[16], uint8_t out[16])
+{
+    memcpy(out, device, 16);
+}
+
+/* The two kinds of tokens, one walk after the other.  Whoever else has changed a row since it
+ * was read has sealed the token, or has another one of the second kind. */
+#define PAGE_SQL(token, sealed, by, which)                                                    \
+    "SELECT d." by ", d.device, d." token ", d." sealed " FROM xs.device d"                   \
+    " WHERE (d." by ", d.device) > ($1::int, $2::uuid)" which " ORDER BY d." by               \
+    ", d.device LIMIT " PAGE
+#define CHANGE_SQL(token, sealed, by)                                                         \
+    "UPDATE xs.device d SET " token " = n.token, " sealed " = n.sealed, " by " = $4::int"     \
+    " FROM unnest($1::uuid[], $2::text[], $3::bytea[], $6::bytea[])"                          \
+    "   AS n (device, token, sealed, was)"                                                    \
+    " WHERE d.device = n.device AND d." by " = $5::int"                                       \
+    "   AND coalesce(d." sealed ", convert_to(d." token ", 'UTF8')) = n.was"
+static const struct walk {
+    struct pg_statement page, change;
+    void (*id)(const uint8_t device[16], uint8_t out[16]); /* that it is sealed for */
+} walks[] = {
+    {{"sealing_page", PAGE_SQL("token", "sealed", "sealed_by", "")},
+     {"sealing_change", CHANGE_SQL("token", "sealed", "sealed_by")},
+     own_id},
+    {{"sealing_voip_page",
+      PAGE_SQL("voip_token", "voip_sealed", "voip_sealed_by",
+               " AND (d.voip_token IS NOT NULL OR d.voip_sealed IS NOT NULL)")},
+     {"sealing_voip_change", CHANGE_SQL("voip_token", "voip_sealed", "voip_sealed_by")},
+     devices_voip_id},
+};
+#define WALKS (sizeof walks / sizeof *walks)
 
 static void wait_for(struct sealing *s, int64_t ms)
 {
@@ -51,16 +71,27 @@ static void wait_for(struct sealing *s, int64_t ms)
         abort();
 }
 
-static void begin_walk(struct sealing *s)
+static void begin_walk(struct sealing *s, size_t walk)
 {
+    s->walk = walk;
     s->by = TOKEN_IN_CLEAR;
     memset(s->device, 0, sizeof s->device);
+}
+
+static void begin_walks(struct sealing *s)
+{
+    begin_walk(s, 0);
     s->changed = 0;
     s->missing = false;
 }
 
 static void end_walk(struct sealing *s)
 {
+    if (s->walk + 1 < WALKS) {
+        begin_walk(s, s->walk + 1);
+        wait_for(s, 0);
+        return;
+    }
     if (s->changed > 0)
         log_info(PREFIX, "devices' tokens are %s now n=%llu",
                  token_keys_current(s->keys) == TOKEN_IN_CLEAR ? "in clear"
@@ -70,7 +101,7 @@ static void end_walk(struct sealing *s)
         log_error(PREFIX, "there are devices' tokens under a key that push.token_key_file "
                           "does not hold: their pushes wait");
     s->missing_told = s->missing;
-    begin_walk(s);
+    begin_walks(s);
     wait_for(s, AGAIN_MS);
 }
 
@@ -79,7 +110,7 @@ static void fail(struct sealing *s, const struct pg_error *e)
     if (e->failure != PG_LOST)
         log_warn(PREFIX, "devices' tokens stay as they are for now: sqlstate=%s %s",
                  e->sqlstate, e->text);
-    begin_walk(s);
+    begin_walks(s);
     wait_for(s, FAILED_MS);
 }
 
@@ -98,25 +129,29 @@ static void on_changed(void *ctx, const struct pg_result *r, const struct pg_err
 static void add_row(struct sealing *s, const struct pg_result *r, int row)
 {
     char token[DEVICE_TOKEN_MAX + 1];
-    uint8_t sealed[TOKEN_SEALED_MAX];
+    uint8_t sealed[TOKEN_SEALED_MAX], id[16];
     const char *text = pg_text(r, row, 2);
     size_t len;
     const uint8_t *was = pg_bytes(r, row, 3, &len);
+    walks[s->walk].id(s->device, id);
     if (s->by != TOKEN_IN_CLEAR) {
-        if (!token_keys_open(s->keys, s->by, s->device, was, len, token))
+        if (!token_keys_open(s->keys, s->by, id, was, len, token))
             return;
         text = token;
     }
     if (strlen(text) > DEVICE_TOKEN_MAX)
         return;
     pg_array_add_uuid(&s->devices, s->device);
+    if (s->by == TOKEN_IN_CLEAR)
+        pg_array_add_bytes(&s->was, (const uint8_t *)text, strlen(text));
+    else
+        pg_array_add_bytes(&s->was, was, len);
     if (token_keys_current(s->keys) == TOKEN_IN_CLEAR) {
         pg_array_add_text(&s->tokens, text);
         pg_array_add_bytes(&s->sealed, NULL, 0);
     } else {
         pg_array_add_text(&s->tokens, NULL);
-        pg_array_add_bytes(&s->sealed, sealed,
-                           token_keys_seal(s->keys, s->device, text, sealed));
+        pg_array_add_bytes(&s->sealed, sealed, token_keys_seal(s->keys, id, text, sealed));
     }
 }
 
@@ -125,6 +160,7 @@ static void change(struct sealing *s, const struct pg_result *r)
     pg_array_reset(&s->devices);
     pg_array_reset(&s->tokens);
     pg_array_reset(&s->sealed);
+    pg_array_reset(&s->was);
     for (int i = 0; i < pg_rows(r) && pg_i64(r, i, 0) == s->by; i++) {
         pg_uuid(r, i, 1, s->device);
         add_row(s, r, i);
@@ -140,7 +176,8 @@ static void change(struct sealing *s, const struct pg_result *r)
     pg_add_array(&p, &s->sealed);
     pg_add_i32(&p, token_keys_current(s->keys));
     pg_add_i32(&p, s->by);
-    pg_pool_send(s->pool, &change_st, &p, on_changed, s);
+    pg_add_array(&p, &s->was);
+    pg_pool_send(s->pool, &walks[s->walk].change, &p, on_changed, s);
 }
 
 static void on_page(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -174,7 +211,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     pg_params_init(&p);
     pg_add_i32(&p, s->by);
     pg_add_uuid(&p, s->device);
-    pg_pool_send(s->pool, &page_st, &p, on_page, s);
+    pg_pool_send(s->pool, &walks[s->walk].page, &p, on_page, s);
 }
 
 struct sealing *sealing_new(struct event_base *base, struct pg_pool *pool,
@@ -191,7 +228,8 @@ struct sealing *sealing_new(struct event_base *base, struct pg_pool *pool,
     pg_array_init(&s->devices, PG_UUID, ARRAY_BYTES_MAX);
     pg_array_init(&s->tokens, PG_TEXT, ARRAY_BYTES_MAX);
     pg_array_init(&s->sealed, PG_BYTEA, ARRAY_BYTES_MAX);
-    begin_walk(s);
+    pg_array_init(&s->was, PG_BYTEA, ARRAY_BYTES_MAX);
+    begin_walks(s);
     wait_for(s, 0);
     return s;
 }
@@ -204,6 +242,7 @@ void sealing_free(struct sealing **s)
     pg_array_deinit(&(*s)->devices);
     pg_array_deinit(&(*s)->tokens);
     pg_array_deinit(&(*s)->sealed);
+    pg_array_deinit(&(*s)->was);
     free(*s);
     *s = NULL;
 }

@@ -17,6 +17,10 @@ static void begin(struct buf *b, const struct payload_alert_opts *o)
         return;
     buf_add_str(b, ",\"conversation\":");
     payload_add_text(b, o->thread, CONVERSATION_MAX);
+    if (!o->call)
+        return;
+    buf_add_char(b, ',');
+    payload_add_call(b, o);
 }
 
 /* The text comes last, so that it gets all the room left. */

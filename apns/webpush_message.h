@@ -10,8 +10,8 @@
 
 struct buf;
 
-/* {"badge":n,"conversation":...,"title":...,"body":...}, title only where there is one.  b
- * must have ECE_PLAIN_MAX bytes of room. */
+/* {"badge":n,"conversation":...,"call":{...},"title":...,"body":...}, call and title only
+ * where there is one.  b must have ECE_PLAIN_MAX bytes of room. */
 void webpush_message_alert(struct buf *b, const struct payload_alert_opts *o);
 /* The same without its words, for a service that takes no more: the client fetches them. */
 void webpush_message_brief(struct buf *b, const struct payload_alert_opts *o);

@@ -433,6 +433,7 @@ static void settle_positions(struct batch *b)
         case WRITE_GAP_BEGIN:
         case WRITE_GAP_END:
         case WRITE_ASIDE:
+        case WRITE_CALL:
             break;
         }
     }
@@ -551,6 +552,12 @@ static bool is_emptied(const struct read_state *s)
     return s->unread <= 0 && s->stored_unread > 0;
 }
 
+static struct unread_change *add_change(struct batch *b)
+{
+    b->changes = batch_grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
+    return &b->changes[b->changes_n++];
+}
+
 static void settle_changes(struct batch *b)
 {
     size_t account = 0;
@@ -560,9 +567,7 @@ static void settle_changes(struct batch *b)
             account++;
         if (!c->counted && !c->undelivered && c->read.unread == c->read.stored_unread)
             continue;
-        b->changes =
-            batch_grow(b->changes, &b->changes_cap, b->changes_n + 1, sizeof *b->changes);
-        struct unread_change *u = &b->changes[b->changes_n++];
+        struct unread_change *u = add_change(b);
         *u = (struct unread_change){.owner_jid = b->accounts[account].jid,
                                     .peer = c->peer,
                                     .newest_id = c->newest_id,
@@ -572,6 +577,15 @@ static void settle_changes(struct batch *b)
                                     .emptied = is_emptied(&c->read),
                                     .received_us = c->newest_us};
         memcpy(u->owner, c->owner, OWNER_BYTES);
+    }
+    for (size_t i = 0; i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_CALL)
+            continue;
+        struct unread_change *u = add_change(b);
+        *u = (struct unread_change){
+            .owner_jid = op->w.owner_jid, .received_us = op->received_us, .call = &op->w.call};
+        memcpy(u->owner, op->w.owner, OWNER_BYTES);
     }
 }
 

@@ -37,7 +37,8 @@ struct ingest_hooks {
     /* Inside the open transaction of one batch, after rows and counters were sent: pg_send
      * what belongs to the same transaction, without pg_flush or pg_sync; it is committed
      * next.  Counts read by such a statement are the new ones.  changes: one for each
-     * conversation whose count of unread changed, sorted by owner.  Not called for none.
+     * conversation whose count of unread changed, sorted by owner; behind them what happened
+     * to calls, in the order in which it came.  Not called for none.
      * The same batch may be sent again when the first try failed: committed(false) comes in
      * between. */
     void (*batch)(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n);

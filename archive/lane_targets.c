@@ -96,6 +96,7 @@ static bool means_a_row(const struct op *op)
     case WRITE_GAP_BEGIN:
     case WRITE_GAP_END:
     case WRITE_ASIDE:
+    case WRITE_CALL:
         return false;
     }
     return false;

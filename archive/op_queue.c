@@ -118,6 +118,8 @@ void op_queue_add(struct op_queue *q, const struct write *w, const struct place 
     op->w.peer_jid = copy_text(c, w->peer_jid);
     op->w.peer_resource = copy_text(c, w->peer_resource);
     op->w.body = copy_text(c, w->body);
+    op->w.call.jid = copy_text(c, w->call.jid);
+    op->w.call.session = copy_text(c, w->call.session);
     if (w->stanza)
         op->w.stanza = copy(c, w->stanza, w->stanza_len);
     op->bytes = arena_used(c->arena) - before + sizeof *op;

@@ -22,6 +22,7 @@ struct archive_opts {
     bool fill_gaps;                /* from the archive of Openfire's monitoring plugin */
     int64_t check_every_ms;        /* all that has passed is compared with it; 0: never */
     struct notice_list notices;    /* push.notices */
+    bool calls;                    /* somebody wants to be told of calls */
 };
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/call.h"
 #include "archive/ident.h"
 #include "archive/opts.h"
 #include "base/arena.h"
@@ -449,13 +450,10 @@ static const struct notice_opts *classify_notice(const struct rows *r, const str
     return o;
 }
 
-static size_t from_message(struct rows *r, const struct event *ev, struct write *out)
+static size_t from_archived(struct rows *r, const struct event *ev, bool mine, bool theirs,
+                            struct write *out)
 {
     struct content c;
-    bool mine = is_account(ev->from_local, ev->from);
-    bool theirs = is_account(ev->to_local, ev->to) && (!mine || strcmp(ev->from, ev->to) != 0);
-    if (!mine && !theirs)
-        return 0;
     rows_classify(ev->stanza, &c);
     const struct notice_opts *notice = classify_notice(r, ev, &c);
     if (!c.store && !(c.counts && theirs))
@@ -473,6 +471,16 @@ static size_t from_message(struct rows *r, const struct event *ev, struct write 
     return n;
 }
 
+static size_t from_message(struct rows *r, const struct event *ev, struct write *out)
+{
+    bool mine = is_account(ev->from_local, ev->from);
+    bool theirs = is_account(ev->to_local, ev->to) && (!mine || strcmp(ev->from, ev->to) != 0);
+    if (!mine && !theirs)
+        return 0;
+    size_t n = from_archived(r, ev, mine, theirs, out);
+    return n + (r->opts->calls ? call_writes(r->ident, ev, mine, theirs, out + n) : 0);
+}
+
 /* The owner is the one who could not get it; the sender's own row stays as it is.  An address
  * elsewhere may be a room that has not taken what was said to it; one that is none has no row.
  */
@@ -485,7 +493,12 @@ static size_t from_bounce(struct rows *r, const struct event *ev, struct write *
     set_owner(r, &out[0], ev->from, ev->to);
     uint64_t peer = room ? ident_peer(r->ident, out[0].owner, ev->from) : out[0].peer;
     out[0].ref = ident_ref(r->ident, peer, false, ev->ref);
-    return 1;
+    if (!r->opts->calls)
+        return 1;
+    out[1] = (struct write){.kind = WRITE_CALL, .owner_jid = ev->from};
+    memcpy(out[1].owner, out[0].owner, OWNER_BYTES);
+    out[1].call = (struct call_change){.message = out[0].ref};
+    return 2;
 }
 
 /* What the sender has read are the recipient's messages: incoming for the one, outgoing for

@@ -76,6 +76,7 @@ enum write_kind {
     WRITE_PREFS,      /* the owner's mode (flags) and lists: always is body, never peer_jid */
     WRITE_ROSTER_OLD, /* the owner's contacts are no longer what we know */
     WRITE_ROSTER,     /* the owner's contacts, hashes of 8 bytes big-endian, in stanza */
+    WRITE_CALL,       /* call, for the owner */
     /* These have no owner.  The stream number ref to the server peer_jid ended at stamp_us,
      * because of body; the stream number ref began at stamp_us. */
     WRITE_GAP_BEGIN,
@@ -112,9 +113,10 @@ struct write {
     size_t stanza_len;
     uint64_t
         alias; /* CONFIRM: the room's own reference, RETRACT: it may be that, too; 0: none */
+    struct call_change call; /* of WRITE_CALL */
 };
 
-#define WRITES_MAX 4
+#define WRITES_MAX 6
 
 /* Makes a row of a message that is not archived but waits to be read. */
 void rows_unkeep(struct write *w);

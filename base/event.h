@@ -75,8 +75,23 @@ struct event {
                                     told it */
 };
 
-/* What one committed batch did to one conversation of one owner (peer 0: to the total only).
- */
+/* A call that has not been answered for so long is over, and is told to nobody any more. */
+#define CALL_LIFE_MS 45000
+
+/* A call to an owner (XEP-0353) has begun, or is over: answered, refused, taken back, or its
+ * message was refused.  Strings and numbers are those of the proposal. */
+struct call_change {
+    bool begins;
+    uint64_t peer;       /* hash of who calls; 0 of one that is over: whoever it was */
+    uint64_t hash;       /* of peer and session; begins only */
+    uint64_t message;    /* reference of the proposal's message; 0: none, or not meant by it */
+    const char *jid;     /* who calls, bare; begins only */
+    const char *session; /* NULL of one that is over: message says which */
+    const char *media;   /* "audio", "video" or "audio,video", a constant; begins only */
+};
+
+/* What one committed batch did to one conversation of one owner (peer 0: to the total only),
+ * or, with call, that and nothing else. */
 struct unread_change {
     uint8_t owner[OWNER_BYTES];
     const char *owner_jid;
@@ -87,7 +102,8 @@ struct unread_change {
     bool undelivered;    /* a row that was counted before did not get through after all */
     bool lowered;        /* the account's total fell */
     bool emptied;        /* something in the conversation was unread, and nothing is now */
-    int64_t received_us; /* of the newest counted row */
+    int64_t received_us; /* of the newest counted row, or of the call */
+    const struct call_change *call; /* NULL: of no call */
 };
 
 #endif

@@ -515,6 +515,8 @@ static void build_rest(struct reader *r)
         .prefs_default = (enum prefs_mode)number(r, KEY_ARCHIVE_DEFAULT),
         .notices = c->push.notices,
     };
+    for (size_t i = 0; i < c->push.apps_n; i++)
+        c->archive.calls = c->archive.calls || c->push.apps[i].calls;
     c->log = (struct log_opts){(enum log_level)number(r, KEY_LOG_LEVEL),
                                (enum log_format)number(r, KEY_LOG_FORMAT)};
     const char *listen = text(r, KEY_HTTP_LISTEN);

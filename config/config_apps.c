@@ -81,6 +81,12 @@ static void build_apns(struct reader *r, int i, struct apns_app_opts *a)
     a->category = v[KEY_APNS_CATEGORY].text;
     a->interruption_level = levels[v[KEY_APNS_INTERRUPTION].number];
     a->sandbox = v[KEY_APNS_ENVIRONMENT].number == 1;
+    a->background = v[KEY_APNS_PUSH_TYPE].number == 1;
+    a->voip = v[KEY_APNS_VOIP].number;
+    if (a->voip && !a->calls)
+        complain_key(r, KEY_APNS_VOIP, i,
+                     "push.apps[].apns.voip: an app that is not told of calls (calls: true) "
+                     "has no use for it");
     a->ca_pem = v[KEY_APNS_CA_FILE].text;
     build_address(r, i, KEY_APNS_URL, a->sandbox ? APNS_SANDBOX_HOST : APNS_HOST, a);
 }
@@ -272,6 +278,8 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .domains_n = v[KEY_APP_DOMAINS].list_n,
         .content = app_content(r, i),
         .encrypted_text = v[KEY_APP_ENCRYPTED].text,
+        .call_text = v[KEY_APP_CALL_TEXT].text,
+        .calls = v[KEY_APP_CALLS].number,
         .sound = v[KEY_APP_SOUND].text,
         .counts_conversations = v[KEY_APP_BADGE].number == 1,
         .withdraws = v[KEY_APP_WITHDRAW].number,

@@ -100,8 +100,13 @@ enum key_reload {
     KEY(APP_CONTENT, "push.apps[].content", WORD, "none count sender body", 0, 0, 0, RELOAD)  \
     KEY(APP_ENCRYPTED, "push.apps[].encrypted_text", TEXT, 0, "Encrypted message", 1, 200,    \
         RELOAD)                                                                               \
+    KEY(APP_CALLS, "push.apps[].calls", BOOL, 0, "false", 0, 0, RELOAD)                       \
+    KEY(APP_CALL_TEXT, "push.apps[].call_text", TEXT, 0, "Incoming call", 1, 200, RELOAD)     \
     KEY(APP_SOUND, "push.apps[].sound", TEXT, 0, "default", 0, 64, RELOAD)                    \
     KEY(APNS_TOPIC, "push.apps[].apns.topic", TEXT, 0, 0, 1, 255, RELOAD)                     \
+    KEY(APNS_PUSH_TYPE, "push.apps[].apns.push_type", WORD, "alert background", "alert", 0,   \
+        0, RELOAD)                                                                            \
+    KEY(APNS_VOIP, "push.apps[].apns.voip", BOOL, 0, "false", 0, 0, RELOAD)                   \
     KEY(APNS_CATEGORY, "push.apps[].apns.category", TEXT, 0, 0, 1, 64, RELOAD)                \
     KEY(APNS_INTERRUPTION, "push.apps[].apns.interruption_level", WORD,                       \
         "passive active time-sensitive critical", "active", 0, 0, RELOAD)                     \

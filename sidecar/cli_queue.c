@@ -48,7 +48,8 @@ static const char *const age_names[AGES] = {"total", "1m",  "5m", "15m", "1h",
             YOUNGER("1 day") FROM_WHERE " GROUP BY 1, 2 ORDER BY 1, 2"
 #define ENTRIES                                                                               \
     "SELECT" ID ", coalesce(d.app, '')," STATE ", o.counted_at, o.due, o.attempts, o.reason," \
-    " CASE o.peer WHEN 0 THEN 'badge' WHEN -1 THEN 'test' ELSE 'message' END,"                \
+    " CASE WHEN o.peer = 0 THEN 'badge' WHEN o.peer = -1 THEN 'test'"                         \
+    " WHEN o.peer BETWEEN -65537 AND -2 THEN 'call' ELSE 'message' END,"                      \
     " (SELECT a.jid FROM xs.account a WHERE a.owner = o.owner)" FROM_WHERE                    \
     " ORDER BY o.counted_at, 1 LIMIT $5::bigint"
 

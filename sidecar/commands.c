@@ -147,6 +147,8 @@ static void on_dialect(void *ctx, struct adhoc_call *call)
                                         .alone = c->opts.push->apps[request.app].one_account};
         if (dialect_account_name(c->opts.push, &request, call->account, name))
             r.account_name = name;
+        if (request.voip_token[0])
+            r.voip_token = request.voip_token;
         devices_register(c->opts.devices, &r, on_registered, p);
     } else {
         devices_unregister(c->opts.devices, &key, on_unregistered, p);

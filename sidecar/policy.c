@@ -41,6 +41,8 @@ struct outbox_decision policy_decide(const struct push_opts *opts,
 {
     if (c->peer == OUTBOX_TEST_PEER)
         return now("test");
+    if (outbox_is_call(c->peer)) /* whoever is online hears it as well */
+        return now("call");
     if (c->peer == 0)
         return decide_badge(c, p);
     if (p->state == SESSION_OFFLINE)

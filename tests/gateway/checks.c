@@ -14,7 +14,7 @@
 
 #define DEVICE_PATH "/3/device/"
 
-enum { COLLAPSE_ID_MAX = 64, PAYLOAD_MAX = 4096, PAYLOAD_MAX_VOIP = 5120 };
+enum { COLLAPSE_ID_MAX = 64, PAYLOAD_MAX = 4096, PAYLOAD_MAX_VOIP = 5120, CALL_KEPT_S = 60 };
 
 struct push_type {
     const char *name;
@@ -147,6 +147,17 @@ static struct gw_verdict check_topic_suffix(struct check *c)
     return passed();
 }
 
+/* Apple takes it, and rings for a call that nobody waits in any more. */
+static void check_call(const struct check *c)
+{
+    struct gw_stats *stats = &c->gw->stats;
+
+    if (c->push->priority != 10)
+        gw_stats_violation(stats, "a voip push that is not urgent");
+    if (!c->push->has_expiration || (c->push->expiration_s > gw_now_ms() / 1000 + CALL_KEPT_S))
+        gw_stats_violation(stats, "a voip push that is kept for longer than a minute");
+}
+
 static struct gw_verdict check_push_type(struct check *c)
 {
     size_t i;
@@ -159,6 +170,8 @@ static struct gw_verdict check_push_type(struct check *c)
         return rejected(400, "InvalidPushType");
     if (strcmp(c->type->name, "background") == 0 && c->push->priority == 10)
         return rejected(400, "BadPriority");
+    if (strcmp(c->type->name, "voip") == 0)
+        check_call(c);
     if (strcmp(c->type->name, "pushtotalk") == 0) {
         if (c->push->priority != 10)
             return rejected(400, "BadPriority");

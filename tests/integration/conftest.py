@@ -8,6 +8,7 @@
     FCM_APPS = {"chat.android": {}}        those reached through FCM, with their settings
     CERTIFICATE_APPS = {"chat.old": {}}    those that show Apple a certificate
     WEBPUSH_APPS = {"chat.web": {}}        those reached through Web Push
+    APP_SETTINGS = {"chat.web": {"calls": True}}   what differs in entries of push.apps, dotted
 
 and gets one world (server, database, gateway, sidecar) for all its tests;
 tests use users of their own.  A test that breaks things makes its own world.
@@ -167,7 +168,8 @@ def module_world(request, module_workspace, postgres, server, loop):
                       apps=getattr(request.module, "APPS", (APP,)),
                       fcm_apps=getattr(request.module, "FCM_APPS", {}),
                       certificate_apps=getattr(request.module, "CERTIFICATE_APPS", {}),
-                      webpush_apps=getattr(request.module, "WEBPUSH_APPS", {}))
+                      webpush_apps=getattr(request.module, "WEBPUSH_APPS", {}),
+                      app_settings=getattr(request.module, "APP_SETTINGS", {}))
     except BaseException:
         _keep_logs(request, module_workspace)
         raise

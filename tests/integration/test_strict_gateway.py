@@ -455,6 +455,21 @@ def test_voip_may_be_larger(gateway):
     assert gateway.push(payload_of(5121), **changes).outcome == (413, "PayloadTooLarge")
 
 
+def test_a_call_that_may_ring_late_is_a_violation(gateway):
+    """Apple takes it all the same."""
+    topic = f"{TOPIC}.voip"
+    gateway.post("/register", token=TOKEN, topics=[topic])
+    now = int(time.time())
+    good = {"apns_push_type": "voip", "apns_topic": topic, "apns_priority": "10"}
+    for expiration in ("0", str(now + 45)):
+        assert gateway.push(**good, apns_expiration=expiration).status == 200
+    assert gateway.stats()["violations"] == []
+    for bad in ({"apns_expiration": str(now + 3600)}, {},
+                {"apns_expiration": "0", "apns_priority": "5"}):
+        assert gateway.push(**{**good, **bad}).status == 200
+    assert gateway.stats()["violations_count"] == 3
+
+
 @pytest.mark.parametrize("payload", [
     b"nonsense", b"[]", b'"aps"', b"{}", b'{"aps":1}', b'{"aps":{}', b'{"aps":{}} x',
     b'{"aps":{"alert":"a\nb"}}', b'{"aps":{"alert":"\xff"}}', b'{"aps":{"alert":"\xed\xa0\x80"}}',

@@ -37,7 +37,8 @@ class Fleet:
 
 @pytest.fixture
 def world(make_world):
-    world = make_world(apps=(APP,), fcm_apps={ANDROID: {}}, webpush_apps={WEB: {}})
+    world = make_world(apps=(APP,), fcm_apps={ANDROID: {}}, webpush_apps={WEB: {}},
+                       app_settings={APP: {"calls": True, "apns.voip": True}})
     yield world
     world.assert_sound()
 
@@ -85,6 +86,33 @@ def test_no_dump_shows_a_token(world):
                    {"provider": APP, "device-token": after.phone})
     assert world.oracle.registrations(after.user.bare) == 2
     assert shown(world, before.secrets + after.secrets) == set()
+
+
+def test_the_token_for_calls_is_sealed_too(world):
+    alice = world.login(world.user("alice"))
+    voips = []
+
+    def phone():
+        user = world.user("bob")
+        client = world.login(user, "phone")
+        voips.append(world.token())
+        client.command(world.component, "register-device",
+                       {"provider": APP, "device-token": world.token(),
+                        "device-second-token": voips[-1]})
+        client.logout()
+        world.away(user)
+        return user
+
+    users = [phone()]
+    assert shown(world, voips) == set(voips)
+    set_keys(world, new_key())
+    wait_until(lambda: shown(world, voips) == set(), 15, "what is there gets sealed")
+    users.append(phone())
+    assert shown(world, voips) == set()
+    for user, voip in zip(users, voips):
+        alice.send_chat(user.bare, None, extra="<propose xmlns='urn:xmpp:jingle-message:0' id='s'>"
+                        "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/></propose>")
+        assert world.gateway.wait(voip, 1)[0].header("apns-push-type") == "voip"
 
 
 def test_a_new_key_takes_over_from_the_old(world):

@@ -207,6 +207,10 @@ static void every_complaint_has_line_and_column(void **state)
          ":5:15: push.proxy: expected http://"},
         {MINIMAL APNS "      content: body\n",
          ":13:16: push.apps[].content: body shows more than push.content allows"},
+        {MINIMAL APNS "        voip: true\n",
+         ":13:15: push.apps[].apns.voip: an app that is not told of calls"},
+        {MINIMAL APNS "        push_type: silent\n",
+         ":13:20: push.apps[].apns.push_type: expected one of alert|background"},
         {MINIMAL APNS "      content: all\n", ":13:16: push.apps[].content: expected one of"},
         {MINIMAL APNS "      accounts_per_device: 2\n",
          ":13:28: push.apps[].accounts_per_device: expected one of many|one"},
@@ -591,11 +595,16 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_null(c->push.apps[0].interruption_level);
     assert_false(c->push.apps[0].one_account);
     assert_false(c->push.apps[0].withdraws);
+    assert_false(c->push.apps[0].calls || c->push.apps[0].voip);
+    assert_false(c->push.apps[0].background || c->archive.calls);
+    assert_string_equal(c->push.apps[0].call_text, "Incoming call");
     assert_null(c->push.apps[0].category);
     config_free(&c);
     text = load(MINIMAL APNS "        category: MESSAGE\n        interruption_level: passive\n"
+                             "        voip: true\n        push_type: background\n"
                              "      content: count\n      encrypted_text: verschlüsselt\n"
-                             "      accounts_per_device: one\n      withdraw: true\n",
+                             "      accounts_per_device: one\n      withdraw: true\n"
+                             "      calls: true\n      call_text: Anruf\n",
                 &c);
     assert_string_equal(text, "");
     free(text);
@@ -604,6 +613,9 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_string_equal(c->push.apps[0].interruption_level, "passive");
     assert_true(c->push.apps[0].one_account);
     assert_true(c->push.apps[0].withdraws);
+    assert_true(c->push.apps[0].calls && c->archive.calls);
+    assert_string_equal(c->push.apps[0].call_text, "Anruf");
+    assert_true(c->push.apps[0].voip && c->push.apps[0].background);
     assert_string_equal(c->push.apps[0].category, "MESSAGE");
     config_free(&c);
 }

@@ -86,7 +86,7 @@ static struct device_registered enroll(struct world *w, const uint8_t *owner,
                                        const char *token, const char *client)
 {
     struct device_registration r = {
-        {owner, "chat", token, client}, account, "phone", dialect, NULL, false};
+        {owner, "chat", token, client}, account, "phone", dialect, NULL, false, NULL};
     devices_register(w->devices, &r, on_registered, w);
     wait_answer(w);
     assert_int_equal(w->failure, PG_OK);
@@ -262,7 +262,7 @@ static struct device_registered enroll_alone(struct world *w, const uint8_t *own
                                              const char *account, const char *token)
 {
     struct device_registration r = {
-        {owner, "chat", token, NULL}, account, "phone", DEVICE_TIGASE, NULL, true};
+        {owner, "chat", token, NULL}, account, "phone", DEVICE_TIGASE, NULL, true, NULL};
     devices_register(w->devices, &r, on_registered, w);
     wait_answer(w);
     assert_int_equal(w->failure, PG_OK);
@@ -340,6 +340,24 @@ static void changing_the_dialect_changes_the_names(void **state)
     assert_int_equal(w->rows[0].dialect, DEVICE_P2);
 }
 
+static void the_token_for_calls_is_the_one_said_last(void **state)
+{
+    struct world *w = *state;
+    struct device_registration r = {.key = {juliet, "chat", TOKEN_A, NULL},
+                                    .account = "juliet@a.example",
+                                    .resource = "phone",
+                                    .dialect = DEVICE_TIGASE};
+    const char *const said[] = {NULL, TOKEN_B, "cafe", NULL};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+        r.voip_token = said[i];
+        devices_register(w->devices, &r, on_registered, w);
+        wait_answer(w);
+        assert_int_equal(w->failure, PG_OK);
+        assert_string_equal(db_ask("SELECT coalesce(voip_token, 'none') FROM xs.device"),
+                            said[i] ? said[i] : "none");
+    }
+}
+
 static void a_gone_device_loses_only_registrations_of_before(void **state)
 {
     struct world *w = *state;
@@ -399,7 +417,8 @@ static void without_a_database_the_answer_is_lost_at_once(void **state)
                                     "phone",
                                     DEVICE_TIGASE,
                                     NULL,
-                                    false};
+                                    false,
+                                    NULL};
     devices_register(w->devices, &r, on_registered, w);
     devices_list(w->devices, juliet, on_list, w);
     devices_find(w->devices, "node", "", on_found, w);
@@ -459,6 +478,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_oldest_devices_make_room_for_the_newest, start,
                                         stop),
         cmocka_unit_test_setup_teardown(changing_the_dialect_changes_the_names, start, stop),
+        cmocka_unit_test_setup_teardown(the_token_for_calls_is_the_one_said_last, start, stop),
         cmocka_unit_test_setup_teardown(a_gone_device_loses_only_registrations_of_before,
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_publish_finds_its_registration_by_node_and_secret,

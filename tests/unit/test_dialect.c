@@ -551,6 +551,42 @@ static void a_client_learns_what_to_subscribe_with(void **state)
         dialect_offer(&opts, dialect_find("unregister-push-webpush"), "a.example", 0, offer));
 }
 
+static void a_device_may_have_a_second_token_for_calls(void **state)
+{
+    (void)state;
+    static const struct apns_app_opts calls[] = {{.id = "org.example.chat", .voip = true}};
+    static const struct push_opts with_calls = {.apps = calls, .apps_n = 1};
+    static const struct {
+        const struct push_opts *opts;
+        const char *node, *token_field, *voip_field, *value;
+        const char *read; /* NULL: refused */
+    } cases[] = {
+        {&with_calls, "register-push-apns", "token", "voip-token", HEX64_UPPER, HEX64},
+        {&with_calls, "register-device", "device-token", "device-second-token", HEX64, HEX64},
+        {&with_calls, "register-push-apns", "token", "voip-token", "", ""},
+        {&with_calls, "register-push-apns", "token", "voip-token", "abc", NULL},
+        {&with_calls, "register-device", "device-token", "voip-token", HEX64, ""},
+        {&with_one, "register-push-apns", "token", "voip-token", HEX64, ""},
+        {&with_one, "register-push-apns", "token", "voip-token", "abc", ""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct field fields[] = {{"device-id", "1"},
+                                 {cases[i].token_field, HEX64},
+                                 {cases[i].voip_field, cases[i].value},
+                                 {NULL, NULL}};
+        struct dialect_request r;
+        struct dialect_error e = {0};
+        bool ok = dialect_read(cases[i].opts, dialect_find(cases[i].node), "a.example", get,
+                               fields, &r, &e);
+        if (ok != (cases[i].read != NULL))
+            fail_msg("case %zu: %s", i, ok ? "taken" : e.text);
+        if (ok)
+            assert_string_equal(r.voip_token, cases[i].read);
+        else
+            assert_string_equal(e.condition, "bad-request");
+    }
+}
+
 static void an_app_of_p2_knows_the_account_by_a_hash(void **state)
 {
     (void)state;
@@ -634,6 +670,7 @@ int main(void)
         cmocka_unit_test(a_token_has_the_form_its_service_gives),
         cmocka_unit_test(a_subscription_is_registered_whole),
         cmocka_unit_test(a_client_learns_what_to_subscribe_with),
+        cmocka_unit_test(a_device_may_have_a_second_token_for_calls),
         cmocka_unit_test(an_app_of_p2_knows_the_account_by_a_hash),
         cmocka_unit_test(each_dialect_is_answered_in_its_own_shape),
         cmocka_unit_test(every_command_can_be_found_and_asks_for_something),

@@ -307,12 +307,73 @@ static void a_channel_is_named_where_there_is_one(void **state)
     expect("android.notification.channel_id", "messages");
 }
 
+static void a_call_rings_by_the_app_on_android_and_is_an_alert_elsewhere(void **state)
+{
+    (void)state;
+    const struct payload_call call = {.session = "s1",
+                                      .media = "audio,video",
+                                      .from = "juliet@example.org",
+                                      .account = "romeo@example.org"};
+    struct payload_alert_opts a = hello;
+    struct fcm_message_opts o = plain;
+    a.call = &call;
+    o.ttl_s = 45;
+    for (int form = FCM_NOTIFICATION; form <= FCM_DATA; form++) {
+        o.form = (enum fcm_form)form;
+        alert(&o, &a);
+        expect("data.call", "s1");
+        expect("data.call_media", "audio,video");
+        expect("data.call_from", "juliet@example.org");
+        expect("data.call_account", "romeo@example.org");
+        expect("data.conversation", KEY);
+        expect("data.badge", "7");
+        expect("android.priority", "high");
+        expect("android.ttl", "45s");
+        assert_null(at("notification"));
+        assert_null(at("android.notification"));
+        expect("apns.headers.apns-priority", "10");
+        expect("apns.payload.aps.alert.title", "juliet");
+        expect("apns.payload.aps.alert.body", "Incoming call");
+        expect("apns.payload.aps.sound", "default");
+        expect("apns.payload.call.id", "s1");
+    }
+    o.account = "0123456789012345678901234567890123456789"; /* p2's apps are only woken */
+    alert(&o, &a);
+    assert_null(at("data.call"));
+    expect("android.priority", "high");
+    expect("android.ttl", "45s");
+}
+
+static void the_longest_call_fits(void **state)
+{
+    (void)state;
+    char session[129], address[PAYLOAD_ADDRESS_MAX + 1], token[1025];
+    memset(session, '"', sizeof session - 1);
+    memset(address, 'a', sizeof address - 1);
+    memset(token, 't', sizeof token - 1);
+    session[sizeof session - 1] = address[sizeof address - 1] = token[sizeof token - 1] = 0;
+    token[1000] = 0;
+    const struct payload_call call = {session, "audio,video", address, address, address};
+    struct payload_alert_opts a = hello;
+    struct fcm_message_opts o = plain;
+    a.call = &call;
+    a.sender = address;
+    a.sound = address;
+    o.token = token;
+    alert(&o, &a);
+    expect("data.call", session);
+    expect("data.call_from", address);
+    expect("data.call_account", address);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, start, stop)
     const struct CMUnitTest tests[] = {
         TEST(a_notification_is_shown_by_the_system_on_either_platform),
         TEST(a_channel_is_named_where_there_is_one),
+        TEST(a_call_rings_by_the_app_on_android_and_is_an_alert_elsewhere),
+        TEST(the_longest_call_fits),
         TEST(a_data_message_is_shown_by_the_app),
         TEST(an_app_of_p2_is_woken_for_its_account_and_told_no_more),
         TEST(a_count_alone_shows_nothing_and_is_not_urgent),

@@ -23,6 +23,8 @@ struct flying {
     int device;
     bool alert;
     int badge;
+    enum push_type type;
+    char token;
     int priority;
     int64_t expiration_s;
     uint8_t apns_id[16];
@@ -122,13 +124,16 @@ static bool gw_submit(struct gateway *g, const struct push_request *r)
             assert_int_not_equal(g->flying[i].device, device_of_token(r->token));
     }
     assert_true(r->payload_len <= 4096);
-    *slot = (struct flying){.used = true,
-                            .ctx = r->ctx,
-                            .device = device_of_token(r->token),
-                            .alert = r->priority == 10,
-                            .badge = badge_in(r->payload, r->payload_len),
-                            .priority = r->priority,
-                            .expiration_s = r->expiration_s};
+    *slot = (struct flying){
+        .used = true,
+        .ctx = r->ctx,
+        .device = device_of_token(r->token),
+        .alert = r->priority == 10,
+        .badge = r->type == PUSH_ALERT ? badge_in(r->payload, r->payload_len) : -1,
+        .type = r->type,
+        .token = r->token[1],
+        .priority = r->priority,
+        .expiration_s = r->expiration_s};
     memcpy(slot->apns_id, r->apns_id, 16);
     snprintf(slot->collapse_id, sizeof slot->collapse_id, "%s", r->collapse_id);
     memcpy(slot->payload, r->payload, r->payload_len);
@@ -1734,6 +1739,351 @@ static unsigned rnd(uint64_t *seed, unsigned n)
     return (unsigned)(*seed >> 33) % n;
 }
 
+/* Calls. */
+
+static const struct call_change ringing = {.begins = true,
+                                           .peer = 77,
+                                           .hash = 1234567,
+                                           .message = 88,
+                                           .jid = "romeo@b.example",
+                                           .session = "s1",
+                                           .media = "audio"};
+static const struct push_verdict gone = {PUSH_DROP_DEVICE, 410, "Unregistered", 0, 0};
+
+static int start_calls(void **state)
+{
+    apps[0].calls = true;
+    int r = start(state);
+    enroll(0, 0);
+    return r;
+}
+
+static int stop_calls(void **state)
+{
+    apps[0].calls = apps[0].voip = apps[0].background = false;
+    apps[0].content = PUSH_CONTENT_BODY;
+    return stop(state);
+}
+
+static void tell_call(struct world *w, const struct call_change *k)
+{
+    struct unread_change c = {
+        .owner_jid = "user0@a.example", .received_us = w->real_us, .call = k};
+    memcpy(c.owner, w->owners[0], 16);
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    outbox_batch(w->outbox, w->lane, &c, 1);
+    w->committed = false;
+    pg_send_plain(w->lane, "COMMIT", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    assert_true(w->commit_ok);
+    outbox_committed(w->outbox, w->lane, true);
+}
+
+static const char *last_log(void)
+{
+    return db_ask("SELECT status || ' ' || coalesce(reason, '-') FROM xs.push_log"
+                  " ORDER BY at DESC LIMIT 1");
+}
+
+static void a_call_is_pushed_at_once_and_lives_for_seconds(void **state)
+{
+    struct world *w = *state;
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    tell_call(w, &ringing);
+    pass(w, 249);
+    assert_null(any_flying(w));
+    pass(w, 1);
+    struct flying *f = any_flying(w);
+    assert_non_null(f);
+    assert_int_equal(f->type, PUSH_ALERT);
+    assert_int_equal(f->priority, 10);
+    assert_int_equal(f->badge, 1); /* as it is: a call is nothing unread */
+    int64_t left_s = f->expiration_s - w->real_us / 1000000;
+    assert_true(left_s > 40 && left_s <= 45);
+    assert_non_null(strstr(f->payload, "\"call\":{\"id\":\"s1\",\"media\":[\"audio\"],"
+                                       "\"from\":\"romeo@b.example\","
+                                       "\"account\":\"user0@a.example\"}"));
+    assert_non_null(strstr(f->payload, "\"title\":\"romeo\",\"body\":\"Incoming call\""));
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(entries(), 0);
+    assert_string_equal(db_ask("SELECT decision FROM xs.push_log WHERE peer < -1"), "as told");
+    /* Another copy of its message, of the recipient's own session. */
+    tell_call(w, &ringing);
+    pass(w, 300);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT unread FROM xs.account WHERE jid = 'user0@a.example'"), 1);
+}
+
+static void an_app_that_does_not_ask_for_calls_is_told_of_none(void **state)
+{
+    struct world *w = *state;
+    apps[0].calls = false;
+    tell_call(w, &ringing);
+    assert_int_equal(entries(), 0);
+    /* One that asks, on the phone of somebody else. */
+    apps[0].calls = true;
+    db_do("UPDATE xs.registration SET app = 'another'");
+    tell_call(w, &ringing);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.call"), 0);
+}
+
+static void a_call_that_is_over_before_it_was_pushed_is_not(void **state)
+{
+    struct world *w = *state;
+    const struct call_change words[] = {
+        {.peer = 77, .session = "s1"}, /* the caller's */
+        {.session = "s1"},             /* another device's of who is called */
+        {.message = 88},               /* the server's, that it was refused */
+    };
+    for (size_t i = 0; i < 3; i++) {
+        db_do("DELETE FROM xs.call");
+        tell_call(w, &ringing);
+        tell_call(w, &words[i]);
+        pass(w, 300);
+        assert_null(any_flying(w));
+        assert_int_equal(entries(), 0);
+        assert_string_equal(last_log(), "0 the call is over");
+    }
+    /* A word about another call, or of somebody else, ends nothing. */
+    const struct call_change others[] = {
+        {.peer = 77, .session = "s2"}, {.peer = 78, .session = "s1"}, {.message = 89}};
+    db_do("DELETE FROM xs.call");
+    tell_call(w, &ringing);
+    for (size_t i = 0; i < 3; i++)
+        tell_call(w, &others[i]);
+    pass(w, 300);
+    answer_at(w, &w->gateway, &done);
+}
+
+static void a_call_never_rings_late(void **state)
+{
+    struct world *w = *state;
+    static const struct push_verdict later = {PUSH_RETRY, 503, "ServiceUnavailable", 0,
+                                              900000};
+    static const struct push_verdict lost = {PUSH_RETRY, 0, "connection lost", 0, 0};
+    tell_call(w, &ringing);
+    pass(w, 300);
+    uint8_t first[16];
+    memcpy(first, any_flying(w)->apns_id, 16);
+    answer_at(w, &w->gateway, &lost);
+    pass(w, 2000);
+    assert_memory_equal(any_flying(w)->apns_id, first, 16);
+    answer_at(w, &w->gateway, &later); /* until then nobody waits any more */
+    assert_int_equal(entries(), 0);
+    assert_string_equal(last_log(), "503 ServiceUnavailable");
+    /* What was not sent in time for another reason. */
+    struct call_change k = ringing;
+    k.session = "s2";
+    tell_call(w, &k);
+    outbox_pause(w->outbox, true);
+    pass(w, CALL_LIFE_MS + 1000);
+    outbox_pause(w->outbox, false);
+    pass(w, 0);
+    assert_null(any_flying(w));
+    assert_int_equal(entries(), 0);
+    assert_string_equal(last_log(), "0 too old");
+}
+
+static void a_call_goes_to_the_token_for_calls(void **state)
+{
+    struct world *w = *state;
+    apps[0].voip = true;
+    db_do("UPDATE xs.device SET voip_token = '0v', badge_sent = 5, voip_at = now()");
+    tell_call(w, &ringing);
+    pass(w, 300);
+    struct flying *f = any_flying(w);
+    assert_int_equal(f->type, PUSH_VOIP);
+    assert_int_equal(f->token, 'v');
+    assert_int_equal(f->priority, 10);
+    assert_null(strstr(f->payload, "alert"));
+    assert_non_null(strstr(f->payload, "\"call\":{\"id\":\"s1\""));
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), 5); /* it told of none */
+    /* A message goes where messages go. */
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->token, '0');
+    accept_all(w);
+}
+
+static void where_the_token_for_calls_is_refused_an_alert_tells_of_it(void **state)
+{
+    struct world *w = *state;
+    struct call_change k = ringing;
+    const struct push_verdict *const refusals[] = {&bad_token, &gone};
+    apps[0].voip = true;
+    db_do("UPDATE xs.device SET voip_token = '0v', voip_at = now() - interval '1 hour'");
+    for (size_t i = 0; i < 2; i++) {
+        k.session = i ? "s2" : "s1";
+        tell_call(w, &k);
+        pass(w, 300);
+        assert_int_equal(any_flying(w)->type, PUSH_VOIP);
+        answer_at(w, &w->gateway, refusals[i]);
+        struct flying *f = only_flying(&w->gateway);
+        assert_int_equal(f->type, PUSH_ALERT);
+        assert_int_equal(f->token, '0');
+        answer_at(w, &w->gateway, &done);
+        assert_string_equal(last_log(), "200 its token for calls was refused");
+        /* Only the service's own word that it is gone takes it away. */
+        assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token IS NULL"), i);
+    }
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+    assert_int_equal(entries(), 0);
+    k.session = "s3";
+    tell_call(w, &k);
+    pass(w, 300);
+    assert_int_equal(only_flying(&w->gateway)->type, PUSH_ALERT);
+    answer_at(w, &w->gateway, &done);
+}
+
+static void a_token_for_calls_that_was_renewed_since_stays(void **state)
+{
+    struct world *w = *state;
+    struct push_verdict long_ago = gone;
+    long_ago.timestamp_ms = w->real_us / 1000 - 60000;
+    apps[0].voip = true;
+    db_do("UPDATE xs.device SET voip_token = '0v', voip_at = now()");
+    tell_call(w, &ringing);
+    pass(w, 300);
+    answer_at(w, &w->gateway, &long_ago);
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token = '0v'"), 1);
+}
+
+static void nobody_rings_who_is_muted_and_nothing_rings_in_quiet_hours(void **state)
+{
+    struct world *w = *state;
+    struct call_change k = ringing;
+    db_do("INSERT INTO xs.mute SELECT owner, 77, NULL, 1 FROM xs.account");
+    tell_call(w, &k);
+    pass(w, 300);
+    assert_null(any_flying(w));
+    assert_string_equal(last_log(), "0 muted");
+    db_do("DELETE FROM xs.mute");
+    set_quiet_hours(-60, "{}");
+    k.session = "s2";
+    tell_call(w, &k);
+    pass(w, 300);
+    assert_null(any_flying(w));
+    assert_string_equal(last_log(), "0 quiet hours");
+    set_quiet_hours(-60, "{77}"); /* who is always heard */
+    k.session = "s3";
+    tell_call(w, &k);
+    pass(w, 300);
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_call_shows_no_more_than_a_message(void **state)
+{
+    struct world *w = *state;
+    struct call_change k = ringing;
+    for (int content = PUSH_CONTENT_NONE; content <= PUSH_CONTENT_SENDER; content++) {
+        char session[16];
+        snprintf(session, sizeof session, "c%d", content);
+        apps[0].content = (enum push_content)content;
+        k.session = session;
+        tell_call(w, &k);
+        pass(w, 300);
+        bool shown = strstr(any_flying(w)->payload, "romeo") != NULL;
+        assert_int_equal(shown, content == PUSH_CONTENT_SENDER);
+        assert_int_equal(strstr(any_flying(w)->payload, "user0@") != NULL, shown);
+        assert_non_null(strstr(any_flying(w)->payload, session));
+        answer_at(w, &w->gateway, &done);
+    }
+}
+
+static void who_calls_without_end_is_not_heard_without_end(void **state)
+{
+    struct world *w = *state;
+    struct call_change k = ringing;
+    for (int i = 0; i < 20; i++) {
+        char session[16];
+        snprintf(session, sizeof session, "n%d", i);
+        k.session = session;
+        k.hash = (uint64_t)i;
+        tell_call(w, &k);
+    }
+    assert_int_equal(entries(), 16);
+    db_do("UPDATE xs.call SET at = at - interval '2 minutes'");
+    k.session = "later";
+    k.hash = 100;
+    tell_call(w, &k);
+    assert_int_equal(entries(), 17);
+}
+
+static void calls_are_forgotten_after_an_hour(void **state)
+{
+    struct world *w = *state;
+    tell_call(w, &ringing);
+    pass(w, 300);
+    answer_at(w, &w->gateway, &done);
+    pass(w, 2 * OUTBOX_ROUND_MS);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.call"), 1);
+    db_do("UPDATE xs.call SET at = at - interval '61 minutes'");
+    pass(w, 2 * OUTBOX_ROUND_MS);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.call"), 0);
+}
+
+static void the_next_worker_goes_on_with_a_call(void **state)
+{
+    struct world *w = *state;
+    tell_call(w, &ringing);
+    pass(w, 300);
+    uint8_t first[16];
+    memcpy(first, any_flying(w)->apns_id, 16);
+    crash(w);
+    pass(w, 0);
+    pass(w, 1000);
+    assert_memory_equal(only_flying(&w->gateway)->apns_id, first, 16);
+    assert_non_null(strstr(any_flying(w)->payload, "\"id\":\"s1\""));
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(entries(), 0);
+}
+
+static void a_call_is_a_number_that_is_no_conversation(void **state)
+{
+    (void)state;
+    assert_false(outbox_is_call(0));
+    assert_false(outbox_is_call(7));
+    assert_false(outbox_is_call(OUTBOX_TEST_PEER));
+    assert_true(outbox_is_call((uint64_t)-2));
+    assert_true(outbox_is_call((uint64_t)-65537));
+    assert_false(outbox_is_call((uint64_t)-65538));
+    for (uint64_t hash = 0; hash < 3 * OUTBOX_CALLS; hash += 1001)
+        assert_true(outbox_is_call(outbox_call_peer(hash)));
+}
+
+static void an_app_that_is_woken_in_the_background_makes_its_own_badge(void **state)
+{
+    struct world *w = *state;
+    apps[0].background = true;
+    message(w, 0, 0);
+    pass(w, 600);
+    struct flying *f = any_flying(w);
+    assert_int_equal(f->type, PUSH_BACKGROUND);
+    assert_int_equal(f->priority, 5);
+    assert_non_null(strstr(f->payload, "\"unread\":1,\"aps\":{\"content-available\":1}}"));
+    answer_at(w, &w->gateway, &done);
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), -1);
+    /* What its icon shows is not known, so a read is always told. */
+    read_all(w, 0, 0);
+    pass(w, 2100);
+    f = any_flying(w);
+    assert_int_equal(f->type, PUSH_ALERT);
+    assert_int_equal(f->badge, 0);
+    answer_at(w, &w->gateway, &done);
+    /* A call is no message, and a test is to be seen. */
+    tell_call(w, &ringing);
+    pass(w, 300);
+    assert_int_equal(any_flying(w)->type, PUSH_ALERT);
+    answer_at(w, &w->gateway, &done);
+}
+
 static void random_verdict(struct world *w, uint64_t *seed)
 {
     struct flying *f = any_flying(w);
@@ -2121,9 +2471,25 @@ static void whatever_happens_every_due_push_is_answered_and_every_icon_is_right(
 #define WITHDRAWING(name)                                                                     \
     cmocka_unit_test_setup_teardown(name, start_withdrawing, stop_withdrawing)
 
+#define CALL_CASE(name) cmocka_unit_test_setup_teardown(name, start_calls, stop_calls)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        CALL_CASE(a_call_is_pushed_at_once_and_lives_for_seconds),
+        CALL_CASE(an_app_that_does_not_ask_for_calls_is_told_of_none),
+        CALL_CASE(a_call_that_is_over_before_it_was_pushed_is_not),
+        CALL_CASE(a_call_never_rings_late),
+        CALL_CASE(a_call_goes_to_the_token_for_calls),
+        CALL_CASE(where_the_token_for_calls_is_refused_an_alert_tells_of_it),
+        CALL_CASE(a_token_for_calls_that_was_renewed_since_stays),
+        CALL_CASE(nobody_rings_who_is_muted_and_nothing_rings_in_quiet_hours),
+        CALL_CASE(a_call_shows_no_more_than_a_message),
+        CALL_CASE(who_calls_without_end_is_not_heard_without_end),
+        CALL_CASE(calls_are_forgotten_after_an_hour),
+        CALL_CASE(the_next_worker_goes_on_with_a_call),
+        CALL_CASE(an_app_that_is_woken_in_the_background_makes_its_own_badge),
+        cmocka_unit_test(a_call_is_a_number_that_is_no_conversation),
         CASE(a_message_becomes_one_push_with_the_badge_of_that_moment),
         CASE(every_decision_is_kept_for_who_asks_why),
         CASE(nobody_registered_means_no_entry),

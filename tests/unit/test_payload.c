@@ -127,6 +127,70 @@ static void content_decides_what_is_shown(void **state)
     }
 }
 
+static const struct payload_call calling = {.session = "s\"1",
+                                            .media = "audio,video",
+                                            .from = "romeo@example.org",
+                                            .account = "juliet@example.org",
+                                            .text = "ruft an"};
+
+static void a_call_is_told_as_one(void **state)
+{
+    (void)state;
+    struct payload_alert_opts o = full;
+    o.call = &calling;
+    const cJSON *aps = build(&o, NULL);
+    const cJSON *alert = cJSON_GetObjectItem(aps, "alert");
+    assert_string_equal(text_of(alert, "title"), "romeo@example.org");
+    assert_string_equal(text_of(alert, "body"), "ruft an");
+    const cJSON *call = cJSON_GetObjectItem(built, "call");
+    assert_string_equal(text_of(call, "id"), "s\"1");
+    assert_string_equal(text_of(call, "from"), "romeo@example.org");
+    assert_string_equal(text_of(call, "account"), "juliet@example.org");
+    const cJSON *media = cJSON_GetObjectItem(call, "media");
+    assert_int_equal(cJSON_GetArraySize(media), 2);
+    assert_string_equal(cJSON_GetArrayItem(media, 0)->valuestring, "audio");
+    assert_string_equal(cJSON_GetArrayItem(media, 1)->valuestring, "video");
+    const struct payload_call unnamed = {.session = "s1", .media = "audio"};
+    o.call = &unnamed;
+    alert = cJSON_GetObjectItem(build(&o, NULL), "alert");
+    assert_string_equal(text_of(alert, "body"), "Incoming call");
+    call = cJSON_GetObjectItem(built, "call");
+    assert_int_equal(cJSON_GetArraySize(cJSON_GetObjectItem(call, "media")), 1);
+    assert_null(text_of(call, "from"));
+    assert_null(text_of(call, "account"));
+}
+
+static const cJSON *parse(struct buf *b)
+{
+    cJSON_Delete(built);
+    built = cJSON_ParseWithLength((const char *)buf_data(b), buf_len(b));
+    assert_non_null(built);
+    return cJSON_GetObjectItem(built, "aps");
+}
+
+static void what_only_wakes_an_app_shows_nothing(void **state)
+{
+    (void)state;
+    struct buf b;
+    struct payload_alert_opts o = full;
+    buf_init(&b, PAYLOAD_MAX);
+    payload_background(&b, &o);
+    const cJSON *aps = parse(&b);
+    assert_int_equal(cJSON_GetArraySize(aps), 1);
+    assert_int_equal(cJSON_GetObjectItem(aps, "content-available")->valueint, 1);
+    assert_int_equal(cJSON_GetObjectItem(built, "unread")->valueint, 7);
+    assert_string_equal(text_of(built, "conversation"), full.thread);
+    assert_false(payload_is_badge(buf_data(&b), buf_len(&b)));
+    buf_reset(&b);
+    o.call = &calling;
+    payload_voip(&b, &o);
+    assert_int_equal(cJSON_GetArraySize(parse(&b)), 0);
+    assert_string_equal(text_of(cJSON_GetObjectItem(built, "call"), "id"), "s\"1");
+    assert_string_equal(text_of(built, "conversation"), full.thread);
+    assert_int_equal(cJSON_GetArraySize(built), 3);
+    buf_deinit(&b);
+}
+
 static void what_is_missing_is_left_out(void **state)
 {
     (void)state;
@@ -325,6 +389,8 @@ int main(void)
         cmocka_unit_test_teardown(an_alert_has_all_its_keys, forget),
         cmocka_unit_test_teardown(an_app_has_a_look_of_its_own, forget),
         cmocka_unit_test_teardown(content_decides_what_is_shown, forget),
+        cmocka_unit_test_teardown(a_call_is_told_as_one, forget),
+        cmocka_unit_test_teardown(what_only_wakes_an_app_shows_nothing, forget),
         cmocka_unit_test_teardown(what_is_missing_is_left_out, forget),
         cmocka_unit_test_teardown(every_byte_below_128_comes_back_as_it_was, forget),
         cmocka_unit_test_teardown(broken_utf8_becomes_a_replacement_character, forget),

@@ -50,6 +50,7 @@ static void each_line_of_the_table_has_its_decision(void **state)
         {"nobody online", 7, SESSION_OFFLINE, NEVER, NEVER, 1, OUTBOX_NOW, 0},
         {"a test that the account asked for", OUTBOX_TEST_PEER, SESSION_ONLINE, 1, 1, 1,
          OUTBOX_NOW, 0},
+        {"a call, whoever is online", (uint64_t)-2, SESSION_ONLINE, 1, 1, 1, OUTBOX_NOW, 0},
         {"somebody online, not yet confirmed", 7, SESSION_ONLINE, NEVER, -5, 1, OUTBOX_WAIT,
          19001},
         {"unknown counts as online", 7, SESSION_UNKNOWN, NEVER, NEVER, 1, OUTBOX_WAIT, 19001},

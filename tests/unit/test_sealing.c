@@ -125,6 +125,60 @@ static void tokens_in_clear_are_sealed_and_go_to_a_new_key_and_back(void **state
     assert_int_equal(w.errors, 0);
 }
 
+/* How many of the second tokens are what they were, after all went to the key in force. */
+static int second_tokens(void)
+{
+    int good = 0;
+    PGresult *r = PQexecParams(db,
+                               "SELECT device, voip_sealed, 'voip-' || token_of FROM ("
+                               " SELECT d.*, n AS token_of FROM generate_series(1, 1203, 2) n"
+                               " JOIN xs.device d ON d.device = md5('d' || n)::uuid) d",
+                               0, NULL, NULL, NULL, NULL, 1);
+    for (int i = 0; i < PQntuples(r); i++) {
+        char token[DEVICE_TOKEN_MAX + 1];
+        uint8_t id[16];
+        devices_voip_id((const uint8_t *)PQgetvalue(r, i, 0), id);
+        good += token_keys_open(w.keys, w.expected, id, (const uint8_t *)PQgetvalue(r, i, 1),
+                                (size_t)PQgetlength(r, i, 1), token) &&
+                strcmp(token, PQgetvalue(r, i, 2)) == 0;
+    }
+    PQclear(r);
+    return good;
+}
+
+static bool second_are_under(void *ctx)
+{
+    char sql[160];
+    (void)ctx;
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM xs.device WHERE voip_sealed_by = %d"
+             " AND (voip_token IS NOT NULL OR voip_sealed IS NOT NULL)",
+             w.expected);
+    return db_int(sql) == (DEVICES + 1) / 2;
+}
+
+static void second_tokens_go_the_same_way(void **state)
+{
+    (void)state;
+    db_do("UPDATE xs.device d SET voip_token = 'voip-' || n, voip_at = now()"
+          " FROM generate_series(1, 1203, 2) n WHERE d.device = md5('d' || n)::uuid");
+    seal_with(keys, 1, false);
+    db_loop(w.base, second_are_under, NULL);
+    assert_int_equal(second_tokens(), (DEVICES + 1) / 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token IS NOT NULL"), 0);
+    const uint8_t next[2][TOKEN_KEY_BYTES] = {{2}, {1}};
+    seal_with(next, 2, false);
+    db_loop(w.base, second_are_under, NULL);
+    assert_int_equal(second_tokens(), (DEVICES + 1) / 2);
+    seal_with(next, 2, true);
+    db_loop(w.base, second_are_under, NULL);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device d, generate_series(1, 1203, 2) n"
+                            " WHERE d.device = md5('d' || n)::uuid AND voip_sealed IS NULL"
+                            " AND voip_token = 'voip-' || n"),
+                     (DEVICES + 1) / 2);
+    assert_int_equal(w.errors, 0);
+}
+
 static bool has_complained(void *ctx)
 {
     (void)ctx;
@@ -177,6 +231,7 @@ int main(void)
             tokens_in_clear_are_sealed_and_go_to_a_new_key_and_back, begin, end),
         cmocka_unit_test_setup_teardown(
             what_is_under_a_key_that_is_not_there_stays_and_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(second_tokens_go_the_same_way, begin, end),
         cmocka_unit_test_setup_teardown(a_damaged_token_holds_up_no_other, begin, end),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

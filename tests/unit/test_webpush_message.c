@@ -62,6 +62,21 @@ static void it_says_what_the_settings_allow(void **state)
     expect_alert(&o, "{\"badge\":7,\"body\":\"Encrypted message\"}");
 }
 
+static void a_call_is_told_as_one(void **state)
+{
+    (void)state;
+    const struct payload_call call = {
+        .session = "s1", .media = "audio", .from = "a@b", .account = "c@d"};
+    const struct payload_alert_opts o = {.content = PUSH_CONTENT_BODY,
+                                         .sender = "juliet",
+                                         .badge = 7,
+                                         .thread = KEY,
+                                         .call = &call};
+    expect_alert(&o, "{\"badge\":7,\"conversation\":\"" KEY
+                     "\",\"call\":{\"id\":\"s1\",\"media\":[\"audio\"],\"from\":\"a@b\","
+                     "\"account\":\"c@d\"},\"title\":\"juliet\",\"body\":\"Incoming call\"}");
+}
+
 static void the_short_form_has_no_words(void **state)
 {
     (void)state;
@@ -138,6 +153,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(it_says_what_the_settings_allow, start, stop),
+        cmocka_unit_test_setup_teardown(a_call_is_told_as_one, start, stop),
         cmocka_unit_test_setup_teardown(the_short_form_has_no_words, start, stop),
         cmocka_unit_test_setup_teardown(what_is_to_go_is_named_beside_the_count, start, stop),
         cmocka_unit_test_setup_teardown(whatever_is_in_it_fits_one_message_and_is_json, start,

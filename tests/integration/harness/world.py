@@ -13,7 +13,7 @@ from .gateway import Gateway, new_fcm_token, new_token
 from .oracle import Oracle
 from .procs import wait_until
 from .servers import make_server
-from .sidecar import Sidecar
+from .sidecar import Sidecar, merge_dotted
 from .webpush import Node, Subscription
 
 APP = "org.example.chat"
@@ -35,20 +35,22 @@ class World:
 
     def __init__(self, workspace, postgres, loop, server=None, settings=None, apps=(APP,),
                  kind="ejabberd", options=None, start=True, name="", fcm_apps=None,
-                 certificate_apps=None, webpush_apps=None):
+                 certificate_apps=None, webpush_apps=None, app_settings=None):
         self.workspace, self.postgres, self.loop = workspace, postgres, loop
         self.server = server or make_server(kind, workspace, name, **(options or {})).start()
         self.gateway = Gateway(workspace, topics=apps, name=f"gateway{name}").start()
         self.database = f"xs_{secrets.token_hex(4)}"
         postgres.create_database(self.database)
-        self.sidecar = Sidecar(workspace, self.server, postgres.url(self.database),
-                               [self.gateway.app(app) for app in apps] +
-                               [self.gateway.fcm_app(app, **app_options)
-                                for app, app_options in (fcm_apps or {}).items()] +
-                               [self.gateway.certificate_app(app, **app_options)
-                                for app, app_options in (certificate_apps or {}).items()] +
-                               [self.gateway.webpush_app(app, **app_options)
-                                for app, app_options in (webpush_apps or {}).items()],
+        entries = ([self.gateway.app(app) for app in apps] +
+                   [self.gateway.fcm_app(app, **app_options)
+                    for app, app_options in (fcm_apps or {}).items()] +
+                   [self.gateway.certificate_app(app, **app_options)
+                    for app, app_options in (certificate_apps or {}).items()] +
+                   [self.gateway.webpush_app(app, **app_options)
+                    for app, app_options in (webpush_apps or {}).items()])
+        for entry in entries:
+            merge_dotted(entry, (app_settings or {}).get(entry["id"], {}))
+        self.sidecar = Sidecar(workspace, self.server, postgres.url(self.database), entries,
                                name=f"sidecar{name}", settings=settings)
         self._oracle = None
         self._node = None

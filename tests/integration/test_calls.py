@@ -1,0 +1,288 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calls (XEP-0353) ring at once, or not at all; messages that only wake an app."""
+
+import contextlib
+import os
+import signal
+import time
+
+import pytest
+
+from harness.clients import new_id
+from harness.procs import wait_until
+from harness.webpush import missing
+from harness.world import APP
+
+pytestmark = pytest.mark.servers("ejabberd", "prosody")
+JMI = "urn:xmpp:jingle-message:0"
+VOIP, QUIET, WAKE = "chat.calls", "chat.quiet", "chat.wake"
+APPS = (APP, VOIP, QUIET, WAKE)
+FCM_APPS = {"chat.android": {"form": "notification"}}
+WEBPUSH_APPS = {"chat.web": {}}
+APP_SETTINGS = {
+    APP: {"calls": True},
+    VOIP: {"calls": True, "apns.voip": True},
+    WAKE: {"apns.push_type": "background"},
+    "chat.android": {"calls": True},
+    "chat.web": {"calls": True},
+}
+# What others wait for does not delay a call.
+SETTINGS = {"push.settle": "3s", "push.confirm_after": "20s"}
+AT_ONCE = 2.5
+
+
+def propose(client, to, session, media=("audio",), store=True):
+    text = "".join(f"<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='{kind}'/>"
+                   for kind in media)
+    hint = "<store xmlns='urn:xmpp:hints'/>" if store else ""
+    return client.send_chat(to, None,
+                            extra=f"<propose xmlns='{JMI}' id='{session}'>{text}</propose>{hint}")
+
+
+def say(client, to, word, session):
+    client.send_chat(to, None, extra=f"<{word} xmlns='{JMI}' id='{session}'/>"
+                                     "<store xmlns='urn:xmpp:hints'/>")
+
+
+def reasons(world, user):
+    """What became of the user's calls, oldest first."""
+    return [reason for (reason,) in world.oracle.query(
+        "SELECT coalesce(p.reason, p.status::text) FROM xs.push_log p JOIN xs.account a"
+        " USING (owner) WHERE a.jid = %s AND p.peer < -1 ORDER BY p.at", (user.bare,))]
+
+
+def wait_reasons(world, user, *wanted):
+    wait_until(lambda: reasons(world, user) == list(wanted), 10,
+               f"{wanted} (now {reasons(world, user)})")
+
+
+@contextlib.contextmanager
+def held(world):
+    """What is sent meanwhile comes to the worker at once."""
+    worker = world.sidecar.kill_worker(signal.SIGSTOP)
+    yield
+    os.kill(worker, signal.SIGCONT)
+
+
+@pytest.fixture
+def phone(world, bob):
+    return world.phone(bob)
+
+
+def voip_phone(world, user):
+    """Both tokens of the user's iPhone; the app has gone away."""
+    client = world.login(user, "phone")
+    token, voip = world.token(), world.token()
+    client.command(world.component, "register-device",
+                   {"provider": VOIP, "device-token": token, "device-second-token": voip})
+    client.logout()
+    world.away(user)
+    return token, voip
+
+
+def test_a_call_rings_at_once_and_is_nothing_unread(world, alice, bob, phone):
+    session, start = new_id("call"), time.monotonic()
+    propose(alice, bob.bare, session)
+    push = world.gateway.wait(phone, 1)[0]
+    assert time.monotonic() - start < AT_ONCE
+    assert push.alert == {"title": alice.user, "body": "Incoming call"}
+    assert push.payload["call"] == {"id": session, "media": ["audio"], "from": alice.bare,
+                                    "account": bob.bare}
+    assert push.header("apns-push-type") == "alert"
+    assert push.header("apns-priority") == "10"
+    assert 0 < int(push.header("apns-expiration")) - time.time() <= 45
+    assert push.badge == 0
+    world.drain(alice)
+    assert world.oracle.unread(bob.bare) == 0
+    assert len(world.oracle.rows(bob.bare)) == 1  # it says <store/>
+    world.no_push(phone, 3.5, since=1)
+
+
+def test_what_is_not_to_be_stored_rings_and_is_not_archived(world, alice, bob, phone):
+    propose(alice, bob.bare, new_id("call"), media=("audio", "video"), store=False)
+    assert world.gateway.wait(phone, 1)[0].payload["call"]["media"] == ["audio", "video"]
+    world.drain(alice)
+    assert world.oracle.rows(bob.bare) == []
+    assert world.oracle.rows(alice.bare) == []
+
+
+def test_it_rings_though_somebody_is_online(world, alice, bob, phone):
+    here = world.login(bob, "laptop")
+    start = time.monotonic()
+    message = propose(alice, bob.bare, new_id("call"))
+    here.wait_id(message)
+    world.gateway.wait(phone, 1)
+    assert time.monotonic() - start < AT_ONCE
+
+
+def test_pushkit_gets_calls_and_the_other_token_messages(world, alice, bob):
+    token, voip = voip_phone(world, bob)
+    session = new_id("call")
+    propose(alice, bob.bare, session)
+    push = world.gateway.wait(voip, 1)[0]
+    assert push.header("apns-push-type") == "voip"
+    assert push.header("apns-topic") == f"{VOIP}.voip"
+    assert push.header("apns-priority") == "10"
+    assert push.payload["aps"] == {}
+    assert push.payload["call"]["id"] == session
+    alice.send_chat(bob.bare, world.body())
+    assert world.gateway.wait(token, 1)[0].header("apns-topic") == VOIP
+    assert len(world.gateway.pushes(voip)) == 1
+
+
+def test_register_push_apns_takes_the_second_token_too(world, alice, bob):
+    client, voip = world.login(bob, "phone"), world.token()
+    world.register_push_apns(client, app=VOIP, **{"voip-token": voip})
+    propose(alice, bob.bare, new_id("call"))
+    world.gateway.wait(voip, 1)
+
+
+def test_an_alert_tells_where_pushkits_token_is_gone(world, alice, bob):
+    token, voip = voip_phone(world, bob)
+    world.gateway.expire(voip, int(time.time() * 1000) + 60000)
+    propose(alice, bob.bare, new_id("call"))
+    push = world.gateway.wait(token, 1)[0]
+    assert push.header("apns-push-type") == "alert"
+    assert "call" in push.payload
+    assert [push.status for push in world.gateway.pushes(voip)] == [410]
+    assert world.oracle.registrations(bob.bare) == 1
+    propose(alice, bob.bare, new_id("call"))
+    world.gateway.wait(token, 2)
+    assert len(world.gateway.pushes(voip)) == 1
+
+
+@pytest.mark.parametrize("word", ["retract", "finish"])
+def test_a_call_that_was_taken_back_does_not_ring(world, alice, bob, phone, word):
+    session = new_id("call")
+    with held(world):
+        propose(alice, bob.bare, session)
+        say(alice, bob.bare, word, session)
+        world.server.settle(alice)
+    wait_reasons(world, bob, "the call is over")
+    world.no_push(phone, 1)
+
+
+@pytest.mark.parametrize("word", ["proceed", "reject", "accept"])
+def test_a_call_that_another_device_has_taken_does_not_ring(world, alice, bob, phone, word):
+    here, session = world.login(bob, "laptop"), new_id("call")
+    with held(world):
+        message = propose(alice, bob.bare, session)
+        here.wait_id(message)
+        say(here, bob.bare if word == "accept" else alice.bare, word, session)
+        world.server.settle(here)
+    wait_reasons(world, bob, "the call is over")
+    world.no_push(phone, 1)
+
+
+@pytest.mark.needs("blocked")
+def test_who_is_blocked_does_not_make_a_phone_ring(world, alice, bob, phone):
+    client = world.login(bob, "laptop")
+    client.block(alice.bare)
+    client.logout()
+    world.away(bob)
+    propose(alice, bob.bare, new_id("call"))
+    world.drain(alice)
+    world.no_push(phone, 3)
+
+
+def test_an_app_that_does_not_ask_is_told_of_no_call(world, alice, bob):
+    token = world.phone(bob, app=QUIET)
+    propose(alice, bob.bare, new_id("call"))
+    world.drain(alice)
+    world.no_push(token, 4)
+    alice.send_chat(bob.bare, world.body())
+    world.gateway.wait(token, 1)
+
+
+def test_muted_callers_do_not_ring(world, alice, bob):
+    laptop = world.login(bob, "laptop")
+    token = world.register_device(laptop)
+    world.exchange(alice, laptop)  # a conversation, which can be muted
+    laptop.iq("set", f"<query xmlns='erlang-solutions.com:xmpp:inbox:0#conversation'"
+                     f" jid='{alice.bare}'><mute>3600</mute></query>")
+    propose(alice, bob.bare, new_id("call"))
+    wait_reasons(world, bob, "muted")
+    world.no_push(token, 0.5)
+
+
+def test_nothing_rings_in_quiet_hours_but_who_is_always_heard(world, alice, bob, phone):
+    laptop, carol = world.login(bob, "laptop"), world.login(world.user("carol"))
+    now = time.gmtime(time.time() - 3600)
+    form = laptop.command(world.component, "notification-settings")
+    laptop.command(world.component, "notification-settings",
+                   {"quiet-from": time.strftime("%H:%M", now),
+                    "quiet-to": time.strftime("%H:%M", time.gmtime(time.time() + 7200)),
+                    "time-zone": "UTC", "always": carol.bare},
+                   action="complete", session=form.get("sessionid"))
+    propose(alice, bob.bare, new_id("call"))
+    wait_reasons(world, bob, "quiet hours")
+    assert world.gateway.pushes(phone) == []
+    propose(carol, bob.bare, new_id("call"))
+    assert world.gateway.wait(phone, 1)[0].payload["call"]["from"] == carol.bare
+
+
+def test_who_shows_no_sender_shows_none_of_a_call(world, alice, bob, phone):
+    laptop = world.login(bob, "laptop")
+    form = laptop.command(world.component, "notification-settings")
+    laptop.command(world.component, "notification-settings", {"content": "none"},
+                   action="complete", session=form.get("sessionid"))
+    propose(alice, bob.bare, new_id("call"))
+    push = world.gateway.wait(phone, 1)[0]
+    assert push.alert == {"body": "Incoming call"}
+    assert set(push.payload["call"]) == {"id", "media"}
+
+
+def test_a_call_never_rings_late(world, alice, bob, phone):
+    world.gateway.script(phone, {"status": 503, "reason": "ServiceUnavailable",
+                                 "retry_after": 900})
+    propose(alice, bob.bare, new_id("call"))
+    wait_reasons(world, bob, "ServiceUnavailable")
+    assert world.oracle.outbox(bob.bare) == 0
+    world.no_push(phone, 1, since=1)
+
+
+def test_a_lost_connection_is_tried_again_within_seconds(world, alice, bob, phone):
+    world.gateway.script(phone, {"cut": "before_answer"})
+    propose(alice, bob.bare, new_id("call"))
+    push = world.gateway.wait(phone, 1)[0]
+    assert "call" in push.payload
+
+
+def test_android_rings_by_its_app(world, alice, bob):
+    token, session = world.android(bob, "chat.android"), new_id("call")
+    propose(alice, bob.bare, session)
+    message = world.gateway.wait_fcm(token)[0]
+    assert message.data["call"] == session
+    assert message.data["call_from"] == alice.bare
+    assert message.data["call_media"] == "audio"
+    assert message.android["priority"].lower() == "high"
+    assert 0 < int(message.android["ttl"].rstrip("s")) <= 45
+    assert message.notification == {}
+    assert message.message["apns"]["payload"]["call"]["id"] == session
+
+
+@pytest.mark.skipif(missing() is not None, reason=str(missing()))
+def test_a_browser_is_told_urgently(world, alice, bob):
+    subscription, session = world.browser(bob, "chat.web"), new_id("call")
+    propose(alice, bob.bare, session)
+    push = subscription.wait(1)[0]
+    assert push.headers["urgency"] == "high"
+    assert 0 < int(push.headers["ttl"]) <= 45
+    assert push.data["call"] == {"id": session, "media": ["audio"], "from": alice.bare,
+                                 "account": bob.bare}
+
+
+def test_a_message_only_wakes_an_app_that_wants_no_more(world, alice, bob):
+    token = world.phone(bob, app=WAKE)
+    world.known_offline(bob)
+    alice.send_chat(bob.bare, world.body())
+    push = world.gateway.wait(token, 1)[0]
+    assert push.header("apns-push-type") == "background"
+    assert push.header("apns-priority") == "5"
+    assert push.payload["aps"] == {"content-available": 1}
+    assert push.payload["unread"] == 1
+    # What it reads elsewhere is on the icon all the same.
+    laptop = world.login(bob, "laptop")
+    laptop.command(world.component, "mark-all-read")
+    laptop.logout()
+    wait_until(lambda: world.gateway.accepted(token)[-1].badge == 0, 15, "the icon is told")

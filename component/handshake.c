@@ -9,11 +9,9 @@
 #include "base/crypt.h"
 #include "base/stanza.h"
 #include "base/xml_parse.h"
+#include "component/ns.h"
 
 #define MAGIC 0x48414e44
-#define NS_STREAMS "http://etherx.jabber.org/streams"
-#define NS_STREAM_ERRORS "urn:ietf:params:xml:ns:xmpp-streams"
-#define NS_COMPONENT "jabber:component:accept"
 #define HEADER_MAX ((size_t)8192)
 #define INPUT_MAX ((size_t)1024 * 1024) /* what may follow <handshake/> in the same read */
 #define OUTPUT_MAX ((size_t)8192)

@@ -274,6 +274,7 @@ static void send_children(struct request *q, const char *type, const char *grant
 {
     struct iq_table *t = q->table;
     const char *component = t->adapter->opts->component;
+    bool wrapped = grant && *grant;
     struct jid sender = {.local_len = 0};
     char id[ECHO_ID_BYTES];
     snprintf(sender.bare, sizeof sender.bare, "%s", grant ? q->is.account.bare : component);
@@ -281,19 +282,19 @@ static void send_children(struct request *q, const char *type, const char *grant
 
     struct buf out;
     buf_init(&out, STANZA_MAX);
-    if (grant)
+    if (wrapped)
         privilege_open(&out, grant, component, jid_domain(&q->is.account));
-    buf_add_str(&out, grant ? "<message xmlns=\"" NS_CLIENT "\"" : "<message");
+    buf_add_str(&out, wrapped ? "<message xmlns=\"" NS_CLIENT "\"" : "<message");
     add_attr(&out, "from", sender.bare);
     add_attr(&out, "to", q->is.asker_text);
     add_attr(&out, "id", id);
     add_attr(&out, "type", type);
     buf_add_char(&out, '>');
     for (const struct stanza *c = children; c; c = c->next)
-        stanza_write(&out, c, grant ? NS_CLIENT : outer_ns(t));
+        stanza_write(&out, c, wrapped ? NS_CLIENT : outer_ns(t));
     buf_add(&out, xml, len);
     buf_add_str(&out, "<no-store xmlns=\"" NS_HINTS "\"/></message>");
-    if (grant)
+    if (wrapped)
         privilege_close(&out);
     /* One message that is too large for any stanza is left out, as no client could get it. */
     if (!buf_failed(&out))

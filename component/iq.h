@@ -73,10 +73,13 @@ void iq_on_cancel(struct iq_request *r, iq_cancel_fn fn, void *ctx);
 
 /* What follows is between this file and service.c. */
 
+#define IQ_DIRECTLY ""
+
 struct iq_ops {
     /* Finished stanzas. */
     void (*send)(void *ctx, unsigned link, uint64_t epoch, const uint8_t *data, size_t len);
-    /* The XEP-0356 namespace in which host lets us send messages, NULL when it does not. */
+    /* The XEP-0356 namespace in which host lets us send messages, IQ_DIRECTLY when it takes
+     * them without an envelope, NULL when it does not let us. */
     const char *(*privilege)(void *ctx, unsigned link, const char *host);
     void (*opened)(void *ctx, const struct place *p);
     void (*done)(void *ctx, const struct place *p);

@@ -7,6 +7,8 @@
 
 #define NS_CLIENT "jabber:client"
 #define NS_COMPONENT "jabber:component:accept"
+#define NS_STREAMS "http://etherx.jabber.org/streams"
+#define NS_STREAM_ERRORS "urn:ietf:params:xml:ns:xmpp-streams"
 #define NS_STANZA_ERRORS "urn:ietf:params:xml:ns:xmpp-stanzas"
 #define NS_FORWARD "urn:xmpp:forward:0"
 #define NS_DELAY "urn:xmpp:delay"

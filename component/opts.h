@@ -46,6 +46,7 @@ struct component_opts {
     bool client_namespace; /* say what the stream's own namespace would be taken for */
     bool presence_copies;  /* presence is copied, too, where that is to be asked for */
     bool groupchat;        /* what is said in rooms is of use */
+    bool speak_directly;   /* as our users without XEP-0356: the server takes any sender */
 };
 
 struct spool_opts {

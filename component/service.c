@@ -36,6 +36,8 @@ static const char *on_iq_privilege(void *ctx, unsigned link, const char *host)
     int h = service_host(s, host);
     if (h < 0 || link >= s->links_n)
         return NULL;
+    if (link_speaks_directly(s))
+        return IQ_DIRECTLY;
     const struct privilege *p = &s->links[link].hosts[h].privilege;
     return p->messages ? p->ns : NULL;
 }
@@ -461,6 +463,8 @@ enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *s
         take_presence(s, st, p->spool, received_us);
     else if (strcmp(st->name, "iq") == 0)
         take_iq(s, epoch, st, p, received_us, pass);
+    else if (stanza_is(st, "error", NS_STREAMS))
+        link_stream_error(s, &s->links[p->spool], st);
     return ERR_NONE;
 }
 
@@ -596,7 +600,7 @@ void service_link_status(const struct service *s, unsigned link,
         unsigned delegated = 0;
         for (size_t i = 0; i < s->delegation.served_n; i++)
             delegated += host->delegated[i] > 0;
-        out->messages_granted &= host->privilege.messages;
+        out->messages_granted &= host->privilege.messages || link_speaks_directly(s);
         out->presence_granted &= host->privilege.presence;
         if (delegated < out->namespaces_delegated)
             out->namespaces_delegated = delegated;

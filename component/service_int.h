@@ -80,6 +80,7 @@ struct service {
     struct nodes nodes;
     struct monitoring_question *asked; /* component/monitoring.c: without answer yet */
     uint64_t looked_at;                /* end of the stanza that was looked at last */
+    bool direct_refused; /* it has cost a connection: not once more before the next worker */
     int64_t sweep_ms;
     /* Refusals to strangers in this period: all, and by a hash of their domain. */
     uint8_t strangers_key[16];
@@ -122,6 +123,10 @@ void link_list_again(struct service *s);
 /* A result from a host: its list of who is online, when it is that. */
 void link_read_list(struct service *s, struct link_state *l, unsigned host,
                     const struct stanza *iq, int64_t received_us);
+/* Messages go out as our users without an envelope. */
+bool link_speaks_directly(const struct service *s);
+/* The last word of a connection. */
+void link_stream_error(struct service *s, const struct link_state *l, const struct stanza *st);
 void link_check_begin(struct service *s, struct link_state *l);
 void link_check(struct service *s, struct link_state *l, int64_t now_ms);
 

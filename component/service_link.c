@@ -74,6 +74,25 @@ bool link_announcement(struct service *s, struct link_state *l, unsigned host,
     return true;
 }
 
+bool link_speaks_directly(const struct service *s)
+{
+    return s->opts->speak_directly && !s->direct_refused;
+}
+
+/* Who may not speak as others and does is thrown out.  A new worker tries again, as after a
+ * reload: by then a person may have changed the server's settings. */
+void link_stream_error(struct service *s, const struct link_state *l, const struct stanza *st)
+{
+    if (!link_speaks_directly(s) || !stanza_child(st, "invalid-from", NS_STREAM_ERRORS))
+        return;
+    s->direct_refused = true;
+    log_error("xmpp",
+              "link=%u the server does not let us speak as its users without XEP-0356, and "
+              "closes the stream: set check_from: false on its listener and reload, or "
+              "xmpp.speak_as_users: privilege; by privilege until then",
+              number(s, l));
+}
+
 /* ---- who is online ---- */
 
 static struct host_state *host_named(struct service *s, unsigned link, const char *name)
@@ -204,7 +223,7 @@ static void warn_of_missing(const struct service *s, const struct link_state *l,
 {
     const struct host_state *host = &l->hosts[h];
     const char *name = s->opts->domains[h];
-    if (!host->privilege.messages && s->delegation.served_n > 0)
+    if (!host->privilege.messages && !link_speaks_directly(s) && s->delegation.served_n > 0)
         log_warn("xmpp",
                  "link=%u host=%s lets us send no messages as its users: "
                  "archive pages cannot be delivered",

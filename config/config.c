@@ -448,6 +448,10 @@ static void build_component(struct reader *r)
     c->parse_bytes_max = c->stanza_bytes_max;
     c->presence_every_ms = number(r, KEY_XMPP_PRESENCE_EVERY);
     c->presence_copies = number(r, KEY_XMPP_PRESENCE_COPIES) != 0;
+    c->speak_directly = number(r, KEY_XMPP_SPEAK_AS_USERS) == 1;
+    if (c->speak_directly && c->server != SERVER_EJABBERD)
+        complain_key(r, KEY_XMPP_SPEAK_AS_USERS, -1,
+                     "xmpp.speak_as_users: direct is for xmpp.server: ejabberd");
     c->groupchat = number(r, KEY_ARCHIVE_GROUPCHAT) != 0;
     build_generic(r, c);
     if (c->server == SERVER_OPENFIRE)

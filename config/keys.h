@@ -46,6 +46,8 @@ enum key_reload {
     KEY(XMPP_PRESENCE_EVERY, "xmpp.presence_every", TIME, 0, "60s", 1000, 3600000, RELOAD)    \
     KEY(XMPP_COPIES_FROM, "xmpp.copies_from", LIST, 0, 0, 0, 100, RELOAD)                     \
     KEY(XMPP_CLIENT_NAMESPACE, "xmpp.client_namespace", BOOL, 0, "false", 0, 0, RELOAD)       \
+    KEY(XMPP_SPEAK_AS_USERS, "xmpp.speak_as_users", WORD, "privilege direct", "privilege", 0, \
+        0, RELOAD)                                                                            \
     KEY(XMPP_PRESENCE_COPIES, "xmpp.presence_copies", BOOL, 0, "false", 0, 0, RELOAD)         \
     KEY(SPOOL_DIRECTORY, "spool.directory", TEXT, 0, "/var/lib/xmpp-sidecar/spool", 1, 900,   \
         RESTART)                                                                              \

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages of the archive as a client gets them through ejabberd: ours by delegation and as the
-user by privilege, against ejabberd's own mod_mam, both on one PostgreSQL and of archives of the
-same size.  Each is walked backwards from its end, as a client does that looks for what was."""
+user, by privilege and directly, against ejabberd's own mod_mam, all on one PostgreSQL and of
+archives of the same size.  Each is walked backwards from its end, as a client does that looks for what was."""
 
 import asyncio
 import contextlib
@@ -13,12 +13,18 @@ import pages
 from common import median_pair, row, say
 from ejabberds import Client, with_mod_mam
 from harness.ejabberd import HOST, Ejabberd
-from harness.procs import Workspace
+from harness.procs import Workspace, wait_until
 from harness.sidecar import Sidecar
 
 WALK = 100  # pages
 ROUNDS = 5
 PAGE = pages.PAGE
+# How the sidecar speaks as the users, and whose archive is read.
+SHAPES = {
+    "page_vs_ejabberd": ("privilege", "big", pages.BIG),
+    "page_small_vs_ejabberd": ("privilege", "small", pages.SMALL),
+    "page_small_direct_vs_ejabberd": ("direct", "small", pages.SMALL),
+}
 
 # The same owners by the same turns, the same text.
 FILL_MAM = """
@@ -67,33 +73,38 @@ class Reader(Client):
         return WALK / (time.monotonic() - begin)
 
 
+def mod_mam(workspace, table):
+    """An ejabberd with its own archive."""
+    theirs = with_mod_mam(workspace, table.pg)
+    fill_mod_mam(table)
+    theirs.start()
+    return theirs
+
+
 @contextlib.contextmanager
-def both():
-    """(ours, mod_mam): ejabberds with an archive behind each."""
-    table = pages.table()
-    with Workspace(prefix="bench-") as workspace:
-        theirs = with_mod_mam(workspace, table.pg)
-        fill_mod_mam(table)
-        theirs.start()
-        ours = Ejabberd(workspace, extra={"loglevel": "warning"}).start()
-        Sidecar(workspace, ours, table.url, [], settings={"log.level": "info"}).start()
-        for ejabberd in (ours, theirs):
-            for name in ("big", "small"):
-                ejabberd.register(name, "pw")
-        yield ours, theirs
+def ours(workspace, table, name, speak):
+    """An ejabberd with the sidecar, which speaks as the users in that way."""
+    ejabberd = Ejabberd(workspace, name=f"ejabberd-{name}", check_from=speak == "privilege",
+                        extra={"loglevel": "warning"}).start()
+    sidecar = Sidecar(workspace, ejabberd, table.url, [], name=f"sidecar-{name}", settings={
+        "log.level": "info", "xmpp.speak_as_users": speak}).start()
+    wait_until(lambda: sidecar.http("/readyz")[0] == 200, 60, "namespaces are delegated")
+    yield ejabberd
+    sidecar.close()
+    ejabberd.stop()
 
 
-async def measure(ours, theirs, name):
+async def measure(ejabberds, name, label):
     """Pairs of pages a second."""
     readers = []
-    for ejabberd in (ours, theirs):
+    for ejabberd in ejabberds:
         readers.append(Reader(name, ejabberd.host))
         await readers[-1].login(ejabberd.c2s_port, "pw")
         await readers[-1].walk()
     pairs = []
     for i in range(ROUNDS):
         pairs.append([await reader.walk() for reader in readers])
-        say(f"page_vs_ejabberd {name} {i + 1}/{ROUNDS}: ours {pairs[-1][0]:.1f}/s, "
+        say(f"{label} {i + 1}/{ROUNDS}: ours {pairs[-1][0]:.1f}/s, "
             f"mod_mam {pairs[-1][1]:.1f}/s")
     for reader in readers:
         reader.writer.close()
@@ -102,25 +113,20 @@ async def measure(ours, theirs, name):
 
 @functools.cache
 def vs_ejabberd():
-    """{owner: its row}, together, as what they stand on takes long to make."""
-    rows = {}
-    with both() as (ours, theirs):
-        for owner, name, size in (("big", "page_vs_ejabberd", pages.BIG),
-                                  ("small", "page_small_vs_ejabberd", pages.SMALL)):
-            rates = asyncio.run(measure(ours, theirs, owner))
-            rows[owner] = row(name, *rates, "pages/s",
-                              "ejabberd's mod_mam, asked by the same client; an owner with "
-                              f"{size}, {pages.ROWS} rows in all")
+    """{name: its row}, together, as what they stand on takes long to make."""
+    rows, table = {}, pages.table()
+    with Workspace(prefix="bench-") as workspace:
+        theirs = mod_mam(workspace, table)
+        for name, (speak, owner, size) in SHAPES.items():
+            with ours(workspace, table, name, speak) as ejabberd:
+                for server in (ejabberd, theirs):
+                    server.ensure(owner, "pw")
+                rates = asyncio.run(measure((ejabberd, theirs), owner, name))
+            rows[name] = row(name, *rates, "pages/s",
+                             "ejabberd's mod_mam, asked by the same client; an owner with "
+                             f"{size}, {pages.ROWS} rows in all")
     return rows
 
 
-def page_vs_ejabberd():
-    return vs_ejabberd()["big"]
-
-
-def page_small_vs_ejabberd():
-    return vs_ejabberd()["small"]
-
-
-BENCHMARKS = {"page_vs_ejabberd": page_vs_ejabberd,
-              "page_small_vs_ejabberd": page_small_vs_ejabberd}
+BENCHMARKS = {name: functools.partial(lambda name: vs_ejabberd()[name], name)
+              for name in SHAPES}

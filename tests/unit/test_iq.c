@@ -166,6 +166,49 @@ static void results_travel_as_the_user_and_come_before_the_answer(void **state)
     assert_int_equal(buf_len(&w->events), 0);
 }
 
+#define STREAM_ERROR(condition)                                                               \
+    "<error xmlns='http://etherx.jabber.org/streams'><" condition                             \
+    " xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></error>"
+
+static void ask_and_send(struct world *w, char *sent, size_t size)
+{
+    buf_reset(&w->sent);
+    world_feed(w, DELEGATED(NS_DELEGATION_1, QUERY("from='bob@e.test/r1' to='bob@e.test'")));
+    (void)iq_send_children(held, "<x/>", 4);
+    iq_reply(held, NULL);
+    world_sent(w, sent, size);
+}
+
+static void results_travel_without_an_envelope_while_the_server_takes_them(void **state)
+{
+    struct world *w = *state;
+    char sent[4096];
+    static const char direct[] = "<message from=\"bob@e.test\" to=\"bob@e.test/r1\" id=\"xs-";
+    static const char privileged[] = "<message from=\"sidecar.e.test\" to=\"e.test\">";
+    w->opts.speak_directly = true;
+    ask_and_send(w, sent, sizeof sent); /* nothing need have been granted */
+    assert_memory_equal(sent, direct, sizeof direct - 1);
+    assert_non_null(
+        strstr(sent, "\"><x/><no-store xmlns=\"urn:xmpp:hints\"/></message>\n<iq "));
+    world_feed(w, GRANT(NS_PRIVILEGE_1) STREAM_ERROR("conflict"));
+    ask_and_send(w, sent, sizeof sent);
+    assert_memory_equal(sent, direct, sizeof direct - 1);
+    world_feed(w, STREAM_ERROR("invalid-from"));
+    ask_and_send(w, sent, sizeof sent);
+    assert_memory_equal(sent, privileged, sizeof privileged - 1);
+}
+
+/* Who has written as nobody else has lost a connection for another reason. */
+static void a_stream_error_says_nothing_of_privileges(void **state)
+{
+    struct world *w = *state;
+    char sent[4096];
+    world_feed(w, GRANT(NS_PRIVILEGE_1) STREAM_ERROR("invalid-from"));
+    w->opts.speak_directly = true;
+    ask_and_send(w, sent, sizeof sent);
+    assert_memory_equal(sent, "<message from=\"bob@", 19);
+}
+
 static void results_to_our_own_address_travel_directly(void **state)
 {
     struct world *w = *state;
@@ -378,6 +421,8 @@ int main(void)
         T(somebody_elses_account_is_not_ones_own),
         T(results_travel_as_the_user_and_come_before_the_answer),
         T(results_to_our_own_address_travel_directly),
+        T(results_travel_without_an_envelope_while_the_server_takes_them),
+        T(a_stream_error_says_nothing_of_privileges),
         T(without_the_grant_the_asker_is_told_to_wait),
         T(an_unanswered_request_is_answered_in_time),
         T(a_handler_that_wants_to_know_is_told_of_the_end),

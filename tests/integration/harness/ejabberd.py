@@ -113,7 +113,7 @@ class Ejabberd(OneProcess):
 
     def __init__(self, workspace, name="ejabberd", with_mam_never=False, with_muc=False,
                  resume_timeout=3, component=COMPONENT, extra=None, cluster=None,
-                 resolvable=False):
+                 resolvable=False, check_from=True):
         self.host, self.remote_host, self.rooms = HOST, REMOTE_HOST, ROOMS
         self.component = component
         self._resolvable = resolvable
@@ -128,6 +128,8 @@ class Ejabberd(OneProcess):
             host=HOST, remote=REMOTE_HOST, c2s_port=self.c2s_port, api_port=self.api_port,
             resume_timeout=resume_timeout))
         merge(settings, fragment(component, self.secret, self.component_port))
+        if not check_from:
+            settings["listen"][-1]["check_from"] = False
         if with_muc:
             merge(settings, yaml.safe_load(MUC.format(rooms=ROOMS)))
         if with_mam_never:

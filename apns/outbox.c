@@ -51,7 +51,7 @@ struct outbox *outbox_new(struct event_base *base, const struct outbox_opts *opt
     memcpy(o->key, opts->key, sizeof o->key);
     o->tokens = opts->tokens;
     o->memory_max = opts->memory_max ? opts->memory_max : OUTBOX_MEMORY_MAX;
-    o->sql = outbox_sql_new(opts->pool, opts->worker);
+    o->sql = outbox_sql_new(opts->pool, opts->reads, opts->worker);
     o->set = outbox_set_new();
     o->timer = evtimer_new(base, on_timer, o);
     if (!o->timer)
@@ -353,14 +353,27 @@ static void stop_listening(struct outbox *o, struct outbox_txn *t)
     t->lost = true;
 }
 
+/* What a message's way to the commit took of its entry's wait.  Not more than a fifth of it:
+ * what else comes in that time, a bounce or a marker, takes the same way. */
+static int64_t already_waited_ms(const struct outbox_row *row)
+{
+    int64_t age_ms = (clock_real_us() - row->counted_us) / 1000;
+    if (row->peer == 0 || age_ms < 0)
+        return 0;
+    return age_ms < row->due_ms / 5 ? age_ms : row->due_ms / 5;
+}
+
 void outbox_committed(struct outbox *o, struct pg *conn, bool ok)
 {
     struct outbox_txn *t = txn_of(o, conn);
     if (t->asked > 0)
         stop_listening(o, t);
     if (ok) {
-        for (struct outbox_pending *p = STAILQ_FIRST(&t->pending); p; p = STAILQ_NEXT(p, next))
+        for (struct outbox_pending *p = STAILQ_FIRST(&t->pending); p;
+             p = STAILQ_NEXT(p, next)) {
+            p->row.due_ms -= already_waited_ms(&p->row);
             outbox_adopt(o, &p->row);
+        }
         if (t->lost) {
             o->reconcile = true;
             outbox_upkeep_soon(o);

@@ -80,9 +80,12 @@ struct outbox_gateway_ops {
 struct outbox_opts {
     const struct push_opts *push; /* borrowed until outbox_free or outbox_reload */
     struct pg_pool *pool;         /* borrowed */
-    const uint8_t *key;           /* 32 bytes; what collapse ids are made with; copied */
-    struct token_keys *tokens;    /* what opens devices' tokens; borrowed */
-    uint8_t worker[16];           /* who holds leases: new for every worker process */
+    /* Borrowed: reads what to send, while answers are stored and what is due is loaded by
+     * pool. NULL, and while it is down: pool does this too. */
+    struct pg_pool *reads;
+    const uint8_t *key;        /* 32 bytes; what collapse ids are made with; copied */
+    struct token_keys *tokens; /* what opens devices' tokens; borrowed */
+    uint8_t worker[16];        /* who holds leases: new for every worker process */
     struct outbox_hooks hooks;
     struct outbox_gateway_ops gateways; /* all NULL: gateway.h's functions */
     size_t memory_max;                  /* 0: OUTBOX_MEMORY_MAX */

@@ -153,7 +153,8 @@ static void deinit_all(struct pg_array *arrays, size_t n)
         pg_array_deinit(&arrays[i]);
 }
 
-struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16])
+struct outbox_sql *outbox_sql_new(struct pg_pool *pool, struct pg_pool *reads,
+                                  const uint8_t worker[16])
 {
     static const enum pg_array_type add[] = {PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_INT8};
     static const enum pg_array_type call[OUTBOX_CALL_ARRAYS] = {
@@ -169,6 +170,7 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]
     if (!q)
         abort();
     q->pool = pool;
+    q->reads = reads ? reads : pool;
     memcpy(q->worker, worker, 16);
     init_all(q->add, add, 5);
     init_all(q->call, call, OUTBOX_CALL_ARRAYS);
@@ -330,7 +332,11 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
     for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
     pg_add_bool(&p, what->withdraws);
-    pg_pool_send(q->pool, calls ? &fetch_calls_st : &fetch_st, &p, cb, ctx);
+    /* It takes no lock, so it can be in no deadlock with what is stored meanwhile.  An entry
+     * is fetched only when what made it ours has been answered, and the push before it to its
+     * device was stored: a snapshot on another connection has both. */
+    pg_pool_send(pg_pool_is_up(q->reads) ? q->reads : q->pool,
+                 calls ? &fetch_calls_st : &fetch_st, &p, cb, ctx);
 }
 
 /* Of a message that we have not seen we know what its server says; what is counted here wins.

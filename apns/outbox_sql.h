@@ -21,8 +21,10 @@ struct outbox_sql;
 #define OUTBOX_BATCH_MAX 512 /* entries read or settled by one statement */
 #define OUTBOX_REASON_BYTES 96
 
-/* Keeps the arrays' memory between calls.  worker: 16 bytes, copied. */
-struct outbox_sql *outbox_sql_new(struct pg_pool *pool, const uint8_t worker[16]);
+/* Keeps the arrays' memory between calls.  reads: see outbox_opts.  worker: 16 bytes, copied.
+ */
+struct outbox_sql *outbox_sql_new(struct pg_pool *pool, struct pg_pool *reads,
+                                  const uint8_t worker[16]);
 void outbox_sql_free(struct outbox_sql **q);
 
 /* An entry this worker holds now: of add, add_badges and load.  Strings live as long as r. */

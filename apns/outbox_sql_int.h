@@ -12,6 +12,7 @@
 
 struct outbox_sql {
     struct pg_pool *pool;
+    struct pg_pool *reads;
     uint8_t worker[16];
     /* One set of arrays for each statement that takes some; types are fixed at the start. */
     struct pg_array add[5];

@@ -53,6 +53,7 @@ struct relay {
     uint8_t (*spool_ids)[16];
     struct service *service;
     struct pg_pool *pool;
+    struct pg_pool *reads; /* of the outbox: what is pushed */
     struct pg_pool *pages; /* of archives */
     struct pg_pool *scans; /* of archives, too: so that no page is behind one */
     struct schema_gate *gate;
@@ -377,6 +378,7 @@ static void start_push(struct relay *r)
     struct outbox_opts opts = {
         .push = push,
         .pool = r->pool,
+        .reads = r->reads,
         .key = key,
         .tokens = r->token_keys,
         .hooks = {.decide = on_decide, .ctx = r},
@@ -458,13 +460,15 @@ static enum err_kind try_gateways(struct relay *r, struct err *e)
 }
 
 /* Of database.connections, when there are so many: two write, one is for devices and pushes,
- * the others read pages. */
+ * the others read pages.  Two more: one reads what is pushed, one scans. */
 static void start_reading(struct relay *r, const struct config *c)
 {
     unsigned n = c->store.connections, used = LANE_CONNECTIONS + 1;
     struct pg_opts reader = {
         .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
     r->pool = pg_pool_new(r->base, &reader, 1);
+    reader.name = "pushes";
+    r->reads = pg_pool_new(r->base, &reader, 1);
     reader.plans = PG_PLANS_IN_INDEX_ORDER;
     reader.name = "pages";
     r->pages = pg_pool_new(r->base, &reader, n > used ? n - used : 1);
@@ -519,6 +523,7 @@ void relay_free(struct relay **rp)
     ingest_free(&r->ingest);
     devices_free(&r->devices);
     pg_pool_free(&r->pool);
+    pg_pool_free(&r->reads);
     pg_pool_free(&r->pages);
     pg_pool_free(&r->scans);
     partition_free(&r->partition);

@@ -20,6 +20,7 @@ import pages
 import pages_of_clients
 import pushes
 import under_load
+import waiting_pushes
 from common import BUILD, RESULTS, Cluster, median_pair, row, say
 
 # --- archive_rows: committed rows per second, counters and outbox right, against a bare table ---
@@ -117,7 +118,8 @@ def row_cost_growth():
 
 
 BENCHMARKS = {"archive_rows": archive_rows, **pushes.BENCHMARKS, **pages.BENCHMARKS,
-              **pages_of_clients.BENCHMARKS, **under_load.BENCHMARKS}
+              **pages_of_clients.BENCHMARKS, **under_load.BENCHMARKS,
+              **waiting_pushes.BENCHMARKS}
 LONG = {"row_cost_growth": row_cost_growth, **under_load.LONG}  # only when named
 
 

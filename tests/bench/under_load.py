@@ -83,7 +83,8 @@ def told(costs):
 class Server:
     """loadgen, and a sidecar connected to it."""
 
-    def __init__(self, workspace, cluster, apps=(), settings=QUIET, **options):
+    def __init__(self, workspace, cluster, apps=(), settings=QUIET, prepare=None, **options):
+        """prepare is called with the sidecar before either of them runs."""
         self.cluster = cluster
         self.port = free_port()
         self.secret = secrets.token_hex(8)
@@ -93,6 +94,8 @@ class Server:
                                               cluster=None)
         self.sidecar = Sidecar(workspace, like_ejabberd, cluster.url("bench"), list(apps),
                                settings=settings)
+        if prepare:
+            prepare(self.sidecar)
         command = [BUILD / "bench" / "loadgen", "--spool", self.sidecar.folder / "spool",
                    "--port", str(self.port), "--secret", self.secret]
         for name, value in options.items():

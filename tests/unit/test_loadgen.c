@@ -194,8 +194,8 @@ static void a_commit_counts_from_the_last_byte_written(void **state)
     struct measure *m = calloc(1, sizeof *m);
     measure_init(m, 20, 10);
     m->start_us = 1000000;
-    measure_sent(m, 100, 0);
-    measure_sent(m, 200, 0);
+    measure_message(m, 100, 1, 2);
+    measure_message(m, 200, 1, 2);
     measure_written(m, 150, 2000000);
     measure_committed(m, 500, 2003000); /* of the second not a byte is written yet */
     assert_int_equal(m->commit.n, 1);
@@ -221,8 +221,8 @@ static void a_question_is_answered_once_and_errors_are_counted_apart(void **stat
     struct measure *m = calloc(1, sizeof *m);
     char a[MEASURE_ID_BYTES], b[MEASURE_ID_BYTES];
     measure_init(m, 10, 10);
-    measure_sent(m, 50, measure_ask(m, TRAFFIC_MAM, a));
-    measure_sent(m, 90, measure_ask(m, TRAFFIC_PING, b));
+    measure_question(m, 50, measure_ask(m, TRAFFIC_MAM, a));
+    measure_question(m, 90, measure_ask(m, TRAFFIC_PING, b));
     measure_written(m, 90, 1000);
     assert_int_equal(m->open, 2);
     assert_false(measure_answered(m, "rr-77-1", false, 2000));
@@ -241,13 +241,33 @@ static void a_question_is_answered_once_and_errors_are_counted_apart(void **stat
     free(m);
 }
 
+static void the_log_says_when_each_message_was_written(void **state)
+{
+    (void)state;
+    struct measure *m = calloc(1, sizeof *m);
+    char *text = NULL, id[MEASURE_ID_BYTES];
+    size_t len = 0;
+    measure_init(m, 10, 10);
+    m->log = open_memstream(&text, &len);
+    measure_message(m, 100, 1, 2);
+    measure_question(m, 150, measure_ask(m, TRAFFIC_PING, id));
+    measure_message(m, 200, 7, 4000000);
+    measure_message(m, 300, 8, 9); /* not written */
+    measure_written(m, 100, 2000000);
+    measure_written(m, 299, 2000500);
+    measure_deinit(m);
+    assert_string_equal(text, "2000000 1 2\n2000500 7 4000000\n");
+    free(text);
+    free(m);
+}
+
 static void many_marks_keep_their_order(void **state)
 {
     (void)state;
     struct measure *m = calloc(1, sizeof *m);
     measure_init(m, 10, 10);
     for (uint64_t i = 1; i <= 50000; i++) {
-        measure_sent(m, i * 10, 0);
+        measure_message(m, i * 10, 1, 2);
         measure_written(m, i * 10, (int64_t)i);
         if (i > 100)
             measure_committed(m, (i - 100) * 10, (int64_t)i);
@@ -358,6 +378,7 @@ int main(void)
         cmocka_unit_test(few_accounts_write_most_and_a_million_may),
         cmocka_unit_test(a_commit_counts_from_the_last_byte_written),
         cmocka_unit_test(a_question_is_answered_once_and_errors_are_counted_apart),
+        cmocka_unit_test(the_log_says_when_each_message_was_written),
         cmocka_unit_test(many_marks_keep_their_order),
         cmocka_unit_test(a_place_in_the_spool_is_translated_to_bytes_of_the_stream),
         cmocka_unit_test(a_run_is_bounded_whatever_is_asked),

@@ -51,6 +51,7 @@ struct phone {
 struct world {
     struct event_base *base;
     struct pg_pool *pool;
+    struct pg_pool *reads;
     struct pg *lane;
     struct outbox *outbox;
     struct token_keys *tokens;
@@ -221,13 +222,13 @@ static void alarmed(void *ctx, const char *app, const char *text)
 static bool all_up(void *ctx)
 {
     struct world *w = ctx;
-    return pg_pool_is_up(w->pool) && pg_is_up(w->lane);
+    return pg_pool_is_up(w->pool) && pg_pool_is_up(w->reads) && pg_is_up(w->lane);
 }
 
 static bool all_down(void *ctx)
 {
     struct world *w = ctx;
-    return !pg_pool_is_up(w->pool) && !pg_is_up(w->lane);
+    return !pg_pool_is_up(w->pool) && !pg_pool_is_up(w->reads) && !pg_is_up(w->lane);
 }
 
 static void set_clock(struct world *w)
@@ -239,6 +240,7 @@ static void open_outbox(struct world *w)
 {
     struct outbox_opts opts = {.push = &push,
                                .pool = w->pool,
+                               .reads = w->reads,
                                .key = key,
                                .tokens = w->tokens,
                                .hooks = {decide, alarmed, w},
@@ -297,7 +299,9 @@ static int start(void **state)
     w->real_us = (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
     set_clock(w);
     struct pg_opts opts = {.url = db_url(), .name = "outbox", .statement_timeout_ms = 10000};
-    w->pool = pg_pool_new(w->base, &opts, 2);
+    w->pool = pg_pool_new(w->base, &opts, 1);
+    opts.name = "pushes";
+    w->reads = pg_pool_new(w->base, &opts, 1);
     opts.plans = PG_PLANS_GENERIC;
     opts.name = "lane";
     w->lane = pg_new(w->base, &opts);
@@ -328,6 +332,7 @@ static int stop(void **state)
     token_keys_free(&w->tokens);
     pg_free(&w->lane);
     pg_pool_free(&w->pool);
+    pg_pool_free(&w->reads);
     event_base_free(w->base);
     free(w);
     clock_fake_off();
@@ -506,6 +511,27 @@ static void every_decision_is_kept_for_who_asks_why(void **state)
     accept_all(w);
     assert_string_equal(db_ask("SELECT decision FROM xs.push_log ORDER BY at DESC LIMIT 1"),
                         "offline");
+}
+
+static void the_way_to_the_commit_is_part_of_the_wait(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    w->real_us -= 40000;
+    message(w, 0, 0); /* received so long ago */
+    w->real_us -= 60000000;
+    message(w, 1, 0);
+    w->real_us += 60040000;
+    pass(w, 399);
+    assert_int_equal(w->gateway.n, 0);
+    pass(w, 1); /* the other: a fifth of settle is the most */
+    assert_int_equal(w->gateway.n, 1);
+    pass(w, 59);
+    assert_int_equal(w->gateway.n, 1);
+    pass(w, 1);
+    assert_int_equal(w->gateway.n, 2);
+    accept_all(w);
 }
 
 static void nobody_registered_means_no_entry(void **state)
@@ -821,6 +847,44 @@ static void a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed(
     assert_int_equal(w->phones[1].alerts, 1);
     assert_int_equal(entries(), 0);
     assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), 3);
+}
+
+static bool one_flies(void *ctx)
+{
+    struct world *w = ctx;
+    outbox_run(w->outbox);
+    return w->gateway.n == 1;
+}
+
+static void an_answer_that_is_long_in_storing_holds_up_no_other_push(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    message(w, 1, 0);
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    w->committed = false;
+    pg_send_plain(w->lane,
+                  "SELECT FROM xs.outbox WHERE get_byte(uuid_send(owner), 0) = 1 FOR UPDATE",
+                  on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    answer_with(w, any_flying(w), &done);
+    outbox_run(w->outbox);
+    db_loop(w->base, settling_waits, w);
+    w->mono_ms += 600;
+    w->real_us += 600 * 1000;
+    set_clock(w);
+    db_loop(w->base, one_flies, w);
+    assert_true(settling_waits(w));
+    pg_send_plain(w->lane, "COMMIT", NULL, NULL);
+    pg_sync(w->lane);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(w->phones[0].alerts, 1);
+    assert_int_equal(w->phones[1].alerts, 1);
 }
 
 /* Forty accounts on ten phones with two apps: muted or not, with settings or none, counted
@@ -1539,6 +1603,22 @@ static void lost_connections_delay_pushes_but_lose_none(void **state)
     pass(w, 600);
     accept_all(w);
     assert_int_equal(w->phones[0].badge, 2);
+}
+
+static void a_lost_connection_for_reading_is_replaced_by_the_other(void **state)
+{
+    struct world *w = *state;
+    struct pg_opts nowhere = {.url = "postgresql:///?host=/nowhere", .name = "pushes"};
+    outbox_free(&w->outbox);
+    pg_pool_free(&w->reads);
+    w->reads = pg_pool_new(w->base, &nowhere, 1);
+    open_outbox(w);
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
 }
 
 static void more_entries_than_memory_wait_in_the_database(void **state)
@@ -2492,6 +2572,7 @@ int main(void)
         cmocka_unit_test(a_call_is_a_number_that_is_no_conversation),
         CASE(a_message_becomes_one_push_with_the_badge_of_that_moment),
         CASE(every_decision_is_kept_for_who_asks_why),
+        CASE(the_way_to_the_commit_is_part_of_the_wait),
         CASE(nobody_registered_means_no_entry),
         CASE(a_transaction_that_is_rolled_back_pushes_nothing),
         CASE(what_is_read_within_settle_is_not_pushed),
@@ -2505,6 +2586,7 @@ int main(void)
         CASE(a_read_sends_one_silent_badge_two_seconds_later),
         CASE(a_message_during_the_flight_is_pushed_after_it),
         CASE(a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed),
+        CASE(an_answer_that_is_long_in_storing_holds_up_no_other_push),
         CASE(what_is_sent_is_what_an_icon_is_compared_with),
         CASE(a_read_during_the_flight_corrects_the_badge_after_it),
         CASE(two_accounts_on_one_phone_are_summed_and_never_in_flight_together),
@@ -2542,6 +2624,7 @@ int main(void)
         CASE(an_entry_whose_answer_was_lost_is_found_again),
         CASE(an_outcome_that_comes_before_its_answers_is_heard),
         CASE(lost_connections_delay_pushes_but_lose_none),
+        CASE(a_lost_connection_for_reading_is_replaced_by_the_other),
         CASE(more_entries_than_memory_wait_in_the_database),
         CASE(old_lines_of_the_log_are_forgotten),
         CASE(a_sign_of_trouble_asks_again_at_once),

@@ -22,6 +22,8 @@ void measure_init(struct measure *m, unsigned seconds, unsigned window_s)
 
 void measure_deinit(struct measure *m)
 {
+    if (m->log)
+        fclose(m->log);
     free(m->windows);
     free(m->marks);
 }
@@ -50,7 +52,13 @@ static void make_room(struct measure *m)
         abort();
 }
 
-void measure_sent(struct measure *m, uint64_t end, uint64_t question)
+void measure_message(struct measure *m, uint64_t end, uint32_t from, uint32_t to)
+{
+    make_room(m);
+    m->marks[m->n++] = (struct mark){.end = end, .from = from, .to = to};
+}
+
+void measure_question(struct measure *m, uint64_t end, uint64_t question)
 {
     make_room(m);
     m->marks[m->n++] = (struct mark){.end = end, .question = question};
@@ -80,6 +88,9 @@ void measure_written(struct measure *m, uint64_t bytes, int64_t now_us)
     for (; m->written < m->n && m->marks[m->written].end <= bytes; m->written++) {
         struct mark *mark = &m->marks[m->written];
         mark->written_us = now_us;
+        if (m->log && !mark->question)
+            fprintf(m->log, "%" PRId64 " %" PRIu32 " %" PRIu32 "\n", now_us, mark->from,
+                    mark->to);
         if (mark->question && slot_of(m, mark->question)->number == mark->question)
             slot_of(m, mark->question)->written_us = now_us;
     }

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "tests/bench/loadgen/histogram.h"
 #include "tests/bench/loadgen/traffic.h"
@@ -35,12 +36,14 @@ struct measure {
     uint64_t asked;
     uint64_t open; /* questions */
     uint64_t behind_max;
+    FILE *log;       /* of the messages written; NULL: none */
     int64_t late_us; /* most that we were behind our own schedule */
     /* A queue: [first, written) are written and not committed, [written, n) not written. */
     struct mark {
         uint64_t end; /* bytes of the stream */
         int64_t written_us;
         uint64_t question; /* its number, 0: it is a message */
+        uint32_t from, to;
     } * marks;
     size_t first, written, n, cap;
     struct question {
@@ -53,8 +56,9 @@ struct measure {
 void measure_init(struct measure *m, unsigned seconds, unsigned window_s);
 void measure_deinit(struct measure *m);
 
-/* The message (a question when its number is not 0) ends at that byte of the stream. */
-void measure_sent(struct measure *m, uint64_t end, uint64_t question);
+/* What ends at that byte of the stream: a message between these two, or a question. */
+void measure_message(struct measure *m, uint64_t end, uint32_t from, uint32_t to);
+void measure_question(struct measure *m, uint64_t end, uint64_t question);
 /* A new question's number, and its id. */
 uint64_t measure_ask(struct measure *m, enum traffic_question what, char id[MEASURE_ID_BYTES]);
 /* All bytes below have been written to the socket; so with committed. */

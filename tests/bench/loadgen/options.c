@@ -32,6 +32,8 @@ static const char help[] =
     "  --accounts N        at most 1000000 (100000)\n"
     "  --sessions N        first so many accounts are told as online at the start (1000)\n"
     "  --seed N            of everything random (1)\n"
+    "  --written FILE      a line for each message: microseconds since 1970 when it was\n"
+    "                      written, sender, recipient\n"
     "  --window N          seconds; the result has a row for each (10)\n"
     "  --wait N            seconds for the component to come up (30)\n"
     "  --drain N           seconds for the rest to be committed and answered (30)\n"
@@ -56,6 +58,7 @@ static const struct option_row rows[] = {
     ROW("--spool", TEXT, spool, 0, 0),
     ROW("--port", PORT, port, 1, 65535),
     ROW("--secret", TEXT, secret, 0, 0),
+    ROW("--written", TEXT, written, 0, 0),
     ROW("--component", TEXT, component, 0, 0),
     ROW("--domain", TEXT, domain, 0, 0),
     ROW("--rate", REAL, rate, 0.1, OPTIONS_RATE_MAX),

@@ -13,6 +13,7 @@
 
 struct options {
     const char *spool;
+    const char *written; /* a file; NULL: none */
     const char *component;
     const char *domain;
     const char *secret;

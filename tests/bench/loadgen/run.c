@@ -115,14 +115,16 @@ static void add_question(struct run *r, enum traffic_question what)
     char id[MEASURE_ID_BYTES];
     uint64_t number = measure_ask(&r->measure, what, id);
     traffic_question(r->traffic, &r->batch, what, id);
-    measure_sent(&r->measure, batch_place(r, buf_len(&r->batch)), number);
+    measure_question(&r->measure, batch_place(r, buf_len(&r->batch)), number);
 }
 
 static void send_what_is_due(struct run *r, double now_us)
 {
     while (flow_due(r, &r->messages, now_us)) {
+        uint32_t from, to;
         size_t end = traffic_message(r->traffic, &r->batch);
-        measure_sent(&r->measure, batch_place(r, end), 0);
+        traffic_last(r->traffic, &from, &to);
+        measure_message(&r->measure, batch_place(r, end), from, to);
         if (buf_len(&r->batch) >= SEND_BYTES)
             send_batch(r);
         if (traffic_counts(r->traffic)->messages == r->o->count)
@@ -428,6 +430,10 @@ static bool set_up(struct run *r)
         abort();
     buf_init(&r->batch, BATCH_MAX);
     measure_init(&r->measure, o->seconds, o->window);
+    if (o->written && !(r->measure.log = fopen(o->written, "w"))) {
+        fail(r, "the file of --written cannot be opened");
+        return false;
+    }
     r->traffic = traffic_new(&traffic);
     r->deadline_us = clock_real_us() + (int64_t)o->wait * 1000000;
     if (server_new(r->base, &server, &events, &r->server, &e) == ERR_NONE)

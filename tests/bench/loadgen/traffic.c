@@ -54,6 +54,7 @@ struct traffic {
     struct traffic_mix mix;
     struct people people;
     struct traffic_counts counts;
+    uint32_t from, to; /* of the last message */
 };
 
 /* The two ends of one message. */
@@ -247,6 +248,8 @@ static void choose_pair(struct traffic *t, struct pair *p)
 {
     uint32_t from, to;
     people_next(&t->people, &from, &to);
+    t->from = from;
+    t->to = to;
     new_id(t, p->id);
     traffic_session(t, from, p->from, sizeof p->from);
     bare_jid(t, from, p->from_bare, sizeof p->from_bare);
@@ -257,6 +260,12 @@ static void choose_pair(struct traffic *t, struct pair *p)
         snprintf(p->from, sizeof p->from, "user%07" PRIu32 "@" REMOTE "/" RESOURCE, from);
         p->copies = 1;
     }
+}
+
+void traffic_last(const struct traffic *t, uint32_t *from_out, uint32_t *to_out)
+{
+    *from_out = t->from;
+    *to_out = t->to;
 }
 
 size_t traffic_message(struct traffic *t, struct buf *out)

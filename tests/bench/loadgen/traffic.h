@@ -60,6 +60,8 @@ const struct traffic_counts *traffic_counts(const struct traffic *t);
 /* One message with a body and what comes with it; returns the length of out at the end of the
  * message's first copy, from which it is archived. */
 size_t traffic_message(struct traffic *t, struct buf *out);
+/* The accounts of the last of them. */
+void traffic_last(const struct traffic *t, uint32_t *from_out, uint32_t *to_out);
 /* A question of a user, whose answer has this id. */
 void traffic_question(struct traffic *t, struct buf *out, enum traffic_question what,
                       const char *id);

@@ -272,3 +272,47 @@ def test_nobody_makes_up_a_result(open_world):
                      f" id='1'>{forwarded}</result></message>")
     world.drain(eve)
     assert world.oracle.with_body(bob.bare, body) == []
+
+
+# On an Openfire that is installed, too.
+
+
+@pytest.mark.slow
+@pytest.mark.servers("openfire")
+def test_what_people_said_meanwhile_is_found(make_world):
+    """With clients alone: what the plugin writes down and what is copied is one message."""
+    world = make_world(kind="openfire", options={"monitoring": True}, start=False, settings=FILLS)
+    if world.server.stands_in:
+        world.server.properties["admin.authorizedJIDs"] = ALLOWED
+    world.sidecar.start()
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    odd = ("<thread>t</thread><own xmlns='urn:own'><x xmlns=''/></own><active "
+           "xmlns='http://jabber.org/protocol/chatstates'/><store xmlns='urn:xmpp:hints'/>"
+           "<html xmlns='http://jabber.org/protocol/xhtml-im'><body "
+           "xmlns='http://www.w3.org/1999/xhtml'><p>a  b</p></body></html>")
+    texts = [world.body(text) for text in ("plain", "two\nlines & <more> \u00e9\u4e2d", "rich")]
+
+    def say_all(prefix):
+        """In each direction, and without an id; all are received."""
+        for n, text in enumerate(texts):
+            extra = odd if n == 2 else ""
+            alice.send_chat(bob.bare, f"{prefix} {text}", extra=extra)
+            bob.send_chat(alice.jid, f"{prefix} answer {text}", extra=extra)
+        alice.send_chat(bob.bare, f"{prefix} last", message_id="")
+        bob.wait_message(f"{prefix} last", 20)
+
+    say_all("seen")
+    world.drain(alice, 30)
+    assert world.oracle.count(bob.bare) == world.oracle.count(alice.bare) == 7
+    world.sidecar.stop()
+    say_all("missed")
+    world.sidecar.start()
+    (why, _, failed, messages, _), = wait_filled(world, 90)
+    assert (why, failed) == ("gap", 0) and messages >= 14
+    world.drain(alice, 30)
+    rows = [row.body for row in world.oracle.rows(bob.bare)]
+    assert len(rows) == len(set(rows)) == 14, rows
+    assert world.oracle.count(alice.bare) == 14
+    assert world.oracle.duplicates() == []
+    assert [row for row in world.oracle.rows(bob.bare) if row.body.startswith("seen")
+            and row.flags & LATE] == []

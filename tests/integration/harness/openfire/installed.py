@@ -3,6 +3,7 @@
 
 It runs from a home of its own (libraries linked, embedded database, set up by autosetup) with what
 config/openfire tells administrators to set.  Copies come when Openfire sends them: up to 5 s late.
+With monitoring=True it has the monitoring plugin, where that is in its plugins folder.
 """
 
 import os
@@ -20,11 +21,13 @@ from ..clients import new_id
 from ..component import Component
 from ..procs import HarnessError, OneProcess, Process, free_port, port_answers, wait_until
 from .commands import ADMIN, COMMANDS, FORMS, NOTIFICATION, PRESENCES
-from .components import published_properties
+from .components import DISCO_INFO, published_properties
+from .monitoring import MAM
 
 HOST = "e.test"
 COMPONENT = "sidecar.e.test"
 HELPER = "helper.e.test"  # what the tests want to know of the server, they ask as a component
+PLUGIN = "monitoring.jar"
 EVENT = "http://jabber.org/protocol/packet#event"
 
 AUTOSETUP = """<?xml version="1.0" encoding="UTF-8"?>
@@ -69,12 +72,15 @@ def _nested(properties):
 class InstalledOpenfire(OneProcess):
     kind = "openfire"
     cluster = None
+    stands_in = False
     shows_presence_early = True  # before it routes messages by it
     never_kept = ("carbon",)  # what is not put into the offline store
     host, remote_host, rooms = HOST, None, f"conference.{HOST}"
 
-    def __init__(self, workspace, name="openfire", component=COMPONENT):
-        self.component = component
+    def __init__(self, workspace, name="openfire", component=COMPONENT, monitoring=False):
+        if monitoring and not (home() / "plugins" / PLUGIN).exists():
+            pytest.skip("the monitoring plugin is not installed in this Openfire")
+        self.component, self._monitoring = component, monitoring
         self.archive_address = component
         self.secret = secrets.token_hex(16)
         self.c2s_port, self.component_port = free_port(), free_port()
@@ -92,6 +98,8 @@ class InstalledOpenfire(OneProcess):
         if admin.exists():
             (self.folder / "plugins" / "admin").symlink_to(admin)
         shutil.copy(home() / "conf" / "security.xml", self.folder / "conf")
+        if self._monitoring:
+            shutil.copy(home() / "plugins" / PLUGIN, self.folder / "plugins")
         properties = {**published_properties(self.secret),
                       "xmpp.component.socket.port": str(self.component_port),
                       "xmpp.socket.plain.port": str(self.c2s_port),
@@ -99,6 +107,8 @@ class InstalledOpenfire(OneProcess):
                       "xmpp.client.tls.policy": "disabled",
                       "xmpp.server.socket.active": "false",
                       "httpbind.enabled": "false"}
+        if self._monitoring:
+            properties["admin.authorizedJIDs"] = f"admin@{HOST}, {self.component}"
         (self.folder / "conf" / "openfire.xml").write_text(AUTOSETUP.format(
             host=HOST, secret=self.secret, properties=_nested(properties)))
 
@@ -118,6 +128,8 @@ class InstalledOpenfire(OneProcess):
         self._helper = Component(self.component_port, HELPER, self.secret)
         self._subscribe()
         wait_until(self._is_copied, 60, "the first batch")
+        if self._monitoring:
+            wait_until(self._offers_archive, 120, "the plugin is deployed", 1)
         return self
 
     def stop(self):
@@ -128,10 +140,15 @@ class InstalledOpenfire(OneProcess):
 
     # Questions of a component.
 
-    def _ask(self, payload):
+    def _offers_archive(self):
+        info = self._ask(f'<query xmlns="{DISCO_INFO}"/>', "get")
+        return any(f.get("var") == MAM for f in info.iter(f"{{{DISCO_INFO}}}feature"))
+
+    def _ask(self, payload, kind="set"):
         """The answer to a request; a question's id must be long, all components share them."""
         iq_id = secrets.token_hex(16)
-        self._helper.send(f'<iq type="set" id="{iq_id}" from="{HELPER}" to="{HOST}">{payload}</iq>')
+        self._helper.send(
+            f'<iq type="{kind}" id="{iq_id}" from="{HELPER}" to="{HOST}">{payload}</iq>')
         return self._helper.inbox.wait_for(lambda s: s.get("id") == iq_id, 15, "an answer")
 
     def _command(self, node, fields):

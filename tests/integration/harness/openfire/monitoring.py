@@ -20,7 +20,8 @@ RSM = "http://jabber.org/protocol/rsm"
 CLIENT_NS = "jabber:client"
 
 MAX = 1000  # results, when nobody says
-FIELDS = ("FORM_TYPE", "with", "start", "end", "{urn:xmpp:fulltext:0}fulltext", "withtext", "search")
+FIELDS = ("FORM_TYPE", "with", "start", "end", "{urn:xmpp:fulltext:0}fulltext", "withtext",
+          "search")
 TIME = re.compile(r"^\d+(-\d+){2}T(\d+:){2}\d+(\.\d+)?(Z|[+-]\d+:\d+)$")
 
 TOGETHER = 8  # questions at a time, of a well-behaved asker
@@ -55,8 +56,8 @@ class Monitoring:
 
     def admins(self):
         """Whoever is named takes the place of the administrator that there is by default."""
-        named = [jid for jid in re.split(r"[,\s]+", self._properties["admin.authorizedJIDs"]) if jid]
-        return named or [f"admin@{self._host}"]
+        named = re.split(r"[,\s]+", self._properties["admin.authorizedJIDs"])
+        return [jid for jid in named if jid] or [f"admin@{self._host}"]
 
     def passed(self, message):
         """A message that was routed."""
@@ -74,11 +75,6 @@ class Monitoring:
         if not jid or "@" not in xml.bare(jid):
             return False
         return xml.domain(jid) == self._host or not xml.domain(jid).endswith(self._host)
-
-    def swap_last_ids(self):
-        """As when two threads archive at once: the later one has the lower id."""
-        one, other = self.rows[-2:]
-        one.number, other.number = other.number, one.number
 
     async def answer(self, iq, to, reply):
         """reply: gives an IQ to the asker's session."""
@@ -123,7 +119,8 @@ class Monitoring:
             self._violations.append(f"{self._open} questions for archives at once")
 
     def _found(self, to, fields, after=0):
-        start, end = ((fields.get(key) or other)[:23] for key, other in (("start", ""), ("end", "9")))
+        start, end = ((fields.get(key) or other)[:23]
+                      for key, other in (("start", ""), ("end", "9")))
         return sorted((row for row in self.rows
                        if to in row.parties and start <= row.at[:23] <= end and row.number > after),
                       key=lambda row: row.at)

@@ -63,6 +63,7 @@ class Session:
 class OpenfireStandIn(ComponentSide):
     kind = "openfire"
     cluster = None
+    stands_in = True
     never_kept = ("carbon",)  # what is not put into the offline store
     host, remote_host = HOST, REMOTE_HOST
 

@@ -19,7 +19,8 @@
 
 static const struct pg_statement history_rows = {
     "cli_history",
-    "SELECT * FROM (SELECT m.id, c.jid, m.flags, m.sent_at, m.id <= c.read_id, m.stanza"
+    "SELECT * FROM (SELECT m.id, c.jid, m.flags, m.sent_at, m.id <= c.read_id, m.stanza,"
+    "     m.id <= c.peer_read_id"
     "   FROM xs.message m"
     "   LEFT JOIN xs.conversation c ON c.owner = m.owner AND c.peer = m.peer"
     "   WHERE m.owner = $1::uuid AND ($2::bigint IS NULL OR m.peer = $2::bigint)"
@@ -38,6 +39,7 @@ struct shown {
     const char *peer;
     unsigned flags;
     bool read;
+    bool displayed;        /* by the peer, who has said so of it or of a later one */
     struct stanza *stanza; /* NULL: not kept, or not asked for */
     const char *stanza_id;
     const char *body; /* NULL: none */
@@ -62,6 +64,7 @@ static void read_row(const struct history *h, const struct pg_result *r, int row
                           .flags = (unsigned)pg_i64(r, row, 2),
                           .sent_us = pg_time_us(r, row, 3),
                           .read = pg_bool(r, row, 4)};
+    out->displayed = out->flags & ROW_OUTGOING && pg_bool(r, row, 6);
     ident_archive_id(h->a->ident, h->a->owner, id, out->id);
     const uint8_t *bytes = pg_bytes(r, row, 5, &len);
     out->stanza = len > 0 ? xml_parse_element((const char *)bytes, len, &e) : NULL;
@@ -82,6 +85,8 @@ static void print_row(const struct shown *s)
             printf(" %s", flag_names[i].name);
     if (s->flags & ROW_COUNTED)
         printf(s->read ? " read" : " unread");
+    if (s->displayed)
+        printf(" displayed");
     if (s->stanza_id) {
         printf("  id=");
         cli_print_text(s->stanza_id);
@@ -111,6 +116,7 @@ static cJSON *to_json(const struct history *h, const struct shown *s)
         if (s->flags & flag_names[i].flag)
             (void)cJSON_AddItemToArray(flags, cJSON_CreateString(flag_names[i].name));
     (void)cJSON_AddBoolToObject(o, "read", s->read);
+    (void)cJSON_AddBoolToObject(o, "displayed", s->displayed);
     if (h->bodies && s->body)
         (void)cJSON_AddStringToObject(o, "body", s->body);
     else if (h->bodies)

@@ -147,6 +147,24 @@ def test_history_has_no_texts_unless_asked_for(world, alice, bob):
         run(world, "history", bob.bare, *wrong, status=EX_USAGE)
 
 
+def test_history_tells_what_the_peer_has_displayed(world, alice, bob):
+    sent = write(world, alice, bob, 3)
+    phone = world.login(bob)
+    answer = phone.send_chat(alice.bare, world.body("an answer"))
+    phone.displayed(alice.bare, sent[1])
+    world.drain(phone)
+    shown = {row["stanza_id"]: row["displayed"] for row in ask(world, "history", alice.bare)}
+    assert shown == {sent[0]: True, sent[1]: True, sent[2]: False, answer: False}
+    # The peer's own archive says of these messages what the peer has read, and no more.
+    assert not any(row["displayed"] for row in ask(world, "history", bob.bare))
+    lines = run(world, "history", alice.bare).stdout.splitlines()
+    assert [line.split().count("displayed") for line in lines] == [1, 1, 0, 0]
+    # It never goes back.
+    phone.displayed(alice.bare, sent[0])
+    world.drain(phone)
+    assert sum(row["displayed"] for row in ask(world, "history", alice.bare)) == 2
+
+
 def test_what_a_stranger_wrote_does_nothing_to_the_terminal(world, alice, bob):
     alice.send_xml(f"<message to='{bob.bare}' type='chat' id='esc'><body>a&#x9b;31mb</body>"
                    "</message>")

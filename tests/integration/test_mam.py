@@ -184,7 +184,9 @@ def test_without_mod_mam(make_world):
     world = make_world()
     client = world.login(world.user("alice"))
     for address in (client.bare, HOST):
-        assert client.disco_info(address)[1].count("urn:xmpp:mam:2") == 1
+        features = client.disco_info(address)[1]
+        assert features.count("urn:xmpp:mam:2") == 1
+        assert "urn:xmpp:sid:0" not in features  # live messages carry no id of the archive (I5)
     _, body = world.exchange(world.login(world.user("bob")), client)
     assert client.mam_page().bodies == [body]
 
@@ -198,6 +200,23 @@ def test_the_components_own_address_does_not_pass_for_the_servers_archive(world,
     features = reader.disco_info(world.component)[1]
     assert not [feature for feature in features if feature.startswith("urn:xmpp:mam")]
     assert reader.iq("get", f"<query xmlns='{NS['items']}'/>", world.component) is not None
+
+
+@pytest.mark.servers()
+@pytest.mark.needs("own-archive")
+def test_while_the_sidecar_is_away_the_server_says_so_at_once(make_world):
+    """And afterwards all is as before (G6)."""
+    world = make_world()
+    client = world.login(world.user("alice"))
+    _, body = world.exchange(world.login(world.user("bob")), client)
+    assert client.mam_page().bodies == [body]
+    world.sidecar.stop()
+    began = time.monotonic()
+    assert client.mam_error() == ("cancel", "service-unavailable")
+    assert time.monotonic() - began < 5
+    world.sidecar.start()
+    wait_until(lambda: world.sidecar.http("/readyz")[0] == 200, 30, "namespaces are delegated")
+    assert client.mam_page().bodies == [body]
 
 
 # Paging.

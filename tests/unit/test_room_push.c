@@ -473,6 +473,81 @@ static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
     end_rooms(&r);
 }
 
+/* Pushes are many, and those of rooms few: what is of two never asks for a room. */
+static void what_is_of_two_costs_no_look_into_a_room(void **state)
+{
+    (void)state;
+    static const char calls[] = "SELECT coalesce(sum(calls), 0) FROM"
+                                " pg_stat_xact_user_functions WHERE funcname LIKE '%room%'";
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    passes(&r, "far@here", "1", "hello");
+    message(&r.w, "far@there", "so@here", "2");
+    message(&r.w, "far@there", "so@here", "3");
+    settle_push(&r);
+    enroll("so@here", 4);
+    db_do(
+        "INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due)"
+        " SELECT owner, '00000000000000000000000000000004', peer, 1, last_id, now(), 2, now()"
+        " FROM xs.conversation c WHERE c.jid = 'far@there'");
+    db_do("SELECT xs.outbox_load('00000000-0000-0000-0000-000000000009', 60000, 10)");
+    for (int rooms = 0; rooms < 2; rooms++) {
+        char fetch[512];
+        snprintf(fetch, sizeof fetch,
+                 "SELECT o_unread || '|' || o_badge"
+                 " FROM (SELECT array_agg(owner) AS w, array_agg(device) AS d,"
+                 "   array_agg(peer) AS p FROM xs.outbox WHERE device = '%032x') x,"
+                 " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, x.w, x.d,"
+                 "   x.p)",
+                 rooms ? 3 : 4);
+        db_do("BEGIN; SET LOCAL track_functions = 'all'");
+        assert_string_equal(db_ask(fetch), rooms ? "1|1" : "2|2");
+        assert_int_equal(db_int(calls) > 0, rooms);
+        db_do("COMMIT");
+    }
+    end_rooms(&r);
+}
+
+/* As unit/groupchat has it. */
+static void plans_of_an_empty_room_hold_for_a_full_one(void **state)
+{
+    (void)state;
+    enum { MEMBERS = 3000, SAID = 20 };
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "far@here", "0", "mei");
+    settle_push(&r);
+    db_do("INSERT INTO xs.room_member (owner, peer, member, conversation, bonds, read_id)"
+          " SELECT a.owner, n, md5(n::text)::uuid, n, 2, 0 FROM xs.account a,"
+          " generate_series(1, 3000) n WHERE a.jid = '" ROOM "'");
+    db_do("SELECT pg_stat_reset()");
+    for (int i = 0; i < SAID; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "p%d", i);
+        passes(&r, "far@here", id, "bo and mei");
+        settle_push(&r);
+    }
+    assert_int_equal(due("mei@here", "bo and mei"), 2);
+    pg_pool_free(&r.pool);
+    room_push_free(&r.push);
+    ingest_free(&r.w.ing);
+    int64_t before = db_now_ms();
+    while (db_int("SELECT count(*) FROM pg_stat_activity"
+                  " WHERE application_name LIKE 'xmpp-sidecar%'") > 0)
+        assert_true(db_now_ms() < before + 5000);
+    assert_int_equal(db_int("SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables"
+                            " WHERE relname IN ('room_member', 'room_nick', 'room_mention',"
+                            "   'outbox', 'registration') OR relname LIKE 'message%'"),
+                     0);
+    /* Each member is read about twice for each message. */
+    assert_in_range(db_int("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"
+                           " WHERE relname = 'room_member'"),
+                    MEMBERS * SAID, 3 * MEMBERS * SAID);
+    start(&r.w);
+    db_loop(r.w.base, is_ready, &r.w);
+    end_rooms(&r);
+}
+
 static void a_bookmark_says_when_and_is_undone(void **state)
 {
     (void)state;
@@ -507,6 +582,8 @@ int main(void)
         cmocka_unit_test(a_nick_may_change),
         cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
         cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),
+        cmocka_unit_test(what_is_of_two_costs_no_look_into_a_room),
+        cmocka_unit_test(plans_of_an_empty_room_hold_for_a_full_one),
         cmocka_unit_test(a_bookmark_says_when_and_is_undone),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

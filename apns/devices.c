@@ -46,7 +46,8 @@ static const struct pg_statement register_st = {
     "device_register",
     "SELECT g.*, CASE WHEN $15::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
     "            ELSE 0 END, xs.device_voip($3::uuid, $16::text, $17::bytea,"
-    "            $18::int)"
+    "            $18::int),"
+    " CASE WHEN $9::int <> 4 THEN xs.app_opened($1::uuid, $3::uuid, NULL) END"
     " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::bytea,"
     " $7::int, $8::uuid, $9::int, $10::text, $11::text, $12::text, $13::text, $14::int) g"};
 static const struct pg_statement unregister_st = {
@@ -55,6 +56,8 @@ static const struct pg_statement unregister_st = {
 static const struct pg_statement remove_st = {"device_remove",
                                               "SELECT xs.device_remove($1::uuid, $2::uuid)"};
 static const struct pg_statement test_st = {"device_test", "SELECT xs.test_push($1::uuid)"};
+static const struct pg_statement opened_st = {
+    "device_opened", "SELECT xs.app_opened($1::uuid, NULL, $2::text)"};
 static const struct pg_statement list_st = {
     "device_list",
     "SELECT d.app, r.resource, d.device, r.dialect, r.registered_at, d.answered_at,"
@@ -318,6 +321,20 @@ void devices_test(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_t
     c->fn.removed = fn;
     c->lost = lost_remove;
     pg_pool_send(d->pool, &test_st, &p, on_removed, c);
+}
+
+/* Answered like a removal, too. */
+void devices_opened(struct devices *d, const uint8_t owner[OWNER_BYTES], const char *node,
+                    devices_opened_fn fn, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, owner);
+    pg_add_text(&p, node);
+    struct call *c = new_call(d, ctx);
+    c->fn.removed = fn;
+    c->lost = lost_remove;
+    pg_pool_send(d->pool, &opened_st, &p, on_removed, c);
 }
 
 static void read_row(const struct pg_result *r, int row, struct device_row *out)

@@ -94,6 +94,13 @@ typedef void (*devices_tested_fn)(void *ctx, unsigned devices, const struct pg_e
 void devices_test(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_tested_fn fn,
                   void *ctx);
 
+/* The app was opened on the device that was given that node: what is there now is not counted
+ * any more on the icon of an app that counts since then.  Registering says the same.  opened:
+ * how many registrations of the account have that node.  Tell outbox_look. */
+typedef void (*devices_opened_fn)(void *ctx, unsigned opened, const struct pg_error *e);
+void devices_opened(struct devices *d, const uint8_t owner[OWNER_BYTES], const char *node,
+                    devices_opened_fn fn, void *ctx);
+
 typedef void (*devices_list_fn)(void *ctx, const struct device_row *rows, size_t n,
                                 const struct pg_error *e);
 void devices_list(struct devices *d, const uint8_t owner[OWNER_BYTES], devices_list_fn fn,

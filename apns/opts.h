@@ -17,6 +17,12 @@ enum push_content {
     PUSH_CONTENT_BODY
 };
 
+enum push_badge {
+    PUSH_BADGE_MESSAGES,      /* that are unread */
+    PUSH_BADGE_CONVERSATIONS, /* that have some */
+    PUSH_BADGE_SINCE_OPENED   /* those of the messages that came after the app was opened */
+};
+
 /* How an app is told of a message through FCM. */
 enum fcm_form {
     FCM_NOTIFICATION, /* the system shows it */
@@ -58,7 +64,7 @@ struct apns_app_opts {
     const char *encrypted_text; /* shown for a message that only its reader can read */
     const char *call_text;      /* shown for a call */
     const char *sound;          /* "" = silent */
-    bool counts_conversations;  /* on its icon: those with unread messages, not the messages */
+    enum push_badge badge;      /* what its icon counts */
     bool withdraws;   /* it is told which of its notifications are about what has been read */
     bool one_account; /* on a device: who registers ends the registration of who was there */
     bool calls;       /* is told of calls */

@@ -381,6 +381,8 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
     app->fetches++;
     const struct outbox_fetch what = {.text = app->opts->content == PUSH_CONTENT_BODY,
                                       .withdraws = app->opts->withdraws,
+                                      .since_opened =
+                                          app->opts->badge == PUSH_BADGE_SINCE_OPENED,
                                       .notices = &o->push->notices,
                                       .keys = keys,
                                       .n = job->n};

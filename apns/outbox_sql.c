@@ -74,7 +74,9 @@ static const struct pg_statement read_st = {
     "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"     \
     "   e.sandbox, e.sealed_by, e.sealed,"                                                    \
     "   CASE WHEN $7::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"                             \
-    "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END," columns               \
+    "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END,"                       \
+    "   CASE WHEN $8::boolean THEN xs.opened_badge(($4::uuid[])[f.o_n]) ELSE f.o_badge "      \
+    "END," columns                                                                            \
     " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[])"      \
     "   f LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"        \
     "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true" more
@@ -93,7 +95,8 @@ static const struct pg_statement fetch_calls_st = {
 #define FETCHED_SEALED_BY 23
 #define FETCHED_SEALED 24
 #define FETCHED_WITHDRAW 25
-#define FETCHED_CALL 26 /* NULL, and the last: none, or it is over */
+#define FETCHED_BADGE 26
+#define FETCHED_CALL 27 /* NULL, and the last: none, or it is over */
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -332,6 +335,7 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
     for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
     pg_add_bool(&p, what->withdraws);
+    pg_add_bool(&p, what->since_opened);
     /* It takes no lock, so it can be in no deadlock with what is stored meanwhile.  An entry
      * is fetched only when what made it ours has been answered, and the push before it to its
      * device was stored: a snapshot on another connection has both. */
@@ -383,7 +387,7 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->registered = pg_bool(r, row, 4);
     out->token = pg_text(r, row, 5);
     out->badge_sent = (int)pg_i64(r, row, 6);
-    out->badge = (int)pg_i64(r, row, 7);
+    out->badge = (int)pg_i64(r, row, FETCHED_BADGE);
     out->unread = (int)pg_i64(r, row, 8);
     out->muted = pg_bool(r, row, 9);
     out->peer_jid = pg_text(r, row, 10);
@@ -558,13 +562,13 @@ void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
     pg_pool_send(q->pool, &purge_st, &p, cb, ctx);
 }
 
-void outbox_sql_app(struct outbox_sql *q, const char *app, bool counts_conversations,
+void outbox_sql_app(struct outbox_sql *q, const char *app, enum push_badge badge,
                     pg_result_fn cb, void *ctx)
 {
     struct pg_params p;
     pg_params_init(&p);
     pg_add_text(&p, app);
-    pg_add_i32(&p, counts_conversations);
+    pg_add_i32(&p, (int32_t)badge);
     pg_pool_send(q->pool, &app_st, &p, cb, ctx);
 }
 

@@ -117,8 +117,9 @@ struct outbox_fetched {
     int32_t voip_sealed_by;
 };
 struct outbox_fetch {
-    bool text;      /* bodies, too */
-    bool withdraws; /* what was shown, too */
+    bool text;         /* bodies, too */
+    bool withdraws;    /* what was shown, too */
+    bool since_opened; /* badges of an app that counts so */
     const struct notice_list *notices;
     const struct outbox_key *keys;
     size_t n;
@@ -193,7 +194,7 @@ void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, voi
 void outbox_sql_purge(struct outbox_sql *q, int64_t history_ms, unsigned limit,
                       pg_result_fn cb, void *ctx);
 /* Writes down what the app's icon counts. */
-void outbox_sql_app(struct outbox_sql *q, const char *app, bool counts_conversations,
+void outbox_sql_app(struct outbox_sql *q, const char *app, enum push_badge badge,
                     pg_result_fn cb, void *ctx);
 /* One row: all, waiting, parked, and when the oldest that is not parked was counted. */
 void outbox_sql_depth(struct outbox_sql *q, pg_result_fn cb, void *ctx);

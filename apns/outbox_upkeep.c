@@ -189,7 +189,7 @@ static void write_app(struct outbox *o)
         return;
     }
     const struct apns_app_opts *app = &o->push->apps[o->apps_written];
-    outbox_sql_app(o->sql, app->id, app->counts_conversations, outbox_job_result,
+    outbox_sql_app(o->sql, app->id, app->badge, outbox_job_result,
                    outbox_job_new(o, 0, app_written));
 }
 

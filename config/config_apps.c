@@ -281,7 +281,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .call_text = v[KEY_APP_CALL_TEXT].text,
         .calls = v[KEY_APP_CALLS].number,
         .sound = v[KEY_APP_SOUND].text,
-        .counts_conversations = v[KEY_APP_BADGE].number == 1,
+        .badge = (enum push_badge)v[KEY_APP_BADGE].number,
         .withdraws = v[KEY_APP_WITHDRAW].number,
         .one_account = v[KEY_APP_ACCOUNTS].number == 1,
     };

@@ -94,8 +94,8 @@ enum key_reload {
     KEY(APP_DOMAINS, "push.apps[].domains", LIST, 0, 0, 0, 1000, RELOAD)                      \
     KEY(APP_ACCOUNTS, "push.apps[].accounts_per_device", WORD, "many one", "many", 0, 0,      \
         RELOAD)                                                                               \
-    KEY(APP_BADGE, "push.apps[].badge", WORD, "messages conversations", "messages", 0, 0,     \
-        RELOAD)                                                                               \
+    KEY(APP_BADGE, "push.apps[].badge", WORD, "messages conversations since_opened",          \
+        "messages", 0, 0, RELOAD)                                                             \
     KEY(APP_COLLAPSE, "push.apps[].collapse", WORD, "conversation message", "conversation",   \
         0, 0, RELOAD)                                                                         \
     KEY(APP_WITHDRAW, "push.apps[].withdraw", BOOL, 0, "false", 0, 0, RELOAD)                 \

@@ -7,6 +7,7 @@
 #include "apns/devices.h"
 #include "apns/dialect.h"
 #include "apns/opts.h"
+#include "apns/outbox.h"
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "base/clock.h"
@@ -18,6 +19,7 @@
 
 #define MARK_ALL_READ "mark-all-read"
 #define MARKED_WITHIN_MS 10000
+#define APP_OPENED "app-opened"
 
 /* One registration on its way to the database. */
 struct pending {
@@ -65,6 +67,8 @@ static void on_registered(void *ctx, const struct device_registered *r,
     }
     log_info("registration", "dialect=%s fresh=%d evicted=%u ended=%u",
              p.request.command->node, r->fresh, r->evicted, r->ended);
+    if (p.commands->opts.push->apps[p.request.app].badge == PUSH_BADGE_SINCE_OPENED)
+        outbox_look(p.commands->opts.outbox); /* the app was opened */
     struct dialect_result result;
     dialect_result(p.request.command, r, p.commands->opts.component, &result);
     answer(p.call, &result);
@@ -176,6 +180,54 @@ static void on_mark_all_read(void *ctx, struct adhoc_call *call)
                      on_marked, call);
 }
 
+struct opening {
+    struct commands *commands;
+    struct adhoc_call *call;
+};
+
+static void on_opened(void *ctx, unsigned opened, const struct pg_error *e)
+{
+    struct opening o = *(struct opening *)ctx;
+    free(ctx);
+    if (e->failure) {
+        log_warn("registration", "not known that an app was opened: %s", e->text);
+        commands_later(o.call);
+        return;
+    }
+    if (opened == 0) {
+        adhoc_error(o.call, "cancel", "item-not-found", "no such device is registered");
+        return;
+    }
+    outbox_look(o.commands->opts.outbox);
+    adhoc_completed(o.call, ADHOC_INFO, NULL);
+}
+
+static void on_app_opened(void *ctx, struct adhoc_call *call)
+{
+    struct commands *c = ctx;
+    const char *node = call->form ? form_value(call->form, "node") : NULL;
+    if (!call->form) {
+        form_add_field(form_add(call->answer, "form", NULL), "node", "text-single", NULL);
+        adhoc_executing(call);
+        return;
+    }
+    if (!node || !*node || strlen(node) >= DEVICE_NODE_BYTES) {
+        adhoc_error(call, "modify", "bad-request", "node is missing or too long");
+        return;
+    }
+    if (!c->ready) {
+        commands_later(call);
+        return;
+    }
+    uint8_t owner[OWNER_BYTES];
+    ident_owner(ingest_ident(c->opts.ingest), call->account, owner);
+    struct opening *o = malloc(sizeof *o);
+    if (!o)
+        abort();
+    *o = (struct opening){c, call};
+    devices_opened(c->opts.devices, owner, node, on_opened, o);
+}
+
 struct commands *commands_new(struct service *service, bool rooms)
 {
     struct commands *c = calloc(1, sizeof *c);
@@ -189,6 +241,7 @@ struct commands *commands_new(struct service *service, bool rooms)
         adhoc_welcome(service, all[i].node);
     }
     adhoc_add(service, MARK_ALL_READ, "Mark everything as read", on_mark_all_read, c);
+    adhoc_add(service, APP_OPENED, "Say that the app was opened", on_app_opened, c);
     commands_add_devices(service, c);
     commands_add_settings(service, c);
     if (rooms)

@@ -59,7 +59,7 @@ def test_the_commands_are_listed(world, bob):
     assert {"register-device", "unregister-device", "register-push-apns",
             "unregister-push-apns", "register-push-fcm", "unregister-push-fcm",
             "register-push-webpush", "unregister-push-webpush", "v1-register-push",
-            "v1-unregister-push", "mark-all-read"} <= nodes
+            "v1-unregister-push", "app-opened", "mark-all-read"} <= nodes
 
 
 # register-device: Siskin, Stork, Snikket.

@@ -217,6 +217,8 @@ static void every_complaint_has_line_and_column(void **state)
         {MINIMAL APNS "      content: all\n", ":13:16: push.apps[].content: expected one of"},
         {MINIMAL APNS "      accounts_per_device: 2\n",
          ":13:28: push.apps[].accounts_per_device: expected one of many|one"},
+        {MINIMAL APNS "      badge: since-opened\n",
+         ":13:14: push.apps[].badge: expected one of messages|conversations|since_opened"},
         {MINIMAL APNS "      withdraw: maybe\n",
          ":13:17: push.apps[].withdraw: expected true or false"},
         {MINIMAL APNS "        interruption_level: loud\n",
@@ -598,17 +600,20 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_null(c->push.apps[0].interruption_level);
     assert_false(c->push.apps[0].one_account);
     assert_false(c->push.apps[0].withdraws);
+    assert_int_equal(c->push.apps[0].badge, PUSH_BADGE_MESSAGES);
     assert_false(c->push.apps[0].calls || c->push.apps[0].voip);
     assert_false(c->push.apps[0].background || c->archive.calls);
     assert_string_equal(c->push.apps[0].call_text, "Incoming call");
     assert_null(c->push.apps[0].category);
     config_free(&c);
-    text = load(MINIMAL APNS "        category: MESSAGE\n        interruption_level: passive\n"
-                             "        voip: true\n        push_type: background\n"
-                             "      content: count\n      encrypted_text: verschlüsselt\n"
-                             "      accounts_per_device: one\n      withdraw: true\n"
-                             "      calls: true\n      call_text: Anruf\n",
-                &c);
+    text = load(
+        MINIMAL APNS
+        "        category: MESSAGE\n        interruption_level: passive\n"
+        "        voip: true\n        push_type: background\n"
+        "      content: count\n      encrypted_text: verschlüsselt\n"
+        "      accounts_per_device: one\n      withdraw: true\n      badge: since_opened\n"
+        "      calls: true\n      call_text: Anruf\n",
+        &c);
     assert_string_equal(text, "");
     free(text);
     assert_int_equal(c->push.apps[0].content, PUSH_CONTENT_COUNT);
@@ -616,6 +621,7 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     assert_string_equal(c->push.apps[0].interruption_level, "passive");
     assert_true(c->push.apps[0].one_account);
     assert_true(c->push.apps[0].withdraws);
+    assert_int_equal(c->push.apps[0].badge, PUSH_BADGE_SINCE_OPENED);
     assert_true(c->push.apps[0].calls && c->archive.calls);
     assert_string_equal(c->push.apps[0].call_text, "Anruf");
     assert_true(c->push.apps[0].voip && c->push.apps[0].background);

@@ -150,6 +150,97 @@ static void a_registration_makes_account_device_and_an_unguessable_node(void **s
     assert_int_equal(list(w, romeo), 0);
 }
 
+static void on_opened(void *ctx, unsigned opened, const struct pg_error *e)
+{
+    on_removed(ctx, opened, e);
+}
+
+static unsigned open_app(struct world *w, const uint8_t *owner, const char *node)
+{
+    devices_opened(w->devices, owner, node, on_opened, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+    return w->removed;
+}
+
+static void let_all_lanes_stand_at(int id)
+{
+    char sql[64];
+    snprintf(sql, sizeof sql, "UPDATE xs.lane SET last_id = %d", id);
+    db_do(sql);
+}
+
+static void an_app_is_opened_when_it_registers_and_when_it_says_so(void **state)
+{
+    struct world *w = *state;
+    let_all_lanes_stand_at(1000);
+    struct device_registered r =
+        enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    enroll(w, romeo, "romeo@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_int_equal(db_int("SELECT min(opened_id) FROM xs.registration"), 1000);
+    let_all_lanes_stand_at(2000);
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_int_equal(db_int("SELECT max(opened_id) FROM xs.registration"), 2000);
+    assert_int_equal(db_int("SELECT min(opened_id) FROM xs.registration"), 1000);
+    let_all_lanes_stand_at(3000);
+    assert_int_equal(open_app(w, romeo, r.node), 0);
+    assert_int_equal(open_app(w, juliet, "another"), 0);
+    assert_int_equal(db_int("SELECT max(opened_id) FROM xs.registration"), 2000);
+    assert_int_equal(open_app(w, juliet, r.node), 1);
+    assert_int_equal(db_int("SELECT max(opened_id) FROM xs.registration"), 3000);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 0); /* nobody counts so */
+    /* A publish that names a token is no app that was opened. */
+    enroll(w, juliet, "juliet@a.example", DEVICE_STATELESS, TOKEN_B, NULL);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration WHERE opened_id = 0"), 1);
+}
+
+#define OPENED_BADGE "SELECT xs.opened_badge(device) FROM xs.device"
+
+/* Three conversations: read before the place, after it, and not at all. */
+static void what_came_since_is_counted_by_positions_and_up_to_a_thousand(void **state)
+{
+    struct world *w = *state;
+    let_all_lanes_stand_at(100);
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    db_do("SELECT xs.ensure_partition(timestamptz '2020-01-15 00:00:00+00')");
+    db_do(
+        "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id, read_id, unread)"
+        " SELECT a.owner, c.peer, 'p' || c.peer || '@b.example', 1, 2000, c.read_id, c.unread"
+        " FROM xs.account a, (VALUES (1, 50, 60), (2, 105, 5), (3, 0, 9)) c"
+        " (peer, read_id, unread)");
+    db_do("UPDATE xs.conversation SET last_id = 90 WHERE peer = 3");
+    db_do("INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
+          " SELECT a.owner, n, 1, a.owner, 1, n % 2, '' FROM xs.account a,"
+          " generate_series(51, 170) n");
+    db_do("UPDATE xs.account SET unread = 74, unread_conversations = 3");
+    assert_int_equal(db_int(OPENED_BADGE), 35 + 5);
+    /* Muted is muted, unless the account wants it on the icon. */
+    db_do("INSERT INTO xs.mute SELECT owner, 2, NULL, 1 FROM xs.account");
+    assert_int_equal(db_int(OPENED_BADGE), 35);
+    db_do("INSERT INTO xs.push_settings (owner, muted_in_badge) SELECT owner, true"
+          " FROM xs.account");
+    assert_int_equal(db_int(OPENED_BADGE), 40);
+    db_do("INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
+          " SELECT a.owner, n, 1, a.owner, 1, 1, '' FROM xs.account a,"
+          " generate_series(200, 1400) n");
+    assert_int_equal(db_int(OPENED_BADGE), 1000);
+    db_do("UPDATE xs.account SET unread = 0, unread_conversations = 0");
+    assert_int_equal(db_int(OPENED_BADGE), 0);
+    /* The icon of an app that counts so is this, whoever asks. */
+    db_do("UPDATE xs.account SET unread = 74, unread_conversations = 3");
+    db_do("INSERT INTO xs.app (app, badge) VALUES ('chat', 2)");
+    assert_int_equal(db_int("SELECT b.badge + m.badge FROM xs.device d,"
+                            " xs.device_badge(d.device) b, xs.device_muted(d.device) m"),
+                     1000);
+    let_all_lanes_stand_at(5000);
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_int_equal(db_int(OPENED_BADGE), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0"), 0);
+    db_do("UPDATE xs.device SET badge_sent = 7");
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0"), 1);
+}
+
 /* As the worker starts with a key file. */
 static void use_token_key(struct world *w)
 {
@@ -463,6 +554,10 @@ static void ids_are_keyed_and_apps_do_not_run_into_tokens(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(an_app_is_opened_when_it_registers_and_when_it_says_so,
+                                        start, stop),
+        cmocka_unit_test_setup_teardown(
+            what_came_since_is_counted_by_positions_and_up_to_a_thousand, start, stop),
         cmocka_unit_test_setup_teardown(
             a_registration_makes_account_device_and_an_unguessable_node, start, stop),
         cmocka_unit_test_setup_teardown(

@@ -2185,10 +2185,10 @@ static void the_worker_writes_down_what_its_apps_count(void **state)
     struct world *w = *state;
     pass(w, 100);
     assert_int_equal(db_int("SELECT badge FROM xs.app WHERE app = 'chat'"), 0);
-    apps[0].counts_conversations = true;
+    apps[0].badge = PUSH_BADGE_CONVERSATIONS;
     crash(w);
     pass(w, 100);
-    apps[0].counts_conversations = false;
+    apps[0].badge = PUSH_BADGE_MESSAGES;
     assert_int_equal(db_int("SELECT badge FROM xs.app WHERE app = 'chat'"), 1);
 }
 

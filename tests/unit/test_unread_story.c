@@ -25,7 +25,7 @@
 
 #define LOCALS 4
 #define USERS 6
-#define PHONES 4
+#define PHONES 5
 #define ROWS_MAX 1024
 #define STEPS 40
 #define EVENTS_MAX 9 /* of a step */
@@ -38,8 +38,11 @@ static const char *const users[USERS] = {"ann@here",  "ben@here",  "cleo@here",
 static const bool on_phone[PHONES][LOCALS] = {{true, false, false, false},
                                               {true, true, false, false},
                                               {false, true, true, false},
-                                              {false, false, false, true}};
-static const bool counts_chats[PHONES] = {false, false, true, false};
+                                              {false, false, false, true},
+                                              {true, false, true, true}};
+static const enum push_badge kind_of[PHONES] = {
+    PUSH_BADGE_MESSAGES, PUSH_BADGE_MESSAGES, PUSH_BADGE_CONVERSATIONS,
+    PUSH_BADGE_SINCE_OPENED, PUSH_BADGE_SINCE_OPENED};
 
 /* --- the model
  * -------------------------------------------------------------------------------
@@ -65,6 +68,7 @@ struct chat {
 static struct model {
     struct chat chats[LOCALS][USERS];
     bool muted_in_badge[LOCALS];
+    long opened[PHONES][LOCALS]; /* what was there when the app said so */
     long order;
     int ids;
 } model;
@@ -90,12 +94,30 @@ static void add_row(int owner, int peer, const char *id, bool incoming, bool cou
     }
 }
 
-static int unread_in(const struct chat *c)
+static int unread_since(const struct chat *c, long order)
 {
     int n = 0;
     for (int i = 0; i < c->n; i++)
-        n += c->rows[i].counted && c->rows[i].order > c->read;
+        n += c->rows[i].counted && c->rows[i].order > c->read && c->rows[i].order > order;
     return n;
+}
+
+static int unread_in(const struct chat *c)
+{
+    return unread_since(c, 0);
+}
+
+static int counted_on(int phone, int owner, const struct chat *c)
+{
+    switch (kind_of[phone]) {
+    case PUSH_BADGE_MESSAGES:
+        break;
+    case PUSH_BADGE_CONVERSATIONS:
+        return unread_in(c) > 0;
+    case PUSH_BADGE_SINCE_OPENED:
+        return unread_since(c, model.opened[phone][owner]);
+    }
+    return unread_in(c);
 }
 
 static int badge_of(int phone)
@@ -104,9 +126,8 @@ static int badge_of(int phone)
     for (int owner = 0; owner < LOCALS; owner++)
         for (int peer = 0; on_phone[phone][owner] && peer < USERS; peer++) {
             const struct chat *c = &model.chats[owner][peer];
-            int n = unread_in(c);
             if (!c->muted || model.muted_in_badge[owner])
-                sum += counts_chats[phone] ? n > 0 : n;
+                sum += counted_on(phone, owner, c);
         }
     return sum;
 }
@@ -213,14 +234,18 @@ static struct apns_app_opts apps[] = {
     {.id = "messages", .content = PUSH_CONTENT_SENDER, .sound = "default", .withdraws = true},
     {.id = "chats",
      .content = PUSH_CONTENT_SENDER,
-     .counts_conversations = true,
+     .badge = PUSH_BADGE_CONVERSATIONS,
+     .withdraws = true},
+    {.id = "news",
+     .content = PUSH_CONTENT_SENDER,
+     .badge = PUSH_BADGE_SINCE_OPENED,
      .withdraws = true}};
 static const struct push_opts push = {.content = PUSH_CONTENT_SENDER,
                                       .settle_ms = 500,
                                       .max_age_ms = INT64_C(365) * 24 * 3600 * 1000,
                                       .history_ms = INT64_C(14) * 24 * 3600 * 1000,
                                       .apps = apps,
-                                      .apps_n = 2};
+                                      .apps_n = 3};
 
 static struct outbox_decision decide(void *ctx, const struct outbox_candidate *c)
 {
@@ -306,6 +331,7 @@ static void open_worker(void)
     outbox = outbox_new(w.base, &opts);
     outbox_set_gateway(outbox, 0, &gateway);
     outbox_set_gateway(outbox, 1, &gateway);
+    outbox_set_gateway(outbox, 2, &gateway);
     start(&w);
     wait_until(is_ingest_ready, "the keys are read");
     outbox_start(outbox);
@@ -348,7 +374,7 @@ static void register_phones(void)
                      "SELECT xs.device_register('%s', '%s', '%02x%030d', '%s', '%d%063d', "
                      "NULL, 0, NULL,"
                      " 1, 'n%d%d', NULL, 'phone', NULL, 20)",
-                     uuid, users[owner], phone + 1, 0, apps[counts_chats[phone]].id, phone, 0,
+                     uuid, users[owner], phone + 1, 0, apps[kind_of[phone]].id, phone, 0,
                      owner, phone);
             db_do(sql);
         }
@@ -445,10 +471,23 @@ static void count_muted_by_hand(int owner)
     char sql[512];
     model.muted_in_badge[owner] = !model.muted_in_badge[owner];
     snprintf(sql, sizeof sql,
-             "SELECT xs.push_settings_set(owner, NULL, NULL, NULL, NULL, '', '{}', %s)"
+             "SELECT xs.push_settings_set(owner, NULL, NULL, NULL, NULL, '', '{}', %s, 0)"
              " FROM xs.account WHERE jid = '%s'",
              model.muted_in_badge[owner] ? "true" : "false", users[owner]);
     by_hand(sql);
+}
+
+static void open_app(int phone, int owner)
+{
+    char sql[256];
+    if (!on_phone[phone][owner])
+        return;
+    snprintf(sql, sizeof sql,
+             "SELECT xs.app_opened(owner, '%02x%030d', NULL) FROM xs.account"
+             " WHERE jid = '%s'",
+             phone + 1, 0, users[owner]);
+    by_hand(sql);
+    model.opened[phone][owner] = model.order;
 }
 
 /* --- questions, as the owner asks them ------------------------------------------------------
@@ -789,7 +828,12 @@ static void play(bool troubled)
 static void by_others(void)
 {
     int owner = dice(LOCALS), peer = dice(USERS);
-    switch (dice(12)) {
+    switch (dice(15)) {
+    case 12:
+    case 13:
+    case 14:
+        open_app(dice(PHONES), owner);
+        break;
     case 0:
         reset(owner, -1);
         break;

@@ -68,6 +68,9 @@ struct outbox_hooks {
     struct outbox_decision (*decide)(void *ctx, const struct outbox_candidate *c);
     /* Something only a person can mend; text is one line.  May be NULL. */
     void (*alarm)(void *ctx, const char *app, const char *text);
+    /* A push to the account shows a sender, by names that were not read from its roster for a
+     * day, or never.  It does not wait for them.  May be NULL. */
+    void (*names)(void *ctx, const char *account);
     void *ctx;
 };
 

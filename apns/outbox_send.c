@@ -310,6 +310,8 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
         return;
     open_voip_token(o, e, f, voip_token);
     outbox_compose(o, e, f, flight->alert, collapse_id, &req);
+    if (flight->alert && f->names_old && o->hooks.names)
+        o->hooks.names(o->hooks.ctx, e->account->jid);
     memcpy(req.apns_id, flight->apns_id, sizeof req.apns_id);
     req.ctx = e;
     flight->through = app;
@@ -379,7 +381,10 @@ static void fetch(struct outbox *o, struct outbox_app *app, size_t n)
         job->entries[job->n++] = e;
     }
     app->fetches++;
-    const struct outbox_fetch what = {.text = app->opts->content == PUSH_CONTENT_BODY,
+    const enum push_content most =
+        app->opts->content < o->push->content ? app->opts->content : o->push->content;
+    const struct outbox_fetch what = {.text = most == PUSH_CONTENT_BODY,
+                                      .names = most >= PUSH_CONTENT_SENDER,
                                       .withdraws = app->opts->withdraws,
                                       .since_opened =
                                           app->opts->badge == PUSH_BADGE_SINCE_OPENED,

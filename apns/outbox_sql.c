@@ -72,31 +72,35 @@ static const struct pg_statement read_st = {
 #define FETCH_SQL(columns, more)                                                              \
     "SELECT f.*, CASE WHEN $2::boolean AND f.o_peer_jid = ANY ($6::text[]) THEN"              \
     "   xs.outbox_notice(($3::uuid[])[f.o_n], ($5::bigint[])[f.o_n], f.o_newest_id) END,"     \
-    "   e.sandbox, e.sealed_by, e.sealed,"                                                    \
-    "   CASE WHEN $7::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"                             \
+    "   CASE WHEN $8::boolean AND ($5::bigint[])[f.o_n] = 0 THEN"                             \
     "   xs.withdrawable(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n]) END,"                       \
-    "   CASE WHEN $8::boolean THEN xs.opened_badge(($4::uuid[])[f.o_n]) ELSE f.o_badge "      \
+    "   CASE WHEN $9::boolean THEN xs.opened_badge(($4::uuid[])[f.o_n]) ELSE f.o_badge "      \
     "END," columns                                                                            \
-    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $3::uuid[], $4::uuid[], $5::bigint[])"      \
-    "   f LEFT JOIN LATERAL (SELECT d.sandbox, d.sealed_by, d.sealed FROM xs.device d"        \
-    "   WHERE d.device = ($4::uuid[])[f.o_n] LIMIT 1) e ON true" more
+    " FROM xs.outbox_fetch($1::uuid, $2::boolean, $7::boolean, $3::uuid[], $4::uuid[],"       \
+    "   $5::bigint[]) f" more
 static const struct pg_statement fetch_st = {"outbox_fetch", FETCH_SQL(" NULL::bigint", "")};
 /* The same where there is a call among them, which is seldom. */
 static const struct pg_statement fetch_calls_st = {
     "outbox_fetch_calls",
     FETCH_SQL(" k.o_peer, k.o_jid, k.o_session, k.o_media, k.o_muted, k.o_quiet,"
-              " k.o_voip_token, k.o_voip_sealed, k.o_voip_sealed_by",
+              " k.o_voip_token, k.o_voip_sealed, k.o_voip_sealed_by,"
+              " CASE WHEN $7::boolean THEN (SELECT x.name FROM xs.contact_name x"
+              "   WHERE x.owner = ($3::uuid[])[f.o_n] AND x.peer = k.o_peer) END",
               " LEFT JOIN LATERAL xs.outbox_call(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n],"
               "   ($5::bigint[])[f.o_n]) k ON true")};
 #define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
 #define FETCHED_NICK 20
-#define FETCHED_NOTICE 21
-#define FETCHED_SANDBOX 22
-#define FETCHED_SEALED_BY 23
-#define FETCHED_SEALED 24
-#define FETCHED_WITHDRAW 25
-#define FETCHED_BADGE 26
-#define FETCHED_CALL 27 /* NULL, and the last: none, or it is over */
+#define FETCHED_SANDBOX 21
+#define FETCHED_SEALED_BY 22
+#define FETCHED_SEALED 23
+#define FETCHED_CONTACT 24
+#define FETCHED_SAID 25
+#define FETCHED_CONTACTS 26
+#define FETCHED_NAMES_OLD 27
+#define FETCHED_NOTICE 28
+#define FETCHED_WITHDRAW 29
+#define FETCHED_BADGE 30
+#define FETCHED_CALL 31 /* NULL, and the last: none, or it is over */
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -334,6 +338,7 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
     pg_add_bool(&p, what->text);
     for (size_t i = 0; i < 4; i++)
         pg_add_array(&p, &q->fetch[i]);
+    pg_add_bool(&p, what->names);
     pg_add_bool(&p, what->withdraws);
     pg_add_bool(&p, what->since_opened);
     /* It takes no lock, so it can be in no deadlock with what is stored meanwhile.  An entry
@@ -403,6 +408,13 @@ void outbox_sql_fetched(const struct pg_result *r, int row, struct outbox_fetche
     out->environment = pg_is_null(r, row, FETCHED_SANDBOX) ? OUTBOX_AS_APP
                        : pg_bool(r, row, FETCHED_SANDBOX)  ? OUTBOX_SANDBOX
                                                            : OUTBOX_PRODUCTION;
+    out->contact =
+        pg_is_null(r, row, FETCHED_CONTACT) ? NULL : pg_text(r, row, FETCHED_CONTACT);
+    out->said = pg_is_null(r, row, FETCHED_SAID)
+                    ? NULL
+                    : (const char *)pg_bytes(r, row, FETCHED_SAID, &out->said_len);
+    out->contacts = pg_text(r, row, FETCHED_CONTACTS);
+    out->names_old = pg_bool(r, row, FETCHED_NAMES_OLD);
     out->sealed_by = (int32_t)pg_i64(r, row, FETCHED_SEALED_BY);
     out->sealed = pg_bytes(r, row, FETCHED_SEALED, &out->sealed_len);
     take_published(r, row, out);

@@ -100,7 +100,12 @@ struct outbox_fetched {
     int content;              /* enum push_content: no more than that, says the account */
     const char *notice;       /* the stanza, when the peer is a service of push.notices */
     size_t notice_len;
-    bool quiet; /* its quiet hours, for this conversation */
+    const char *contact; /* the account's name for the peer; NULL: none, or not asked for */
+    const char *said;    /* a stanza in which the peer names itself; NULL: none */
+    size_t said_len;
+    const char *contacts; /* beside that: the account's names, one to a line */
+    bool names_old;       /* these were not read from its roster of late */
+    bool quiet;           /* its quiet hours, for this conversation */
     enum outbox_environment environment;
     /* Of peer 0: conversations that were shown there and have been read.  complete: of
      * nothing else that was shown there anything is unread. */
@@ -118,6 +123,7 @@ struct outbox_fetched {
 };
 struct outbox_fetch {
     bool text;         /* bodies, too */
+    bool names;        /* senders, too */
     bool withdraws;    /* what was shown, too */
     bool since_opened; /* badges of an app that counts so */
     const struct notice_list *notices;

@@ -111,6 +111,7 @@ void outbox_sql_take_call(const struct pg_result *r, int row, int at,
     out->voip_sealed =
         pg_is_null(r, row, at + 7) ? NULL : pg_bytes(r, row, at + 7, &out->voip_sealed_len);
     out->voip_sealed_by = (int32_t)pg_i64(r, row, at + 8);
+    out->contact = pg_is_null(r, row, at + 9) ? NULL : pg_text(r, row, at + 9);
 }
 
 void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t device[16], int64_t before_us,

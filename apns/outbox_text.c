@@ -8,6 +8,7 @@
 #include "apns/opts.h"
 #include "apns/outbox_int.h"
 #include "apns/payload.h"
+#include "apns/sender.h"
 #include "apns/webpush_message.h"
 #include "base/clock.h"
 #include "base/crypt.h"
@@ -60,17 +61,6 @@ void outbox_apns_id(const struct outbox *o, const struct entry *e, int64_t gen,
     memcpy(out, hash, 16);
     out[6] = (uint8_t)((out[6] & 0x0f) | 0x80);
     out[8] = (uint8_t)((out[8] & 0x3f) | 0x80);
-}
-
-/* The part of the peer's address that a person would call the name. */
-static const char *sender_name(const char *jid, char *out, size_t size)
-{
-    size_t len = strcspn(jid, "@");
-    if (jid[len] == '\0' || len >= size)
-        return jid;
-    memcpy(out, jid, len);
-    out[len] = '\0';
-    return out;
 }
 
 /* What FCM is told beside what is shown.  p2's apps know one collapse key for an account. */
@@ -176,7 +166,7 @@ static void compose_alert(struct outbox *o, const struct entry *e,
                           const struct outbox_fetched *f, struct push_request *out,
                           char collapse_id[65])
 {
-    char name[256], thread[65], title[NOTICE_TEXT_MAX], body[NOTICE_TEXT_MAX];
+    char name[SENDER_NAME_BYTES], thread[65], title[NOTICE_TEXT_MAX], body[NOTICE_TEXT_MAX];
     char said[PAYLOAD_MAX];
     strcpy(thread, collapse_id);
     const bool test = e->peer == OUTBOX_TEST_PEER;
@@ -190,9 +180,14 @@ static void compose_alert(struct outbox *o, const struct entry *e,
                                       .from = address(content, f->peer_jid),
                                       .account = address(content, e->account->jid),
                                       .text = app->call_text};
+    const struct sender sender = {.jid = f->peer_jid,
+                                  .contact = f->contact,
+                                  .message = f->said,
+                                  .message_len = f->said ? f->said_len : 0,
+                                  .contacts = f->contacts};
     struct payload_alert_opts alert = {
         .content = content,
-        .sender = test ? NULL : sender_name(f->peer_jid, name, sizeof name),
+        .sender = test ? NULL : sender_name(&sender, name),
         .body = test ? TEST_TEXT : f->body,
         .encrypted = f->encrypted,
         .encrypted_text = app->encrypted_text,

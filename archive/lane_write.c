@@ -57,6 +57,13 @@ static const struct pg_statement insert_convs = {
     " SELECT unnest($1::uuid[]), unnest($2::bigint[]), unnest($3::text[]),"
     "   unnest($4::bigint[]), unnest($5::bigint[]), unnest($6::bigint[]), unnest($7::int[])"};
 
+/* What a push may call a stranger by. */
+static const struct pg_statement set_nicks = {
+    "lane_nicks",
+    "UPDATE xs.conversation c SET nick_id = d.id FROM (SELECT x.owner, x.peer, max(x.id) AS id"
+    "   FROM unnest($1::uuid[], $2::bigint[], $3::bigint[]) AS x (owner, peer, id)"
+    "   GROUP BY 1, 2) d WHERE c.owner = d.owner AND c.peer = d.peer"};
+
 static const struct pg_statement update_markers = {
     "lane_conv_markers",
     "UPDATE xs.conversation c SET peer_read_id = d.peer_read_id,"
@@ -249,6 +256,22 @@ static void send_conv_inserts(struct lane_writer *w)
         lane_send_arrays(w, &insert_convs, 7, lane_on_plain);
 }
 
+static void send_nicks(struct lane_writer *w)
+{
+    struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
+                    *id = lane_array(w, 2, PG_INT8);
+    for (size_t i = 0; i < w->batch.n; i++) {
+        const struct op *op = &w->batch.ops[i];
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW || !op->w.nick)
+            continue;
+        pg_array_add_uuid(owner, op->w.owner);
+        pg_array_add_i64(peer, (int64_t)op->w.peer);
+        pg_array_add_i64(id, op->id);
+    }
+    if (owner->count > 0)
+        lane_send_arrays(w, &set_nicks, 3, lane_on_plain);
+}
+
 static void send_conv_markers(struct lane_writer *w)
 {
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
@@ -419,6 +442,7 @@ void lane_send_writes(struct lane_writer *w)
     send_flags(w);
     send_conv_updates(w);
     send_conv_inserts(w);
+    send_nicks(w);
     send_conv_markers(w);
     send_accounts(w);
     send_account_counts(w);

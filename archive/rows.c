@@ -16,6 +16,7 @@
 #include "base/words.h"
 
 #define NS_HINTS "urn:xmpp:hints"
+#define NS_NICK "http://jabber.org/protocol/nick"
 #define NS_STANZA_ID "urn:xmpp:sid:0"
 #define NS_MUC_USER "http://jabber.org/protocol/muc#user"
 #define STANZA_BYTES_MAX ((size_t)64 << 20) /* escaping can make it longer than it came */
@@ -270,6 +271,7 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
                 : c->counts ? ROW_COUNTED
                             : 0u) |
                (c->encrypted ? ROW_ENCRYPTED : 0u) | (ev->delayed_us ? ROW_LATE : 0u);
+    w->nick = !outgoing && has(ev->stanza, "nick", NS_NICK);
     w->reads =
         outgoing && !to_self && c->counts && !ev->delayed_us && r->opts->own_message_reads;
     w->undelivered = ev->undelivered && !outgoing && c->counts;

@@ -101,6 +101,7 @@ struct write {
     unsigned flags;
     bool own;         /* the owner sent it, so the account is real */
     bool reads;       /* the owner's own message: reads what came before it */
+    bool nick;        /* comes in, and says what its sender is called (XEP-0172) */
     bool undelivered; /* a copy of it means that it did not get through */
     bool has_id;
     int64_t stamp_us; /* the server's delay stamp, 0 when none */

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "component/adhoc.h"
 #include "component/service.h"
+#include "sidecar/contact_names.h"
 #include "store/pg.h"
 
 #define MARK_ALL_READ "mark-all-read"
@@ -69,6 +70,8 @@ static void on_registered(void *ctx, const struct device_registered *r,
              p.request.command->node, r->fresh, r->evicted, r->ended);
     if (p.commands->opts.push->apps[p.request.app].badge == PUSH_BADGE_SINCE_OPENED)
         outbox_look(p.commands->opts.outbox); /* the app was opened */
+    if (p.commands->opts.names)
+        contact_names_want(p.commands->opts.names, p.call->account);
     struct dialect_result result;
     dialect_result(p.request.command, r, p.commands->opts.component, &result);
     answer(p.call, &result);

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 
 struct commands;
+struct contact_names;
 struct devices;
 struct ingest;
 struct outbox;
@@ -28,6 +29,7 @@ struct commands_opts {
     struct ingest *ingest;
     struct devices *devices;
     struct outbox *outbox;
+    struct contact_names *names; /* NULL: none are kept */
     struct pg_pool *pool;
 };
 /* From now on they are carried out. */

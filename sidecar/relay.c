@@ -32,6 +32,7 @@
 #include "component/ns.h"
 #include "config/config.h"
 #include "sidecar/commands.h"
+#include "sidecar/contact_names.h"
 #include "sidecar/features.h"
 #include "sidecar/fill.h"
 #include "sidecar/policy.h"
@@ -64,6 +65,7 @@ struct relay {
     struct mam *mam;
     struct prefs_store *prefs;
     struct rosters rosters;
+    struct contact_names *names;
     struct xep0136 *xep0136;
     struct token_keys *token_keys;
     struct sealing *sealing;
@@ -212,6 +214,12 @@ static struct outbox_decision on_decide(void *ctx, const struct outbox_candidate
     return policy_decide(push, c, &p, now_us);
 }
 
+static void on_names(void *ctx, const char *account)
+{
+    struct relay *r = ctx;
+    contact_names_want(r->names, account);
+}
+
 /* What the archive tells. */
 
 static void on_batch(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n)
@@ -304,6 +312,7 @@ static void become_ready(struct relay *r)
         .ingest = r->ingest,
         .devices = r->devices,
         .outbox = r->outbox,
+        .names = r->names,
         .pool = r->pool,
     };
     commands_ready(r->commands, &commands);
@@ -381,10 +390,11 @@ static void start_push(struct relay *r)
         .reads = r->reads,
         .key = key,
         .tokens = r->token_keys,
-        .hooks = {.decide = on_decide, .ctx = r},
+        .hooks = {.decide = on_decide, .names = on_names, .ctx = r},
     };
     uuid_random(opts.worker);
     r->outbox = outbox_new(r->base, &opts);
+    r->names = contact_names_new(r->base, r->service, r->ingest, r->pool);
     r->tokens = provider_tokens_new(r->pool);
     for (size_t i = 0; i < push->apps_n; i++) {
         struct gateway_events events = {outbox_verdict, outbox_room, r->outbox, r->tokens};
@@ -520,6 +530,7 @@ void relay_free(struct relay **rp)
         gateway_free(&r->gateways[i]);
     schema_gate_free(&r->gate);
     lookups_stop(r->lookups);
+    contact_names_free(&r->names);
     ingest_free(&r->ingest);
     devices_free(&r->devices);
     pg_pool_free(&r->pool);
@@ -563,6 +574,8 @@ void relay_roster_changed(struct relay *r, const char *account)
 {
     if (r->ingest)
         ingest_roster_changed(r->ingest, account);
+    if (r->names)
+        contact_names_changed(r->names, account);
 }
 
 void relay_gone(struct relay *r, const char *bare)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * The rosters of accounts whose preferences say that the roster decides what is archived:
- * asked of the server when the archive wants one, and given to it.
+ * The rosters of accounts, asked of a server that lets us read them: for preferences that say
+ * that the roster decides what is archived, and for whoever else wants one.
  */
 #ifndef SIDECAR_ROSTERS_H
 #define SIDECAR_ROSTERS_H
@@ -10,6 +10,13 @@
 
 struct ingest;
 struct service;
+struct stanza;
+
+/* query is NULL when the server did not tell; both are borrowed for the call. */
+typedef void (*rosters_read_fn)(void *ctx, const char *account, const struct stanza *query);
+/* False when the server does not let us; else fn is called exactly once, before the service is
+ * gone. */
+bool rosters_read(struct service *service, const char *account, rosters_read_fn fn, void *ctx);
 
 struct rosters {
     struct service *service; /* both borrowed */
@@ -17,7 +24,8 @@ struct rosters {
     bool complained;
 };
 
-/* Nothing happens where the server does not let us, or does not answer. */
+/* The archive wants it.  Nothing happens where the server does not let us, or does not answer.
+ */
 void rosters_want(struct rosters *r, const char *account);
 
 #endif

@@ -62,6 +62,7 @@ struct world {
     const char *reason; /* NULL: "as told" */
     unsigned asked;
     unsigned alarms;
+    unsigned names_wanted;
     bool committed;
     bool commit_ok;
     uint8_t owners[OWNERS][16];
@@ -231,6 +232,12 @@ static bool all_down(void *ctx)
     return !pg_pool_is_up(w->pool) && !pg_pool_is_up(w->reads) && !pg_is_up(w->lane);
 }
 
+static void want_names(void *ctx, const char *account)
+{
+    struct world *w = ctx;
+    w->names_wanted += strncmp(account, "user", 4) == 0;
+}
+
 static void set_clock(struct world *w)
 {
     clock_fake(w->mono_ms, w->real_us);
@@ -238,14 +245,15 @@ static void set_clock(struct world *w)
 
 static void open_outbox(struct world *w)
 {
-    struct outbox_opts opts = {.push = &push,
-                               .pool = w->pool,
-                               .reads = w->reads,
-                               .key = key,
-                               .tokens = w->tokens,
-                               .hooks = {decide, alarmed, w},
-                               .gateways = {gw_room, gw_submit_step},
-                               .memory_max = 100};
+    struct outbox_opts opts = {
+        .push = &push,
+        .pool = w->pool,
+        .reads = w->reads,
+        .key = key,
+        .tokens = w->tokens,
+        .hooks = {.decide = decide, .alarm = alarmed, .names = want_names, .ctx = w},
+        .gateways = {gw_room, gw_submit_step},
+        .memory_max = 100};
     opts.worker[0] = (uint8_t)(w->crashes + 1);
     w->outbox = outbox_new(w->base, &opts);
     outbox_set_gateway(w->outbox, 0, &w->gateway);
@@ -532,6 +540,38 @@ static void the_way_to_the_commit_is_part_of_the_wait(void **state)
     pass(w, 1);
     assert_int_equal(w->gateway.n, 2);
     accept_all(w);
+}
+
+static void a_contact_is_called_as_the_account_calls_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    db_do("INSERT INTO xs.contact_name (owner, peer, name) SELECT owner, 1, 'My \"Peer\"'"
+          " FROM xs.account WHERE jid = 'user0@a.example'");
+    message(w, 0, 0);
+    message(w, 0, 1);
+    pass(w, 600);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 2);
+    assert_int_equal(w->names_wanted, 2);
+    db_do("UPDATE xs.registration SET names_at = now() - interval '23 hours'");
+    message(w, 0, 0);
+    pass(w, 600);
+    assert_non_null(strstr(any_flying(w)->payload, "\"title\":\"My \\\"Peer\\\"\""));
+    accept_all(w);
+    message(w, 0, 1);
+    pass(w, 600);
+    assert_non_null(strstr(any_flying(w)->payload, "\"title\":\"peer1\""));
+    accept_all(w);
+    assert_int_equal(w->names_wanted, 2);
+    apps[0].content = PUSH_CONTENT_COUNT; /* who is not shown is not asked for */
+    db_do("UPDATE xs.registration SET names_at = NULL");
+    message(w, 0, 0);
+    pass(w, 600);
+    apps[0].content = PUSH_CONTENT_BODY;
+    assert_null(strstr(any_flying(w)->payload, "title"));
+    accept_all(w);
+    assert_int_equal(w->names_wanted, 2);
 }
 
 static void nobody_registered_means_no_entry(void **state)
@@ -933,7 +973,8 @@ static void what_is_sent_is_what_an_icon_is_compared_with(void **state)
             db_int("WITH k AS (SELECT array_agg(owner ORDER BY owner) AS o,"
                    "  array_agg(device ORDER BY owner) AS d,"
                    "  array_agg(peer ORDER BY owner) AS p FROM xs.outbox)"
-                   " SELECT count(*) FROM k, xs.outbox_fetch(md5('w')::uuid, true, o, d, p) f,"
+                   " SELECT count(*) FROM k, xs.outbox_fetch(md5('w')::uuid, true, true, o, d,"
+                   "  p) f,"
                    "  xs.device_badge(d[f.o_n]) b, xs.device_muted(d[f.o_n]) m"
                    " WHERE f.o_registered AND f.o_badge = b.badge + m.badge"),
             40);
@@ -2573,6 +2614,7 @@ int main(void)
         CASE(a_message_becomes_one_push_with_the_badge_of_that_moment),
         CASE(every_decision_is_kept_for_who_asks_why),
         CASE(the_way_to_the_commit_is_part_of_the_wait),
+        CASE(a_contact_is_called_as_the_account_calls_it),
         CASE(nobody_registered_means_no_entry),
         CASE(a_transaction_that_is_rolled_back_pushes_nothing),
         CASE(what_is_read_within_settle_is_not_pushed),

@@ -460,7 +460,7 @@ static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
         "   || '|' || o_unread || '|' || o_muted || '|' || o_badge || '|' || o_registered"
         " FROM (SELECT array_agg(owner) AS w, array_agg(device) AS d, array_agg(peer) AS p"
         "   FROM xs.outbox WHERE device = '00000000000000000000000000000001') x,"
-        " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, x.w, x.d, x.p)";
+        " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, false, x.w, x.d, x.p)";
     assert_string_equal(db_ask(fetch), ROOM "|mei!|speaker|1|false|1|true");
     passes(&r, "far@here", "3", "mei again");
     settle_push(&r);
@@ -493,13 +493,14 @@ static void what_is_of_two_costs_no_look_into_a_room(void **state)
     db_do("SELECT xs.outbox_load('00000000-0000-0000-0000-000000000009', 60000, 10)");
     for (int rooms = 0; rooms < 2; rooms++) {
         char fetch[512];
-        snprintf(fetch, sizeof fetch,
-                 "SELECT o_unread || '|' || o_badge"
-                 " FROM (SELECT array_agg(owner) AS w, array_agg(device) AS d,"
-                 "   array_agg(peer) AS p FROM xs.outbox WHERE device = '%032x') x,"
-                 " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, x.w, x.d,"
-                 "   x.p)",
-                 rooms ? 3 : 4);
+        snprintf(
+            fetch, sizeof fetch,
+            "SELECT o_unread || '|' || o_badge"
+            " FROM (SELECT array_agg(owner) AS w, array_agg(device) AS d,"
+            "   array_agg(peer) AS p FROM xs.outbox WHERE device = '%032x') x,"
+            " xs.outbox_fetch('00000000-0000-0000-0000-000000000009', true, false, x.w, x.d,"
+            "   x.p)",
+            rooms ? 3 : 4);
         db_do("BEGIN; SET LOCAL track_functions = 'all'");
         assert_string_equal(db_ask(fetch), rooms ? "1|1" : "2|2");
         assert_int_equal(db_int(calls) > 0, rooms);

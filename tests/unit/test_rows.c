@@ -478,6 +478,23 @@ static void notices_of_configured_services(void **state)
     opts.notices.n = 0;
 }
 
+static void only_what_comes_in_is_marked_for_its_nickname(void **state)
+{
+    (void)state;
+    static const char *const inside[] = {
+        "<body>a</body><nick xmlns='http://jabber.org/protocol/nick'>Li</nick>",
+        "<body>a</body><nick xmlns='urn:example'>Li</nick>"};
+    for (size_t i = 0; i < 2; i++) {
+        struct write out[WRITES_MAX];
+        struct stanza *s = parse(inside[i], " id='a'");
+        struct event ev = event_of(s);
+        assert_int_equal(rows_from_event(rows, &ev, out), 2);
+        assert_false(out[0].nick);
+        assert_int_equal(out[1].nick, i == 0);
+        stanza_free(&s);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -495,6 +512,7 @@ int main(void)
         cmocka_unit_test(markers_and_bounces_mean_incoming_rows),
         cmocka_unit_test(what_was_displayed_means_a_row_of_the_owners_archive),
         cmocka_unit_test(own_messages_read_only_when_the_setting_says_so),
+        cmocka_unit_test(only_what_comes_in_is_marked_for_its_nickname),
     };
     return cmocka_run_group_tests(tests, make, destroy);
 }

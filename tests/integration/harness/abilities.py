@@ -18,7 +18,7 @@ ABILITIES = {
     "publishes-seen": "what a device has displayed (XEP-0490), though no other device is online",
     "pushes": "pushes as the table in architecture.md decides",
     "own-archive": "history, conversations and preferences at the users' own addresses",
-    "rosters": "preferences by roster (XEP-0441 `roster`)",
+    "rosters": "preferences by roster (XEP-0441 `roster`), and names out of it in pushes",
     "snapshot": "who is online when the sidecar connects",
     "live-presence": "who comes and goes, as it happens",
     "goodbyes": "a session that ends without a word is known to have ended",

@@ -150,6 +150,13 @@ enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza
                      e);
 }
 
+/* It is to stand in an address of the room, like any occupant's. */
+static const char *nick_of(const struct stanza *subscribe)
+{
+    const char *nick = stanza_get(subscribe, "nick");
+    return nick && strlen(nick) <= JID_PART_MAX ? nick : NULL;
+}
+
 /* That a subscription is made the room says, that it is ended who had it: the room's answer to
  * that is empty. */
 enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
@@ -167,7 +174,7 @@ enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
         return ERR_NONE;
     if (begins && jid_is_bare(&from) && may_be_room(a, &from) && adapter_is_local(a, &to))
         return emit_bond(sink, iq, EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to,
-                         stanza_get(begins, "nick"), p, received_us, e);
+                         nick_of(begins), p, received_us, e);
     /* With an address it is a moderator who ends somebody else's. */
     if (ends && type && strcmp(type, "set") == 0 && !stanza_get(ends, "jid") &&
         jid_is_bare(&to) && may_be_room(a, &to) && adapter_is_local(a, &from))

@@ -38,6 +38,12 @@ def room_with_bob(world, alice, bob):
     return sender, room, token
 
 
+def run(world, *args):
+    done = world.sidecar.command(*args)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 def outbox_of(world, user):
     return world.oracle.value("SELECT count(*) FROM xs.outbox o JOIN xs.account a USING (owner)"
                               " WHERE a.jid = %s", (user.bare,))
@@ -95,6 +101,23 @@ def test_what_was_read_elsewhere_is_off_the_icon(world, bob, room_with_bob):
     wait_until(lambda: world.gateway.device(token)["badge"] == 0, 10, "all is read")
     assert world.gateway.accepted(token)[-1].alert is None
     leave(laptop, room, "Bobby")
+
+
+@pytest.mark.parametrize("by", ["mark all read", "reset", "the operator"])
+def test_whatever_reads_a_room_is_off_the_icon(world, bob, room_with_bob, by):
+    sender, room, token = room_with_bob
+    say(world, sender, room, world.body("Bobby"))
+    wait_until(lambda: world.gateway.device(token)["badge"] == 1, 10, "it is on the icon")
+    laptop = world.login(bob, "laptop")
+    if by == "mark all read":
+        laptop.command(world.component, "mark-all-read")
+    elif by == "reset":
+        laptop.iq("set", f"<reset xmlns='erlang-solutions.com:xmpp:inbox:0' jid='{room}'/>",
+                  world.server.archive_address)
+    else:
+        run(world, "unread", bob.bare, "--mark")
+    wait_until(lambda: world.gateway.device(token)["badge"] == 0, 40, "it is read")
+    assert world.gateway.accepted(token)[-1].alert is None
 
 
 @pytest.mark.servers("ejabberd")
@@ -156,12 +179,6 @@ def test_a_bookmark_says_when_a_room_is_heard(world, bob, room_with_bob):
 
 
 # What people say themselves.
-
-
-def run(world, *args):
-    done = world.sidecar.command(*args)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def explain(world, user, message_id):

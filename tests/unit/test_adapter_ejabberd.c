@@ -201,6 +201,25 @@ static void who_belongs_to_a_room_is_what_the_room_says(void **state)
     expect_events(w, "");
 }
 
+static void a_nick_that_no_address_could_hold_is_not_told(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+    for (size_t len = JID_PART_MAX; len <= JID_PART_MAX + 1; len++) {
+        char copy[2 * JID_PART_MAX], nick[JID_PART_MAX + 2] = "", line[2 * JID_PART_MAX];
+        memset(nick, 'n', len);
+        snprintf(copy, sizeof copy,
+                 COPY("<iq xmlns='jabber:client' id='1' type='result' from='r@rooms.e.test' "
+                      "to='alice@e.test/r1'><subscribe xmlns='urn:xmpp:mucsub:0' nick='%s'/>"
+                      "</iq>"),
+                 nick);
+        snprintf(line, sizeof line, "member r@rooms.e.test%s%s -> alice@e.test/r1* bond=2\n",
+                 len > JID_PART_MAX ? "" : "/", len > JID_PART_MAX ? "" : nick);
+        world_feed(w, copy);
+        expect_events(w, line);
+    }
+}
+
 static void when_a_room_is_heard_is_what_the_own_bookmarks_say(void **state)
 {
     struct world *w = *state;
@@ -732,6 +751,7 @@ int main(void)
         T(what_only_looks_as_if_it_were_said_in_a_room_is_nothing),
         T(what_a_room_tells_a_subscriber),
         T(who_belongs_to_a_room_is_what_the_room_says),
+        T(a_nick_that_no_address_could_hold_is_not_told),
         T(when_a_room_is_heard_is_what_the_own_bookmarks_say),
         T(what_a_moderator_takes_back_is_the_rooms_own_word),
         T(a_marker_in_a_room_is_the_rooms),

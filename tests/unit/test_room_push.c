@@ -315,6 +315,9 @@ static void the_icon_counts_what_was_pushed_until_it_is_read(void **state)
     settle_push(&r);
     assert_int_equal(badge(1), 2);
     assert_int_equal(badge(3), 1);
+    db_do("INSERT INTO xs.app (app, badge) VALUES ('chat', 1)");
+    assert_int_equal(badge(1), 1); /* by conversation */
+    db_do("DELETE FROM xs.app");
     db_do("UPDATE xs.device SET badge_sent = 2; DELETE FROM xs.outbox");
     meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "2");
     settle_push(&r);

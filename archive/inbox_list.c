@@ -29,10 +29,6 @@
     "SELECT * FROM xs.inbox_with_rooms($1::uuid)"                                             \
     "   AS x (peer, jid, last_id, unread, box, room, room_id) WHERE " WITHIN
 
-#define TOTALS(of)                                                                            \
-    "SELECT count(*), count(*) FILTER (WHERE unread > 0), sum(unread)::bigint FROM (" of ") " \
-    "c"
-
 /* The newest that may be seen. */
 #define NEWEST                                                                                \
     "SELECT id, CASE WHEN $6::boolean THEN stanza END AS stanza, false AS in_room"            \
@@ -43,18 +39,22 @@
     " SELECT id, CASE WHEN $6::boolean THEN stanza END, true FROM xs.message"                 \
     " WHERE owner = c.room AND id = c.room_id) x ORDER BY id DESC LIMIT 1"
 
-/* The conversations are sorted first, then each one's newest message is looked up until the
- * page is full.  What has none is not in the list. */
+/* Totals and page from one look at the conversations: in rooms, what is unread is counted. The
+ * page has its own bounds, $8 and $9.  Its conversations are sorted first, then each one's
+ * newest message is looked up until the page is full.  What has none is not in the list. */
 #define PAGE(of, newest, order, limit)                                                        \
-    "SELECT c.last_id, c.jid, c.unread, c.box, m.id, m.stanza, mute.owner IS NOT NULL,"       \
-    "   mute.until, m.in_room"                                                                \
-    " FROM (SELECT * FROM (" of ") w WHERE unread > 0 OR NOT $5::boolean"                     \
-    "   ORDER BY last_id " order ") c"                                                        \
+    "WITH w AS MATERIALIZED (" of ")"                                                         \
+    " SELECT t.*, p.* FROM (SELECT count(*), count(*) FILTER (WHERE unread > 0),"             \
+    "   sum(unread)::bigint FROM w) t"                                                        \
+    " LEFT JOIN (SELECT c.last_id, c.jid, c.unread, c.box, m.id, m.stanza,"                   \
+    "   mute.owner IS NOT NULL, mute.until, m.in_room"                                        \
+    " FROM (SELECT * FROM w WHERE (unread > 0 OR NOT $5::boolean)"                            \
+    "   AND last_id > $8::bigint AND last_id < $9::bigint ORDER BY last_id " order ") c"      \
     " CROSS JOIN LATERAL (" newest ") m"                                                      \
     " LEFT JOIN LATERAL (SELECT owner, until FROM xs.mute"                                    \
     "   WHERE owner = $1::uuid AND peer = c.peer"                                             \
     "   AND (until IS NULL OR until > now())) mute ON true"                                   \
-    " ORDER BY c.last_id " order " " limit
+    " ORDER BY c.last_id " order " " limit ") p ON true ORDER BY p.last_id " order
 #define PAGE_OF_ACCOUNTS(order) PAGE(OF_ACCOUNTS, NEWEST, order, "LIMIT $7::int")
 /* Rooms have their ids of other lanes, where two may be the same: an anchor must not part
  * them, so that such a page is longer than was asked for. */
@@ -62,14 +62,25 @@
     PAGE(AND_ROOMS, NEWEST_OR_IN_ROOM, order, "FETCH FIRST ($7::int) ROWS WITH TIES")
 
 /* Without rooms, and with them. */
-static const struct pg_statement read_totals[] = {{"inbox_totals", TOTALS(OF_ACCOUNTS)},
-                                                  {"inbox_totals_rooms", TOTALS(AND_ROOMS)}};
 static const struct pg_statement read_older[] = {
     {"inbox_older", PAGE_OF_ACCOUNTS("DESC")}, {"inbox_older_rooms", PAGE_AND_ROOMS("DESC")}};
 static const struct pg_statement read_newer[] = {{"inbox_newer", PAGE_OF_ACCOUNTS("ASC")},
                                                  {"inbox_newer_rooms", PAGE_AND_ROOMS("ASC")}};
 
-enum column { LAST_ID, JID, UNREAD, BOX, NEWEST_ID, STANZA, MUTED, MUTED_UNTIL, IN_ROOM };
+enum column {
+    TOTAL,
+    WITH_UNREAD,
+    ALL_UNREAD,
+    LAST_ID,
+    JID,
+    UNREAD,
+    BOX,
+    NEWEST_ID,
+    STANZA,
+    MUTED,
+    MUTED_UNTIL,
+    IN_ROOM
+};
 
 /* --- a page ----------------------------------------------------------------------------- */
 
@@ -156,7 +167,7 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
 static int count_fitting(const struct inbox_page *p, const struct pg_result *r)
 {
     size_t bytes = 0;
-    int rows = pg_rows(r);
+    int rows = pg_is_null(r, 0, LAST_ID) ? 0 : pg_rows(r); /* the totals are always there */
     for (int i = 0; i < rows && p->query.with_messages; i++) {
         size_t len;
         (void)pg_bytes(r, i, STANZA, &len);
@@ -172,6 +183,9 @@ static void on_page(void *ctx, const struct pg_result *r, const struct pg_error 
     struct inbox_page *p = ctx;
     if (lookup_is_over(&p->lookup, e))
         return;
+    p->totals.conversations = pg_i64(r, 0, TOTAL);
+    p->totals.with_unread = pg_i64(r, 0, WITH_UNREAD);
+    p->totals.unread = pg_is_null(r, 0, ALL_UNREAD) ? 0 : pg_i64(r, 0, ALL_UNREAD);
     int rows = count_fitting(p, r);
     bool sending = true;
     struct buf xml;
@@ -186,44 +200,23 @@ static void on_page(void *ctx, const struct pg_result *r, const struct pg_error 
     finish(p, r, rows);
 }
 
-static void add_wanted(const struct inbox_page *p, int64_t low, int64_t high,
-                       struct pg_params *params)
-{
-    pg_params_init(params);
-    pg_add_uuid(params, p->lookup.owner);
-    pg_add_i32(params, p->query.box);
-    pg_add_i64(params, low);
-    pg_add_i64(params, high);
-}
-
-static void on_totals(void *ctx, const struct pg_result *r, const struct pg_error *e)
-{
-    struct inbox_page *p = ctx;
-    if (lookup_is_over(&p->lookup, e))
-        return;
-    p->totals.conversations = pg_i64(r, 0, 0);
-    p->totals.with_unread = pg_i64(r, 0, 1);
-    p->totals.unread = pg_is_null(r, 0, 2) ? 0 : pg_i64(r, 0, 2);
-    if (p->want == 0) {
-        finish(p, NULL, 0);
-        return;
-    }
-    struct pg_params params;
-    bool ascending = p->query.oldest_first != p->backward;
-    add_wanted(p, p->from, p->to, &params);
-    pg_add_bool(&params, p->query.unread_only);
-    pg_add_bool(&params, p->query.with_messages);
-    pg_add_i32(&params, p->want);
-    lookup_send(&p->lookup, ascending ? &read_newer[p->rooms] : &read_older[p->rooms], &params,
-                on_page, p);
-}
-
 static void read_inbox(struct lookup *l)
 {
     struct inbox_page *p = (struct inbox_page *)l;
     struct pg_params params;
-    add_wanted(p, p->low, p->high, &params);
-    lookup_send(l, &read_totals[p->rooms], &params, on_totals, p);
+    bool ascending = p->query.oldest_first != p->backward;
+    pg_params_init(&params);
+    pg_add_uuid(&params, p->lookup.owner);
+    pg_add_i32(&params, p->query.box);
+    pg_add_i64(&params, p->low);
+    pg_add_i64(&params, p->high);
+    pg_add_bool(&params, p->query.unread_only);
+    pg_add_bool(&params, p->query.with_messages);
+    pg_add_i32(&params, p->want);
+    pg_add_i64(&params, p->from);
+    pg_add_i64(&params, p->to);
+    lookup_send(l, ascending ? &read_newer[p->rooms] : &read_older[p->rooms], &params, on_page,
+                p);
 }
 
 static void page_free(struct lookup *l)

@@ -9,6 +9,7 @@
 #include "archive/ident.h"
 #include "archive/room_named.h"
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/fold.h"
 #include "base/log.h"
 #include "base/words.h"
@@ -22,8 +23,10 @@
 #define ROUND_S 30
 #define AGAIN_S 1
 #define READS_S 1
+#define ASIDE_MAX 16
+#define ASIDE_MS INT64_C(3600000)
 
-enum { ID, SENDER, WORDS, NAMED_ID, NAMED, NICKED_ID, NICKED, ARRAYS };
+enum { ID, SENDER, WORDS, NAMED_ID, NAMED, NICKED_ID, NICKED, PUSHED, ASIDE = PUSHED, ARRAYS };
 
 struct room_push {
     struct room_push_opts opts;
@@ -34,6 +37,14 @@ struct room_push {
     struct pg_array arrays[ARRAYS];
     bool running; /* a statement is under way */
     bool again;   /* something came meanwhile */
+    /* What PostgreSQL will not take must not stop the rest: messages are tried one by one, and
+     * those that fail wait for an hour, or for the next worker. */
+    bool one_by_one;
+    int64_t pushed_id; /* of the page under way, the first message */
+    size_t pushed_n;
+    int64_t aside[ASIDE_MAX];
+    size_t aside_n;
+    int64_t aside_until_ms;
 };
 
 static const struct pg_statement set_notify = {
@@ -45,8 +56,10 @@ static const struct pg_statement set_notify = {
 static const struct pg_statement read_due = {
     "rooms_due",
     "SELECT d.owner, d.after_peer, a.jid, d.id, m.peer, m.body, m.stanza"
-    " FROM (SELECT owner, after_peer FROM xs.room_due ORDER BY id LIMIT 1) f"
+    " FROM (SELECT owner, after_peer FROM xs.room_due WHERE id <> ALL ($2::bigint[])"
+    "   ORDER BY id LIMIT 1) f"
     " JOIN xs.room_due d ON d.owner = f.owner AND d.after_peer = f.after_peer"
+    "   AND d.id <> ALL ($2::bigint[])"
     " LEFT JOIN xs.account a ON a.owner = d.owner"
     " LEFT JOIN xs.message m ON m.owner = d.owner AND m.id = d.id AND m.flags & 1536 = 512"
     " ORDER BY d.id LIMIT $1::int"};
@@ -76,14 +89,36 @@ static void failed(struct room_push *r, const struct pg_error *e)
     rest(r, AGAIN_S);
 }
 
+static void put_aside(struct room_push *r, const struct pg_error *e)
+{
+    log_error(PREFIX,
+              "pushes of a message wait for an hour message=%lld sqlstate=%s why=\"%s\"",
+              (long long)r->pushed_id, e->sqlstate, e->text);
+    if (r->aside_n == ASIDE_MAX) /* the first is tried again */
+        memmove(r->aside, r->aside + 1, --r->aside_n * sizeof *r->aside);
+    r->aside[r->aside_n++] = r->pushed_id;
+    r->aside_until_ms = clock_mono_ms() + ASIDE_MS;
+}
+
+/* True when it is the message's own fault, and the others can go on. */
+static bool passes_over(struct room_push *r, const struct pg_error *e)
+{
+    if (e->failure != PG_DATA && e->failure != PG_OTHER)
+        return false;
+    r->one_by_one = true;
+    if (r->pushed_n == 1)
+        put_aside(r, e);
+    return true;
+}
+
 static void on_pushed(void *ctx, const struct pg_result *res, const struct pg_error *e)
 {
     struct room_push *r = ctx;
-    if (!res) {
+    if (!res && !passes_over(r, e)) {
         failed(r, e);
         return;
     }
-    if (pg_i64(res, 0, 0) > 0)
+    if (res && pg_i64(res, 0, 0) > 0)
         r->opts.entries(r->opts.ctx);
     read_next(r);
 }
@@ -148,12 +183,15 @@ static void on_due(void *ctx, const struct pg_result *res, const struct pg_error
         return;
     }
     if (pg_rows(res) == 0) {
+        r->one_by_one = false;
         rest(r, ROUND_S);
         return;
     }
     for (int i = 0; i < ARRAYS; i++)
         pg_array_reset(&r->arrays[i]);
     pg_uuid(res, 0, 0, room);
+    r->pushed_id = pg_i64(res, 0, 3);
+    r->pushed_n = (size_t)pg_rows(res);
     for (int i = 0; i < pg_rows(res); i++)
         add_message(r, res, i, room);
     struct pg_params p;
@@ -162,7 +200,7 @@ static void on_due(void *ctx, const struct pg_result *res, const struct pg_error
     pg_add_i64(&p, pg_i64(res, 0, 1));
     pg_add_i32(&p, (int32_t)r->opts.page);
     pg_add_i64(&p, r->opts.settle_ms);
-    for (int i = 0; i < ARRAYS; i++)
+    for (int i = 0; i < PUSHED; i++)
         pg_add_array(&p, &r->arrays[i]);
     pg_pool_send(r->opts.pool, &push_page, &p, on_pushed, r);
 }
@@ -171,8 +209,14 @@ static void read_next(struct room_push *r)
 {
     struct pg_params p;
     r->again = false;
+    if (clock_mono_ms() > r->aside_until_ms)
+        r->aside_n = 0;
+    pg_array_reset(&r->arrays[ASIDE]);
+    for (size_t i = 0; i < r->aside_n; i++)
+        pg_array_add_i64(&r->arrays[ASIDE], r->aside[i]);
     pg_params_init(&p);
-    pg_add_i32(&p, MESSAGES_MAX);
+    pg_add_i32(&p, r->one_by_one ? 1 : MESSAGES_MAX);
+    pg_add_array(&p, &r->arrays[ASIDE]);
     pg_pool_send(r->opts.pool, &read_due, &p, on_due, r);
 }
 
@@ -215,7 +259,7 @@ static void on_notify_set(void *ctx, const struct pg_result *res, const struct p
 struct room_push *room_push_new(struct event_base *base, const struct room_push_opts *opts)
 {
     static const enum pg_array_type types[ARRAYS] = {PG_INT8, PG_INT8, PG_TEXT, PG_INT8,
-                                                     PG_INT8, PG_INT8, PG_TEXT};
+                                                     PG_INT8, PG_INT8, PG_TEXT, PG_INT8};
     struct room_push *r = calloc(1, sizeof *r);
     if (!r || !(r->timer = evtimer_new(base, on_timer, r)) ||
         !(r->reads = evtimer_new(base, on_reads, r)))

@@ -3,8 +3,9 @@
  * What a room has told of becomes pushes for its members, after the COMMIT that confirmed it:
  * xs.room_due names the message, and each statement here goes through one page of members and
  * moves the place on in the same transaction.  A crash between two pages leaves out nobody and
- * tells nobody twice.  Members without devices cost a look at an index, and no write.  It
- * leaves entries in the outbox, and does not know who sends them.
+ * tells nobody twice.  A message that PostgreSQL will not take waits, for an hour or for the
+ * next worker, and the others go on.  Members without devices cost a look at an index, and no
+ * write.  It leaves entries in the outbox, and does not know who sends them.
  */
 #ifndef ARCHIVE_ROOM_PUSH_H
 #define ARCHIVE_ROOM_PUSH_H

@@ -448,6 +448,50 @@ static void a_crash_leaves_out_nobody_and_tells_nobody_twice(void **state)
     end_rooms(&r);
 }
 
+static bool only_the_bad_one_is_due(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT count(*) FROM xs.room_due") == 1;
+}
+
+static void what_postgresql_will_not_take_stops_nothing_else(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    db_do("CREATE FUNCTION xs.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+          " IF (SELECT body FROM xs.message WHERE id = NEW.newest_id) = 'bad' THEN"
+          "  RAISE EXCEPTION 'no' USING ERRCODE = '22000'; END IF;"
+          " RETURN NEW; END $$;"
+          "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON xs.outbox"
+          " FOR EACH ROW EXECUTE FUNCTION xs.refuse()");
+    passes(&r, "li@here", "1", "good");
+    passes(&r, "li@here", "2", "bad");
+    settle(&r.w);
+    room_push_look(r.push);
+    db_loop(r.w.base, only_the_bad_one_is_due, &r);
+    assert_int_equal(due("mei@here", "good"), 2);
+    passes(&r, "li@here", "3", "later");
+    settle(&r.w);
+    room_push_look(r.push);
+    db_loop(r.w.base, only_the_bad_one_is_due, &r);
+    assert_int_equal(due("mei@here", "later"), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_due d JOIN xs.message m"
+                            " ON m.id = d.id WHERE m.body = 'bad'"),
+                     1);
+    /* The next worker tries it again. */
+    db_do("DROP TRIGGER refuse ON xs.outbox; DELETE FROM xs.outbox");
+    pg_pool_free(&r.pool);
+    room_push_free(&r.push);
+    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+    r.pool = pg_pool_new(r.w.base, &opts, 1);
+    db_loop(r.w.base, pool_is_up, &r);
+    open_push(&r, NOTIFY_ALWAYS, 0);
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "bad"), 2);
+    end_rooms(&r);
+}
+
 /* What the outbox is told when it sends. */
 static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
 {
@@ -585,6 +629,7 @@ int main(void)
         cmocka_unit_test(who_leaves_is_told_nothing_more),
         cmocka_unit_test(a_nick_may_change),
         cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
+        cmocka_unit_test(what_postgresql_will_not_take_stops_nothing_else),
         cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),
         cmocka_unit_test(what_is_of_two_costs_no_look_into_a_room),
         cmocka_unit_test(plans_of_an_empty_room_hold_for_a_full_one),

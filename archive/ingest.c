@@ -73,8 +73,10 @@ struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opt
     ing->reader = zeroed(opts->spools, sizeof *ing->reader);
     ing->known = known_new();
     ing->recent = recent_new(IDENT_LANES_MAX, RECENT_BYTES);
-    if (ing->archive->groupchat)
+    if (ing->archive->groupchat) {
         ing->rooms_said = zeroed(INGEST_SAID, sizeof *ing->rooms_said);
+        ing->early_told = early_told_new();
+    }
     ing->prefs = prefs_cache_new(ing->archive->prefs_default, IDENT_LANES_MAX);
     ing->turn = event_new(base, -1, 0, on_turn, ing);
     ing->retry = evtimer_new(base, on_turn, ing);
@@ -120,6 +122,7 @@ void ingest_free(struct ingest **ingp)
     free(ing->reader);
     free(ing->spool_ids);
     free(ing->rooms_said);
+    early_told_free(&ing->early_told);
     ing->magic = 0;
     free(ing);
     *ingp = NULL;
@@ -229,6 +232,20 @@ static bool said_already(struct ingest *ing, const struct write *w)
     return same && !undoes;
 }
 
+/* A confirmation and its row may come in any order; said twice it is as if once. */
+static void match_early(struct ingest *ing, const struct write *w, const struct event *ev)
+{
+    if (!ing->early_told)
+        return;
+    if (w->kind == WRITE_CONFIRM)
+        early_told_add(ing->early_told, w, ev->received_us);
+    if (w->kind != WRITE_ROW || !(w->flags & ROW_UNCONFIRMED))
+        return;
+    const struct write *told = early_told_of(ing->early_told, w, ev->received_us);
+    if (told)
+        queue_write(ing, lane_of(ing, told->owner), told, &ev->place, ev->received_us);
+}
+
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 {
     assert(ev->place.spool < ing->spools);
@@ -238,10 +255,13 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     ingest_passed(ing, ev->place.spool, ev->place.begin);
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
-    for (size_t i = 0; i < n; i++)
-        if (!said_already(ing, &writes[i]))
-            queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
-                        ev->received_us);
+    for (size_t i = 0; i < n; i++) {
+        if (said_already(ing, &writes[i]))
+            continue;
+        queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
+                    ev->received_us);
+        match_early(ing, &writes[i], ev);
+    }
     return INGEST_TAKEN;
 }
 

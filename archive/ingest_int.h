@@ -3,6 +3,7 @@
 #ifndef ARCHIVE_INGEST_INT_H
 #define ARCHIVE_INGEST_INT_H
 
+#include "archive/early_told.h"
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/lane.h"
@@ -108,6 +109,7 @@ struct ingest {
     bool told; /* hooks.state was called */
     struct ingest_stats stats;
     uint64_t *rooms_said; /* what rooms have said lately; NULL when that is of no use */
+    struct early_told *early_told; /* likewise */
 };
 
 /* ingest_run.c */

@@ -140,10 +140,11 @@ bool rows_is_added_by_servers(const struct stanza *el)
            stanza_is(el, "archived", "urn:xmpp:mam:tmp");
 }
 
-/* What a room tells of whom it lets speak. */
+/* What a room tells of whom it lets speak; Openfire's also who that is (XEP-0033). */
 static bool added_by_rooms(const struct stanza *el)
 {
     return stanza_is(el, "x", NS_MUC_USER) ||
+           stanza_is(el, "addresses", "http://jabber.org/protocol/address") ||
            stanza_is(el, "occupant-id", "urn:xmpp:occupant-id:0");
 }
 

@@ -117,6 +117,27 @@ static void what_is_said_shows_when_the_room_has_told_of_it(void **state)
     }
 }
 
+/* Openfire shows a message when the room has passed it on to everybody, with whose it is. */
+static void a_room_may_have_told_of_it_before_it_is_shown(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    told(&w, "mei@here", "1",
+         "hello</body><addresses xmlns='http://jabber.org/protocol/address'>"
+         "<address type='ofrom' jid='li@here/r'/></addresses><body xml:lang='fr'>salut");
+    settle(&w);
+    assert_int_equal(rows(), 0);
+    says(&w, "li@here", "1", "hello</body><body xml:lang='fr'>salut");
+    says(&w, "li@here", "2", "not told of");
+    settle(&w);
+    assert_int_equal(rows(), 2);
+    assert_int_equal(of_room("flags = 512 + 16"), 1);
+    assert_int_equal(of_room("flags = 1024 + 512 + 32 + 16"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_stanza_id"), 1);
+    end_with_rooms(&w);
+}
+
 static void a_room_of_many_costs_one_write(void **state)
 {
     (void)state;
@@ -480,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_room_owns_one_row_and_its_members_none),
         cmocka_unit_test(what_is_said_shows_when_the_room_has_told_of_it),
+        cmocka_unit_test(a_room_may_have_told_of_it_before_it_is_shown),
         cmocka_unit_test(a_room_of_many_costs_one_write),
         cmocka_unit_test(two_may_say_the_same_by_the_same_id),
         cmocka_unit_test(what_a_room_refuses_is_hidden_and_only_its_sender_takes_it_back),

@@ -4,6 +4,7 @@
 import pytest
 
 from harness.oracle import COUNTED, HIDDEN, OUTGOING
+from harness.procs import wait_until
 from harness.rooms import make_room, say
 
 pytestmark = [pytest.mark.servers("openfire"), pytest.mark.needs("rooms")]
@@ -47,3 +48,33 @@ def test_what_one_says_to_another_in_private(world, alice, bob, room):
     own, = world.oracle.with_body(alice.bare, body)
     theirs, = world.oracle.with_body(bob.bare, body)
     assert (own.flags, theirs.flags) == (OUTGOING, COUNTED)
+
+
+def test_what_was_said_in_a_room_meanwhile_is_not_filled_in(make_world):
+    """That is in the rooms' own archive, and in no form that we would know again."""
+    world = make_world(options={"monitoring": True},
+                       settings={**SETTINGS, "archive.fill_gaps": "monitoring"})
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    room = make_room(world, alice, "al")
+    bob.join(room, "bo")
+
+    def say_all(text):
+        say(world, alice, room, f"{text} in the room")
+        for extra in "", "<x xmlns='http://jabber.org/protocol/muc#user'/>":
+            alice.send_chat(f"{room}/bo", f"{text} in private {len(extra)}", extra=extra)
+        alice.send_chat(bob.bare, f"{text} outside")
+        bob.wait_message(f"{text} outside", 20)
+
+    say_all("seen")
+    world.drain(alice, 30)
+    before = [row.body for row in world.oracle.rows(bob.bare)]
+    assert len(before) == 3
+    world.sidecar.stop()
+    say_all("missed")
+    world.server.settle(alice)  # or their copies would still come
+    world.sidecar.start()
+    wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.fill WHERE done_at NOTNULL"),
+               90, "the gap is filled", 0.3)
+    world.drain(alice, 30)
+    assert [row.body for row in world.oracle.rows(bob.bare)] == [*before, "missed outside"]
+    assert [row.body for row in world.oracle.rows(room)] == ["seen in the room"]

@@ -72,6 +72,19 @@ static void add_words(struct buf *b, size_t start, const struct payload_alert_op
     buf_add_str(b, end);
 }
 
+/* The same where the app has the words; false and nothing when they are ours. */
+static bool add_loc_words(struct buf *b, const struct payload_alert_opts *a, const char *key,
+                          const char *args)
+{
+    if (!payload_loc_key(a))
+        return false;
+    if (payload_title(a)) {
+        add_text(b, "title", payload_title(a), NAME_MAX);
+        buf_add_char(b, ',');
+    }
+    return payload_add_loc_key(b, a, key, args);
+}
+
 /* One key each: FCM's values are texts.  Words that Google keeps for itself ("from") are not
  * among them. */
 static void add_call(struct buf *b, const struct payload_alert_opts *a)
@@ -108,11 +121,13 @@ static void add_ringing(struct buf *b, const struct fcm_message_opts *o,
         add_text(b, "sound", a->sound, NAME_MAX);
     }
     buf_add_str(b, ",\"alert\":{");
-    if (title) {
-        add_text(b, "title", title, NAME_MAX);
-        buf_add_char(b, ',');
+    if (!add_loc_words(b, a, "loc-key", "loc-args")) {
+        if (title) {
+            add_text(b, "title", title, NAME_MAX);
+            buf_add_char(b, ',');
+        }
+        add_text(b, "body", payload_body(a, text), NAME_MAX);
     }
-    add_text(b, "body", payload_body(a, text), NAME_MAX);
     buf_add_str(b, "}},");
     payload_add_call(b, a);
     buf_add_str(b, "}}}}");
@@ -135,6 +150,12 @@ static void add_notification(struct buf *b, size_t start, const struct fcm_messa
         buf_add_char(b, ',');
         add_text(b, "channel_id", a->channel, NAME_MAX);
     }
+    /* Beside a body Android would not look at the key, so neither system gets one. */
+    const bool loc = payload_loc_key(a) != NULL;
+    if (loc) {
+        buf_add_char(b, ',');
+        (void)add_loc_words(b, a, "body_loc_key", "body_loc_args");
+    }
     buf_add_str(b, "}}");
     begin_apns(b, o, 10, a->badge);
     buf_add_str(b, ",\"mutable-content\":1");
@@ -145,6 +166,12 @@ static void add_notification(struct buf *b, size_t start, const struct fcm_messa
     if (sound) {
         buf_add_char(b, ',');
         add_text(b, "sound", a->sound, NAME_MAX);
+    }
+    if (loc) {
+        buf_add_str(b, ",\"alert\":{");
+        (void)add_loc_words(b, a, "loc-key", "loc-args");
+        buf_add_str(b, "}}}}}}");
+        return;
     }
     buf_add_str(b, "}}},\"notification\":{");
     add_words(b, start, a, "}}}");
@@ -179,6 +206,10 @@ void fcm_message_alert(struct buf *b, const struct fcm_message_opts *o,
     buf_add_str(b, ",\"content-available\":1}}}");
     add_data(b, o, a->badge, a->thread);
     buf_add_char(b, ',');
+    if (payload_loc_key(a)) { /* beside the words: it takes which it likes */
+        add_text(b, "body_loc_key", payload_loc_key(a), NAME_MAX);
+        buf_add_char(b, ',');
+    }
     add_words(b, start, a, "}}}");
 }
 

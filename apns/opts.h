@@ -54,6 +54,14 @@ struct webpush_opts {
     bool allow_private; /* also addresses that are not public */
 };
 
+/* Texts of the app itself, which phones show in their own language; NULL: ours is shown. */
+struct push_loc_keys {
+    const char *message;   /* there is one */
+    const char *count;     /* of unread messages: its argument */
+    const char *encrypted; /* for its reader only */
+    const char *call;
+};
+
 struct apns_app_opts {
     const char *id;           /* the name clients register with */
     const char *const *names; /* others that clients have for it */
@@ -63,8 +71,9 @@ struct apns_app_opts {
     enum push_content content;  /* at most push_opts' */
     const char *encrypted_text; /* shown for a message that only its reader can read */
     const char *call_text;      /* shown for a call */
-    const char *sound;          /* "" = silent */
-    enum push_badge badge;      /* what its icon counts */
+    struct push_loc_keys loc_keys;
+    const char *sound;     /* "" = silent */
+    enum push_badge badge; /* what its icon counts */
     bool withdraws;   /* it is told which of its notifications are about what has been read */
     bool one_account; /* on a device: who registers ends the registration of who was there */
     bool calls;       /* is told of calls */

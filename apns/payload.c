@@ -17,6 +17,7 @@
 #define SOUND_MAX 256
 #define THREAD_MAX 256
 #define CATEGORY_MAX 256
+#define LOC_KEY_MAX 256
 
 static const uint8_t ellipsis[ELLIPSIS_BYTES] = {0xE2, 0x80, 0xA6};
 static const uint8_t unknown[3] = {0xEF, 0xBF, 0xBD}; /* U+FFFD */
@@ -85,26 +86,78 @@ void payload_add_text(struct buf *b, const char *text, size_t max)
     buf_commit(b, used);
 }
 
-const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES])
+/* Whose words stand below the title: the sender's, or what is said of the message. */
+enum said { SAID_TEXT, SAID_MESSAGE, SAID_COUNT, SAID_ENCRYPTED, SAID_CALL };
+
+static enum said said_by(const struct payload_alert_opts *o)
 {
     if (o->call)
-        return o->call->text ? o->call->text : "Incoming call";
+        return SAID_CALL;
     switch (o->content) {
     case PUSH_CONTENT_NONE:
     case PUSH_CONTENT_SENDER:
         break;
     case PUSH_CONTENT_COUNT:
+        return SAID_COUNT;
+    case PUSH_CONTENT_BODY:
+        if (o->encrypted)
+            return SAID_ENCRYPTED;
+        if (o->body && *o->body)
+            return SAID_TEXT;
+        break;
+    }
+    return SAID_MESSAGE;
+}
+
+const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES])
+{
+    switch (said_by(o)) {
+    case SAID_TEXT:
+        return o->body;
+    case SAID_MESSAGE:
+        break;
+    case SAID_COUNT:
         snprintf(count, PAYLOAD_COUNT_BYTES,
                  o->badge == 1 ? "%u unread message" : "%u unread messages", o->badge);
         return count;
-    case PUSH_CONTENT_BODY:
-        if (o->encrypted)
-            return o->encrypted_text ? o->encrypted_text : "Encrypted message";
-        if (o->body && *o->body)
-            return o->body;
-        break;
+    case SAID_ENCRYPTED:
+        return o->encrypted_text ? o->encrypted_text : "Encrypted message";
+    case SAID_CALL:
+        return o->call->text ? o->call->text : "Incoming call";
     }
     return "New message";
+}
+
+const char *payload_loc_key(const struct payload_alert_opts *o)
+{
+    if (!o->loc)
+        return NULL;
+    switch (said_by(o)) {
+    case SAID_TEXT:
+        break;
+    case SAID_MESSAGE:
+        return o->loc->message;
+    case SAID_COUNT:
+        return o->loc->count;
+    case SAID_ENCRYPTED:
+        return o->loc->encrypted;
+    case SAID_CALL:
+        return o->loc->call;
+    }
+    return NULL;
+}
+
+bool payload_add_loc_key(struct buf *b, const struct payload_alert_opts *o, const char *key,
+                         const char *args)
+{
+    const char *name = payload_loc_key(o);
+    if (!name)
+        return false;
+    buf_addf(b, "\"%s\":", key);
+    payload_add_text(b, name, LOC_KEY_MAX);
+    if (said_by(o) == SAID_COUNT) /* arguments are texts */
+        buf_addf(b, ",\"%s\":[\"%u\"]", args, o->badge);
+    return true;
 }
 
 const char *payload_title(const struct payload_alert_opts *o)
@@ -195,9 +248,11 @@ void payload_alert(struct buf *b, const struct payload_alert_opts *o)
         payload_add_text(b, payload_title(o), TITLE_MAX);
         buf_add_char(b, ',');
     }
-    buf_add_str(b, "\"body\":");
-    size_t used = buf_len(b) - start + sizeof end - 1;
-    payload_add_text(b, payload_body(o, text), PAYLOAD_MAX - used);
+    if (!payload_add_loc_key(b, o, "loc-key", "loc-args")) {
+        buf_add_str(b, "\"body\":");
+        size_t used = buf_len(b) - start + sizeof end - 1;
+        payload_add_text(b, payload_body(o, text), PAYLOAD_MAX - used);
+    }
     buf_add_str(b, end);
 }
 

@@ -43,6 +43,8 @@ struct payload_alert_opts {
     const char *channel;             /* of Android; NULL: none */
     const char *thread;              /* a hash of the conversation; NULL = none */
     const struct payload_call *call; /* NULL: it is a message */
+    const struct push_loc_keys
+        *loc; /* where it is the app that has the words; NULL: nowhere */
 };
 
 /* Appends the payload of a visible push to b, which must have PAYLOAD_MAX bytes of room
@@ -61,6 +63,13 @@ void payload_background(struct buf *b, const struct payload_alert_opts *o);
 #define PAYLOAD_COUNT_BYTES 32
 const char *payload_title(const struct payload_alert_opts *o);
 const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_COUNT_BYTES]);
+
+/* The name under which the app has the words of payload_body; NULL: they are ours. */
+const char *payload_loc_key(const struct payload_alert_opts *o);
+/* Appends it as the member key, with its arguments as args, in place of a body; false and
+ * nothing when there is none. */
+bool payload_add_loc_key(struct buf *b, const struct payload_alert_opts *o, const char *key,
+                         const char *args);
 
 /* Appends "call":{...}, of an alert that is one. */
 void payload_add_call(struct buf *b, const struct payload_alert_opts *o);

@@ -267,6 +267,30 @@ static enum push_content app_content(struct reader *r, int i)
     return (enum push_content)v->number;
 }
 
+/* What a browser shows comes from us: it looks nothing up. */
+static struct push_loc_keys read_loc_keys(struct reader *r, int i)
+{
+    static const enum key keys[] = {KEY_APP_LOC_MESSAGE, KEY_APP_LOC_COUNT,
+                                    KEY_APP_LOC_ENCRYPTED, KEY_APP_LOC_CALL};
+    const struct value *v = r->p->apps[i];
+    for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+        const char *text = v[keys[k]].text;
+        if (text && has_section(r, i, "push.apps[].webpush."))
+            complain_key(r, keys[k], i, "%s is for apps of APNs and FCM",
+                         key_table[keys[k]].path);
+        for (const char *at = text; at && *at; at++)
+            if ((unsigned char)*at <= ' ' || *at == 0x7f) {
+                complain_key(r, keys[k], i, "%s: expected a name without spaces",
+                             key_table[keys[k]].path);
+                break;
+            }
+    }
+    return (struct push_loc_keys){.message = v[KEY_APP_LOC_MESSAGE].text,
+                                  .count = v[KEY_APP_LOC_COUNT].text,
+                                  .encrypted = v[KEY_APP_LOC_ENCRYPTED].text,
+                                  .call = v[KEY_APP_LOC_CALL].text};
+}
+
 static void build_app(struct reader *r, int i, struct apns_app_opts *a)
 {
     const struct value *v = r->p->apps[i];
@@ -279,6 +303,7 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
         .content = app_content(r, i),
         .encrypted_text = v[KEY_APP_ENCRYPTED].text,
         .call_text = v[KEY_APP_CALL_TEXT].text,
+        .loc_keys = read_loc_keys(r, i),
         .calls = v[KEY_APP_CALLS].number,
         .sound = v[KEY_APP_SOUND].text,
         .badge = (enum push_badge)v[KEY_APP_BADGE].number,

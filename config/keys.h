@@ -104,6 +104,10 @@ enum key_reload {
         RELOAD)                                                                               \
     KEY(APP_CALLS, "push.apps[].calls", BOOL, 0, "false", 0, 0, RELOAD)                       \
     KEY(APP_CALL_TEXT, "push.apps[].call_text", TEXT, 0, "Incoming call", 1, 200, RELOAD)     \
+    KEY(APP_LOC_MESSAGE, "push.apps[].message_loc_key", TEXT, 0, 0, 1, 100, RELOAD)           \
+    KEY(APP_LOC_COUNT, "push.apps[].count_loc_key", TEXT, 0, 0, 1, 100, RELOAD)               \
+    KEY(APP_LOC_ENCRYPTED, "push.apps[].encrypted_loc_key", TEXT, 0, 0, 1, 100, RELOAD)       \
+    KEY(APP_LOC_CALL, "push.apps[].call_loc_key", TEXT, 0, 0, 1, 100, RELOAD)                 \
     KEY(APP_SOUND, "push.apps[].sound", TEXT, 0, "default", 0, 64, RELOAD)                    \
     KEY(APNS_TOPIC, "push.apps[].apns.topic", TEXT, 0, 0, 1, 255, RELOAD)                     \
     KEY(APNS_PUSH_TYPE, "push.apps[].apns.push_type", WORD, "alert background", "alert", 0,   \

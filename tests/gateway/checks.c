@@ -295,6 +295,39 @@ static bool is_flag(const cJSON *aps, const char *name)
     return item == NULL || (cJSON_IsNumber(item) && item->valuedouble == 1);
 }
 
+static bool are_texts(const cJSON *list)
+{
+    const cJSON *item;
+
+    if (!cJSON_IsArray(list))
+        return false;
+    cJSON_ArrayForEach(item, list) if (!cJSON_IsString(item)) return false;
+    return true;
+}
+
+/* Words that the app has itself: the key is a text, its arguments are, and nothing else says
+ * what is to stand there. */
+static bool has_good_keys(struct check *c, const cJSON *alert)
+{
+    static const char *const parts[][3] = {
+        {"body", "loc-key", "loc-args"},
+        {"title", "title-loc-key", "title-loc-args"},
+        {"subtitle", "subtitle-loc-key", "subtitle-loc-args"}};
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        const cJSON *key = cJSON_GetObjectItemCaseSensitive(alert, parts[i][1]);
+        const cJSON *args = cJSON_GetObjectItemCaseSensitive(alert, parts[i][2]);
+
+        if ((key != NULL && !cJSON_IsString(key)) || (args != NULL && !are_texts(args)))
+            return false;
+        if (args != NULL && key == NULL)
+            gw_stats_violation(&c->gw->stats, "%s without %s", parts[i][2], parts[i][1]);
+        if (key != NULL && cJSON_GetObjectItemCaseSensitive(alert, parts[i][0]) != NULL)
+            gw_stats_violation(&c->gw->stats, "%s beside %s", parts[i][1], parts[i][0]);
+    }
+    return true;
+}
+
 /* The members of aps that decide what the phone shows must have their types. */
 static bool read_aps(struct check *c, const cJSON *aps)
 {
@@ -306,7 +339,8 @@ static bool read_aps(struct check *c, const cJSON *aps)
         !is_flag(aps, "mutable-content"))
         return false;
     if ((alert != NULL && !is_text_or_object(alert)) ||
-        (sound != NULL && !is_text_or_object(sound)))
+        (sound != NULL && !is_text_or_object(sound)) ||
+        (cJSON_IsObject(alert) && !has_good_keys(c, alert)))
         return false;
     if (badge != NULL) {
         if (!cJSON_IsNumber(badge) || badge->valuedouble < 0 || badge->valuedouble > 1e9 ||

@@ -146,6 +146,25 @@ static struct gw_verdict check_apns(const cJSON *message, const struct gw_push *
     return passed();
 }
 
+/* Android takes the text where there is one, whatever the key beside it says. */
+static void check_keys(struct gateway *gw, const cJSON *message)
+{
+    static const char *const parts[][3] = {{"body", "body_loc_key", "body_loc_args"},
+                                           {"title", "title_loc_key", "title_loc_args"}};
+    const cJSON *shown = member(member(message, "android"), "notification");
+    const cJSON *common = member(message, "notification");
+
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        bool has_key = member(shown, parts[i][1]) != NULL;
+
+        if (member(shown, parts[i][2]) != NULL && !has_key)
+            gw_stats_violation(&gw->stats, "%s without %s", parts[i][2], parts[i][1]);
+        if (has_key &&
+            (member(shown, parts[i][0]) != NULL || member(common, parts[i][0]) != NULL))
+            gw_stats_violation(&gw->stats, "%s beside %s", parts[i][1], parts[i][0]);
+    }
+}
+
 struct gw_verdict gw_fcm_check(struct gateway *gw, const struct gw_request *r,
                                struct gw_push *push_out)
 {
@@ -161,6 +180,7 @@ struct gw_verdict gw_fcm_check(struct gateway *gw, const struct gw_request *r,
         root = cJSON_ParseWithLength((const char *)r->body, r->body_kept);
     message = member(root, "message");
     read_message(message, push_out);
+    check_keys(gw, message);
     v = check_request(gw, r, push_out);
     if (v.status == 200 && !push_out->payload_valid)
         v = invalid("");

@@ -23,7 +23,8 @@
  *  - a provider token from more than a minute ahead of our clock is InvalidProviderToken;
  *    a change of it on one connection within 20 minutes is TooManyProviderTokenUpdates,
  *    counted by iat
- *  - a provider token beside a client certificate is a violation
+ *  - a provider token beside a client certificate is a violation, and so is a text beside
+ *    the name of one of the app's, or arguments without it
  *  - each rejection lowers the limit of streams to 1 until the next accepted push, and
  *    the first stream above an acknowledged limit ends the connection
  *
@@ -35,6 +36,8 @@
  *    another type or out of range are INVALID_ARGUMENT with the field's path
  *  - the whole message is at most 4096 bytes
  *  - a registration token has the form of one; another project's is SENDER_ID_MISMATCH
+ *  - a text beside the name of one of the app's, which Android would not look at, is a
+ *    violation
  *  - data alone is not urgent on iOS (apns-priority 5); a device gets 240 messages a minute
  *  - one stream above the limit ends the connection, and so does the third PING that comes
  *    without anything to do

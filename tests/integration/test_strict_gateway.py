@@ -470,8 +470,21 @@ def test_a_call_that_may_ring_late_is_a_violation(gateway):
     assert gateway.stats()["violations_count"] == 3
 
 
+@pytest.mark.parametrize("alert, violations", [
+    ({"loc-key": "new", "loc-args": ["3"]}, []),
+    ({"title": "x", "loc-key": "new"}, []),
+    ({"body": "x", "loc-key": "new"}, ["loc-key beside body"]),
+    ({"body": "x", "loc-args": ["3"]}, ["loc-args without loc-key"]),
+    ({"title": "x", "title-loc-key": "new"}, ["title-loc-key beside title"]),
+])
+def test_the_apps_own_words_stand_alone(gateway, alert, violations):
+    assert gateway.push({"aps": {"alert": alert}}).outcome == (200, None)
+    assert gateway.stats()["violations"] == violations
+
+
 @pytest.mark.parametrize("payload", [
-    b"nonsense", b"[]", b'"aps"', b"{}", b'{"aps":1}', b'{"aps":{}', b'{"aps":{}} x',
+    b'{"aps":{"alert":{"loc-key":1}}}', b'{"aps":{"alert":{"loc-key":"a","loc-args":"b"}}}',
+    b'{"aps":{"alert":{"loc-key":"a","loc-args":[3]}}}', b"nonsense", b"[]", b'"aps"', b"{}", b'{"aps":1}', b'{"aps":{}', b'{"aps":{}} x',
     b'{"aps":{"alert":"a\nb"}}', b'{"aps":{"alert":"\xff"}}', b'{"aps":{"alert":"\xed\xa0\x80"}}',
     b'{"aps":{"alert":"\xc0\xaf"}}', b'{"aps":{"alert":"\\ud800"}}', b'{"aps":{"alert":"\\x"}}',
     b'{"aps":{"badge":"1"}}', b'{"aps":{"badge":-1}}', b'{"aps":{"badge":1.5}}',

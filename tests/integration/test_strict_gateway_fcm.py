@@ -357,3 +357,18 @@ def test_connections_end_when_idle_or_old(option, word, token):
             assert client.goaways[0][1:] == (0, word)
             client.run_to_end()
         assert fcm.gateway.stats()["violations"] == []
+
+
+def test_a_text_beside_the_apps_own_words_is_a_violation(fcm, token):
+    def send(shown, **more):
+        return fcm.outcome({"token": token, "android": {"notification": shown}, **more})
+
+    assert send({"body_loc_key": "new", "body_loc_args": ["3"], "title": "x"}) == 200
+    assert fcm.gateway.stats()["violations"] == []
+    assert send({"body_loc_key": "new", "body": "x"}) == 200
+    assert send({"body_loc_key": "new"}, notification={"body": "x"}) == 200
+    assert send({"body_loc_args": ["3"]}) == 200
+    assert fcm.gateway.stats()["violations"] == [
+        "body_loc_key beside body", "body_loc_key beside body",
+        "body_loc_args without body_loc_key"]
+    assert send({"body_loc_key": 1})[0] == send({"body_loc_args": [3]})[0] == 400

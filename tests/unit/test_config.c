@@ -629,6 +629,35 @@ static void an_app_may_show_less_and_look_its_own_way(void **state)
     config_free(&c);
 }
 
+static void an_app_may_have_its_own_words(void **state)
+{
+    (void)state;
+    struct config *c;
+    put("key.p8", "KEY\n");
+    char *text = load(MINIMAL APNS "      message_loc_key: new\n      count_loc_key: unread\n"
+                                   "      encrypted_loc_key: secret\n"
+                                   "      call_loc_key: rings\n",
+                      &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_string_equal(c->push.apps[0].loc_keys.message, "new");
+    assert_string_equal(c->push.apps[0].loc_keys.count, "unread");
+    assert_string_equal(c->push.apps[0].loc_keys.encrypted, "secret");
+    assert_string_equal(c->push.apps[0].loc_keys.call, "rings");
+    config_free(&c);
+    text = load(MINIMAL APNS, &c);
+    assert_string_equal(text, "");
+    free(text);
+    assert_null(c->push.apps[0].loc_keys.message);
+    assert_null(c->push.apps[0].loc_keys.encrypted);
+    config_free(&c);
+    expect(MINIMAL APNS "      message_loc_key: new message\n",
+           "push.apps[].message_loc_key: expected a name without spaces");
+    put("vapid.pem", "KEY\n");
+    expect(MINIMAL WEBPUSH "      encrypted_loc_key: secret\n",
+           "push.apps[].encrypted_loc_key is for apps of APNs and FCM");
+}
+
 static void a_proxy_may_want_credentials(void **state)
 {
     (void)state;
@@ -800,6 +829,7 @@ int main(void)
         cmocka_unit_test(a_certificate_takes_the_place_of_a_key),
         cmocka_unit_test(of_rooms_is_pushed_what_was_said),
         cmocka_unit_test(an_app_may_show_less_and_look_its_own_way),
+        cmocka_unit_test(an_app_may_have_its_own_words),
         cmocka_unit_test(a_proxy_may_want_credentials),
         cmocka_unit_test(an_app_is_reached_through_apns_or_fcm),
         cmocka_unit_test(an_app_is_reached_through_web_push),

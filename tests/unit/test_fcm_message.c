@@ -153,6 +153,47 @@ static void a_data_message_is_shown_by_the_app(void **state)
     expect_number("apns.payload.aps.content-available", 1);
 }
 
+static void where_the_app_has_the_words_no_text_stands_in_their_way(void **state)
+{
+    (void)state;
+    static const struct push_loc_keys loc = {"new", "unread", "secret", "rings"};
+    static const struct payload_call call = {.session = "s", .media = "audio"};
+    struct fcm_message_opts o = plain;
+    struct payload_alert_opts a = hello;
+    a.loc = &loc;
+    a.channel = "messages";
+    alert(&plain, &a); /* somebody's own words */
+    expect("notification.body", "Hello!");
+    assert_null(at("android.notification.body_loc_key"));
+    a.encrypted = true;
+    alert(&plain, &a);
+    assert_null(at("notification"));
+    expect("android.notification.title", "juliet");
+    expect("android.notification.body_loc_key", "secret");
+    expect("android.notification.channel_id", "messages");
+    assert_null(at("android.notification.body"));
+    assert_null(at("android.notification.body_loc_args"));
+    expect("apns.payload.aps.alert.title", "juliet");
+    expect("apns.payload.aps.alert.loc-key", "secret");
+    assert_null(at("apns.payload.aps.alert.body"));
+    a.content = PUSH_CONTENT_COUNT;
+    alert(&plain, &a);
+    assert_null(at("android.notification.title"));
+    expect("android.notification.body_loc_key", "unread");
+    assert_string_equal(
+        cJSON_GetArrayItem(at("android.notification.body_loc_args"), 0)->valuestring, "7");
+    assert_string_equal(
+        cJSON_GetArrayItem(at("apns.payload.aps.alert.loc-args"), 0)->valuestring, "7");
+    o.form = FCM_DATA;
+    alert(&o, &a);
+    expect("data.body_loc_key", "unread");
+    expect("data.body", "7 unread messages");
+    a.call = &call;
+    alert(&plain, &a);
+    expect("apns.payload.aps.alert.loc-key", "rings");
+    assert_null(at("apns.payload.aps.alert.body"));
+}
+
 static void an_app_of_p2_is_woken_for_its_account_and_told_no_more(void **state)
 {
     (void)state;
@@ -375,6 +416,7 @@ int main(void)
         TEST(a_call_rings_by_the_app_on_android_and_is_an_alert_elsewhere),
         TEST(the_longest_call_fits),
         TEST(a_data_message_is_shown_by_the_app),
+        TEST(where_the_app_has_the_words_no_text_stands_in_their_way),
         TEST(an_app_of_p2_is_woken_for_its_account_and_told_no_more),
         TEST(a_count_alone_shows_nothing_and_is_not_urgent),
         TEST(what_is_to_go_is_named_in_one_text),

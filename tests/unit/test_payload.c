@@ -168,6 +168,52 @@ static const cJSON *parse(struct buf *b)
     return cJSON_GetObjectItem(built, "aps");
 }
 
+static void where_the_app_has_the_words_it_is_told_their_name(void **state)
+{
+    (void)state;
+    static const struct push_loc_keys all = {"new", "count", "secret", "call"}, none = {0};
+    static const struct payload_call call = {.session = "s", .media = "audio"};
+    static const struct {
+        enum push_content content;
+        const char *body;
+        bool encrypted, call;
+        const char *key;
+    } cases[] = {
+        {PUSH_CONTENT_NONE, "hi", false, false, "new"},
+        {PUSH_CONTENT_SENDER, "hi", true, false, "new"},
+        {PUSH_CONTENT_COUNT, "hi", false, false, "count"},
+        {PUSH_CONTENT_BODY, "hi", false, false, NULL},
+        {PUSH_CONTENT_BODY, "", false, false, "new"},
+        {PUSH_CONTENT_BODY, "hi", true, false, "secret"},
+        {PUSH_CONTENT_SENDER, NULL, false, true, "call"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct payload_alert_opts o = {.content = cases[i].content,
+                                       .sender = "juliet",
+                                       .body = cases[i].body,
+                                       .encrypted = cases[i].encrypted,
+                                       .badge = 3,
+                                       .call = cases[i].call ? &call : NULL,
+                                       .loc = &all};
+        const cJSON *alert = cJSON_GetObjectItem(build(&o, NULL), "alert");
+        const cJSON *args = cJSON_GetObjectItem(alert, "loc-args");
+        if (!cases[i].key) {
+            assert_string_equal(text_of(alert, "body"), "hi");
+            assert_null(cJSON_GetObjectItem(alert, "loc-key"));
+            continue;
+        }
+        assert_string_equal(text_of(alert, "loc-key"), cases[i].key);
+        assert_null(cJSON_GetObjectItem(alert, "body"));
+        assert_int_equal(args != NULL, cases[i].content == PUSH_CONTENT_COUNT);
+        if (args)
+            assert_string_equal(cJSON_GetArrayItem(args, 0)->valuestring, "3");
+        o.loc = &none; /* what has no name is said by us */
+        alert = cJSON_GetObjectItem(build(&o, NULL), "alert");
+        assert_non_null(text_of(alert, "body"));
+        assert_null(cJSON_GetObjectItem(alert, "loc-key"));
+    }
+}
+
 static void what_only_wakes_an_app_shows_nothing(void **state)
 {
     (void)state;
@@ -390,6 +436,7 @@ int main(void)
         cmocka_unit_test_teardown(an_app_has_a_look_of_its_own, forget),
         cmocka_unit_test_teardown(content_decides_what_is_shown, forget),
         cmocka_unit_test_teardown(a_call_is_told_as_one, forget),
+        cmocka_unit_test_teardown(where_the_app_has_the_words_it_is_told_their_name, forget),
         cmocka_unit_test_teardown(what_only_wakes_an_app_shows_nothing, forget),
         cmocka_unit_test_teardown(what_is_missing_is_left_out, forget),
         cmocka_unit_test_teardown(every_byte_below_128_comes_back_as_it_was, forget),

@@ -167,6 +167,14 @@ chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway
 	SIDECAR_BUILD=$(CURDIR)/$(B) CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) \
 	  $(PYTHON) -m pytest -q -s tests/integration/test_chaos.py -k at_random
 
+SOAK_SECONDS ?= 3600
+SOAK_SEED ?= 0
+soak: deps-test ## an hour of whatever a gateway does: SOAK_SECONDS=3600, SOAK_SEED= of a run
+	@$(MAKE) --no-print-directory MODE=release soak-built
+soak-built: $(B)/xmpp-sidecar $(B)/strict-gateway
+	SIDECAR_BUILD=$(CURDIR)/$(B) SOAK_SECONDS=$(SOAK_SECONDS) SOAK_SEED=$(SOAK_SEED) \
+	  $(PYTHON) -m pytest -q -s tests/integration/test_soak.py::test_soak
+
 browser: ## Converse.js in a headless Chromium pages through the archive; makes docs/converse.png
 	@sh tests/deps.sh browser
 	@$(MAKE) --no-print-directory -j$(JOBS) MODE=asan browser-built
@@ -229,7 +237,7 @@ help: ## this text
 	@sed -n 's/^\([a-z%-]*\):.*## \(.*\)/  \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: all check check-built conformance layers headers integration integration-built \
-        test-openfire test-openfire-built browser browser-built chaos chaos-built test demo demo-built \
+        test-openfire test-openfire-built browser browser-built chaos chaos-built soak soak-built test demo demo-built \
         bench bench-built sustained fuzz fuzz-built tidy format format-check install install-gateway clean help \
         deps-build deps-test
 

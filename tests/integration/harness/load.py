@@ -23,6 +23,11 @@ SELECT a.jid, m.peer, m.newest FROM (
       SELECT FROM xs.push_log p WHERE p.owner = m.owner AND p.device = r.device
         AND p.peer = m.peer AND p.status = 200 AND p.newest_id >= m.newest)
 """
+# Of each accepted push its apns-id, for everybody.
+ACCEPTED = """
+SELECT a.jid, p.apns_id::text FROM xs.push_log p JOIN xs.account a USING (owner)
+  WHERE p.status = 200 AND p.apns_id IS NOT NULL
+"""
 ANSWERED = """
 SELECT p.apns_id::text FROM xs.push_log p JOIN xs.account a USING (owner)
   WHERE a.jid = %s AND p.status = 200
@@ -37,8 +42,8 @@ class Load:
     Knows exactly what must be in every archive afterwards.
     """
 
-    def __init__(self, world, pairs=4, away=4):
-        self.world = world
+    def __init__(self, world, pairs=4, away=4, away_share=0.25):
+        self.world, self.away_share = world, away_share
         self.random = random.Random(SEED)
         self.users = world.users(2 * pairs, "load")
         self.clients = [world.login(user) for user in self.users]
@@ -53,7 +58,7 @@ class Load:
         for index, client in enumerate(self.clients):
             texts = []
             for _ in range(count):
-                if self.random.random() < 0.25:
+                if self.random.random() < self.away_share:
                     recipient = self.random.choice(self.away)
                 else:
                     recipient = self.users[index ^ 1]
@@ -115,6 +120,23 @@ class Load:
             said = {apns_id for apns_id, in oracle.query(ANSWERED, (user.bare,))}
             assert said <= seen, "the log tells of an answer that was never given"
             assert_repeats_are_of([*crashes, *cuts], accepted)
+
+
+    def assert_ledgers_agree(self, crashes, slack=3.0):
+        """What the gateway has accepted is what the outbox says it has: to the push, but for one
+        of each device whose worker died between the answer and its storing."""
+        said = {}
+        for jid, apns_id in self.world.oracle.query(ACCEPTED):
+            said.setdefault(jid, set()).add(apns_id)
+        for user in self.away:
+            accepted = {push.apns_id.lower(): push.time_ms / 1000
+                        for push in self.world.gateway.accepted(self.tokens[user.bare])}
+            mine, left = said.get(user.bare, set()), sorted(crashes)
+            assert mine <= accepted.keys(), "the log tells of an answer that was never given"
+            for at in sorted(accepted[i] for i in accepted.keys() - mine):
+                fitting = [crash for crash in left if at - 1 <= crash <= at + slack]
+                assert fitting, f"{user}: the push of {at} is not in the log, without a crash"
+                left.remove(fitting[0])
 
 
 def assert_repeats_are_of(crashes, accepted, slack=1.0):

@@ -3,8 +3,9 @@
  * How many pushes per second one gateway object makes: every push has an id of its own and a
  * payload built for it, and its answer is read before its place is given to the next.
  *
- * push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES prints one JSON object; the devices
- * are the numbers 0 ... DEVICES-1 in 64 hex digits.  push_rate payload prints one payload.
+ * push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES [BYTES] prints one JSON object; the
+ * devices are the numbers 0 ... DEVICES-1 in 64 hex digits, a payload has so many bytes, or as
+ * few as an alert needs.  push_rate payload [BYTES] prints one payload.
  */
 #include <event2/event.h>
 #include <signal.h>
@@ -25,11 +26,14 @@
 struct run {
     struct event_base *base;
     struct gateway *gateway;
-    unsigned long warm_up, pushes, submitted, answered, refused;
+    unsigned long warm_up, pushes, submitted, answered;
+    unsigned long rejected; /* for their device, which is the service's word */
+    unsigned long refused;  /* otherwise not accepted */
     unsigned devices;
     uint64_t seed;
     struct buf payload;
-    char *tokens; /* 65 bytes each */
+    char body[PAYLOAD_MAX]; /* "" is none */
+    char *tokens;           /* 65 bytes each */
     int64_t start_us, end_us;
     struct rusage cpu_start, cpu_end;
 };
@@ -46,7 +50,8 @@ static uint64_t next_random(struct run *r)
 static void build_payload(struct run *r)
 {
     const struct payload_alert_opts alert = {
-        .content = PUSH_CONTENT_SENDER,
+        .content = r->body[0] ? PUSH_CONTENT_BODY : PUSH_CONTENT_SENDER,
+        .body = r->body,
         .sender = "juliet@example.org",
         .badge = (unsigned)(r->submitted % 99 + 1),
         .sound = "default",
@@ -83,7 +88,8 @@ static void on_verdict(void *ctx, void *request_ctx, const struct push_verdict *
     (void)ctx;
     struct run *r = request_ctx;
     r->answered++;
-    if (v->reaction != PUSH_DONE && r->refused++ == 0)
+    r->rejected += v->reaction == PUSH_SUSPECT;
+    if (v->reaction != PUSH_DONE && v->reaction != PUSH_SUSPECT && r->refused++ == 0)
         fprintf(stderr, "%s: %d %s\n", push_reaction_name(v->reaction), v->status, v->reason);
     if (r->answered == r->warm_up) {
         r->start_us = clock_real_us();
@@ -119,10 +125,11 @@ static double cpu_us(const struct rusage *u)
 static void print_result(const struct run *r)
 {
     double seconds = (double)(r->end_us - r->start_us) / 1e6;
-    printf("{\"rate\": %.0f, \"cpu_us\": %.3f, \"rss_kb\": %ld, \"refused\": %lu}\n",
+    printf("{\"rate\": %.0f, \"cpu_us\": %.3f, \"rss_kb\": %ld, \"rejected\": %lu,"
+           " \"refused\": %lu}\n",
            (double)r->pushes / seconds,
            (cpu_us(&r->cpu_end) - cpu_us(&r->cpu_start)) / (double)r->pushes,
-           r->cpu_end.ru_maxrss, r->refused);
+           r->cpu_end.ru_maxrss, r->rejected, r->refused);
 }
 
 static void init(struct run *r)
@@ -134,10 +141,20 @@ static void init(struct run *r)
     r->seed = crypt_random_u64();
 }
 
-static int print_payload(void)
+/* A text that makes the payload that long; a longer one than there can be changes nothing. */
+static void set_size(struct run *r, unsigned long bytes)
+{
+    build_payload(r);
+    size_t least = buf_len(&r->payload) - strlen("New message");
+    if (bytes > least + 1 && bytes < sizeof r->body)
+        memset(r->body, 'x', bytes - least);
+}
+
+static int print_payload(const char *bytes)
 {
     struct run r = {.submitted = 41};
     init(&r);
+    set_size(&r, bytes ? strtoul(bytes, NULL, 10) : 0);
     build_payload(&r);
     fwrite(buf_data(&r.payload), 1, buf_len(&r.payload), stdout);
     buf_deinit(&r.payload);
@@ -155,17 +172,21 @@ static void make_tokens(struct run *r)
 
 int main(int argc, char **argv)
 {
-    if (argc == 2 && strcmp(argv[1], "payload") == 0)
-        return print_payload();
-    struct run r = {.pushes = argc == 7 ? strtoul(argv[4], NULL, 10) : 0};
-    unsigned long in_flight = argc == 7 ? strtoul(argv[5], NULL, 10) : 0;
-    r.devices = argc == 7 ? (unsigned)strtoul(argv[6], NULL, 10) : 0;
+    if (argc >= 2 && argc <= 3 && strcmp(argv[1], "payload") == 0)
+        return print_payload(argv[2]);
+    const bool good = argc == 7 || argc == 8;
+    struct run r = {.pushes = good ? strtoul(argv[4], NULL, 10) : 0};
+    unsigned long in_flight = good ? strtoul(argv[5], NULL, 10) : 0;
+    r.devices = good ? (unsigned)strtoul(argv[6], NULL, 10) : 0;
     r.warm_up = r.pushes / 10;
     if (r.devices == 0 || in_flight == 0 || r.warm_up == 0) {
-        fprintf(stderr, "push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES\n");
+        fprintf(stderr, "push_rate PORT CA.pem KEY.pem PUSHES IN-FLIGHT DEVICES [BYTES]\n");
         return 64;
     }
     init(&r);
+    r.submitted = 41; /* a badge of two digits, as most of them are */
+    set_size(&r, argc == 8 ? strtoul(argv[7], NULL, 10) : 0);
+    r.submitted = 0;
     make_tokens(&r);
     char *ca_pem = read_file(argv[2]), *key_pem = read_file(argv[3]);
     const struct apns_app_opts app = {.id = "bench",

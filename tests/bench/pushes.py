@@ -3,6 +3,7 @@
 with one connection and 100 in flight to the same server."""
 
 import contextlib
+import functools
 import json
 import pathlib
 import random
@@ -12,8 +13,10 @@ import string
 import subprocess
 import tempfile
 import time
+import urllib.request
 
 from common import BUILD, ROOT, free_port, median_pair, on_core, row, say, wait_for_port
+from distance import Distance
 from harness.procs import wait_until
 from under_load import TOLD, Costs, Server, machine, told
 
@@ -21,6 +24,18 @@ PUSHES = 200_000
 IN_FLIGHT = 100
 DEVICES = 100
 ROUNDS = 7
+
+
+def write_payload(folder, size=0):
+    """What h2load sends: one of ours, of so many bytes."""
+    (folder / "payload").write_bytes(subprocess.run(
+        [BUILD / "bench" / "push_rate", "payload", str(size)], check=True,
+        capture_output=True).stdout)
+
+
+def write_uris(folder, port):
+    (folder / "uris").write_text("".join(f"https://127.0.0.1:{port}/3/device/{i:064x}\n"
+                                         for i in range(DEVICES)))
 
 
 def make_files(folder, port):
@@ -32,15 +47,12 @@ def make_files(folder, port):
                     "-addext", "subjectAltName=IP:127.0.0.1"], **quiet)
     subprocess.run(["openssl", "genpkey", "-algorithm", "EC", *new_key, "-out", "auth.p8"],
                    **quiet)
-    payload = subprocess.run([BUILD / "bench" / "push_rate", "payload"], check=True,
-                             capture_output=True).stdout
-    (folder / "payload").write_bytes(payload)
+    write_payload(folder)
+    write_uris(folder, port)
     pages = folder / "htdocs" / "3" / "device"
     pages.mkdir(parents=True)
-    with open(folder / "uris", "w") as uris:
-        for i in range(DEVICES):
-            (pages / f"{i:064x}").touch()
-            uris.write(f"https://127.0.0.1:{port}/3/device/{i:064x}\n")
+    for i in range(DEVICES):
+        (pages / f"{i:064x}").touch()
 
 
 @contextlib.contextmanager
@@ -63,7 +75,7 @@ def nghttpd(*cores):
         shutil.rmtree(folder)
 
 
-def run_h2load(folder):
+def run_h2load(folder, pushes=PUSHES):
     """The same header fields; all but :path and authorization are the same each time."""
     letters = string.ascii_letters + string.digits + "-_"
     jwt = "".join(random.choices(letters, k=185))
@@ -71,21 +83,23 @@ def run_h2load(folder):
               "apns-push-type: alert", "apns-priority: 10",
               "apns-id: 7d444840-9dc0-41d1-b245-5ffdce74fad2", "apns-expiration: 1900000000",
               "apns-collapse-id: 0123456789abcdef"]
-    command = ["h2load", "-n", str(PUSHES), "-c", "1", "-m", str(IN_FLIGHT), "-d", "payload",
+    command = ["h2load", "-n", str(pushes), "-c", "1", "-m", str(IN_FLIGHT), "-d", "payload",
                "-i", "uris"] + [part for f in fields for part in ("-H", f)]
     out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
                          text=True).stdout
-    if not re.search(rf"status codes: {PUSHES} 2xx", out):
+    if not re.search(rf"status codes: {pushes} 2xx", out):
         raise RuntimeError("h2load: not every request was answered 200\n" + out)
     return float(re.search(r"finished in .*?, ([0-9.]+) req/s", out).group(1))
 
 
-def run_engine(folder, port):
-    command = [str(BUILD / "bench" / "push_rate"), str(port), "crt.pem", "auth.p8", str(PUSHES),
-               str(IN_FLIGHT), str(DEVICES)]
-    out = subprocess.run(on_core(1, command), cwd=folder, check=True, capture_output=True,
-                         text=True).stdout
-    return json.loads(out)
+def run_engine(folder, port, pushes=PUSHES, size=0):
+    command = [str(BUILD / "bench" / "push_rate"), str(port), "crt.pem", "auth.p8", str(pushes),
+               str(IN_FLIGHT), str(DEVICES), str(size)]
+    done = subprocess.run(on_core(1, command), cwd=folder, capture_output=True, text=True,
+                          check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"push_rate: {done.stdout}{done.stderr}")
+    return json.loads(done.stdout)
 
 
 def push_rate():
@@ -100,6 +114,131 @@ def push_rate():
     ours, reference = median_pair(pairs)
     return row("push_rate", ours, reference, "pushes/s",
                "h2load, same server, payload, header fields and in flight")
+
+
+# --- other shapes: longer payloads, and a server that is not next door ---
+
+# As far away as APNs is from another continent; fewer pushes there, for the same time.
+ROUND_TRIP_MS = 40
+SHAPES = {  # name: (bytes of a payload, round trip in ms, pushes)
+    "push_rate_300": (300, 0, PUSHES // 2),
+    "push_rate_4000": (4000, 0, PUSHES // 8),
+    "push_rate_300_far": (300, ROUND_TRIP_MS, 20_000),
+    "push_rate_4000_far": (4000, ROUND_TRIP_MS, 4_000),
+}
+SHAPE_ROUNDS = 3
+
+
+def push_rate_of(name):
+    size, round_trip_ms, pushes = SHAPES[name]
+    pairs = []
+    with nghttpd(0) as (folder, port):
+        distance = Distance(port, round_trip_ms) if round_trip_ms else None
+        port = distance.port if distance else port
+        write_payload(folder, size)
+        write_uris(folder, port)
+        for i in range(SHAPE_ROUNDS):
+            result = run_engine(folder, port, pushes, size)
+            pairs.append((result["rate"], run_h2load(folder, pushes)))
+            say(f"{name} {i + 1}/{SHAPE_ROUNDS}: ours {pairs[-1][0]:.0f}/s "
+                f"({result['cpu_us']:.2f} us CPU, {result['rss_kb']} KiB), "
+                f"h2load {pairs[-1][1]:.0f}/s")
+        if distance:
+            distance.close()
+    ours, reference = median_pair(pairs)
+    far = f", {round_trip_ms} ms away" if round_trip_ms else ""
+    return row(name, ours, reference, "pushes/s",
+               f"h2load, one connection, {IN_FLIGHT} in flight, payloads of {size} bytes{far}")
+
+
+# --- a service that sends its clients away and rejects devices: nothing is lost or doubled ---
+
+STRICT_PUSHES = 50_000
+GOAWAY_EVERY, REJECT_EVERY = 5_000, 100
+TEAM, KEY = "TEAM123456", "ABC123DEFG"
+
+
+class StrictGateway:
+    """tests/gateway, which checks everything and remembers it."""
+
+    def __init__(self, folder):
+        subprocess.run(["openssl", "pkey", "-in", "auth.p8", "-pubout", "-out", "auth.pub.pem"],
+                       check=True, cwd=folder)
+        ready = folder / "ready"
+        ready.unlink(missing_ok=True)  # that of another
+        self.process = subprocess.Popen(
+            on_core(0, [str(BUILD / "strict-gateway"), "--listen", "127.0.0.1:0", "--control",
+                        "127.0.0.1:0", "--cert", "crt.pem", "--key", "key.pem", "--auth-key",
+                        f"{KEY}:{TEAM}:auth.pub.pem", "--token-any", "--keep", "200000",
+                        "--ready-file", str(ready)]),
+            cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: ready.exists() and ready.read_text().endswith("}\n"), 15,
+                   "the gateway listens")
+        ports = json.loads(ready.read_text())
+        self.port, self.control = ports["apns"], ports["control"]
+
+    def ask(self, path, body=None):
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(
+                f"http://127.0.0.1:{self.control}{path}", data=data)) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def betray(self, pushes):
+        """GOAWAY every 5,000 streams, in its forms by turns; 1 % are rejected."""
+        forms = ({"goaway": {"last": "before", "reason": "Shutdown"}},
+                 {"goaway": {"last": "after", "reason": "IdleTimeout"}},
+                 {"two_step_goaway": True, "gap_ms": 50})
+        rejection = {"status": 400, "reason": "BadDeviceToken"}
+        for number in range(1, pushes // GOAWAY_EVERY + 1):
+            actions = [{"status": 200, "times": REJECT_EVERY - 1}, rejection] \
+                * (GOAWAY_EVERY // REJECT_EVERY - 1)
+            actions += [{"status": 200, "times": REJECT_EVERY - 1}, forms[number % len(forms)]]
+            self.ask("/script", {"token": "*", "actions": actions})
+
+    def accepted_ids(self):
+        since, found = 0, []
+        while page := self.ask(f"/pushes?status=200&since={since}&limit=5000"):
+            found += [push["headers"]["apns-id"] for push in page]
+            since = page[-1]["seq"]
+        return found
+
+    def stop(self):
+        self.process.terminate()
+        self.process.wait()
+
+
+def require_each_once(gateway, result):
+    """Every push has its one answer, and the gateway has accepted none twice."""
+    total, ids = STRICT_PUSHES + STRICT_PUSHES // 10, gateway.accepted_ids()
+    lost = total - result["rejected"] - len(set(ids))
+    if result["refused"] or lost or len(ids) != len(set(ids)):
+        raise RuntimeError(f"of {total} pushes {result['rejected']} were rejected, {lost} lost, "
+                           f"{len(ids) - len(set(ids))} doubled, {result['refused']} refused")
+    return len(ids)
+
+
+def push_rate_disturbed():
+    pairs = []
+    with nghttpd(0) as (folder, _):
+        for i in range(SHAPE_ROUNDS):
+            rates = []
+            for disturbed in (True, False):
+                gateway = StrictGateway(folder)
+                if disturbed:
+                    gateway.betray(2 * STRICT_PUSHES)
+                result = run_engine(folder, gateway.port, STRICT_PUSHES)
+                accepted_n = require_each_once(gateway, result)
+                stats = gateway.ask("/stats")
+                gateway.stop()
+                rates.append(result["rate"])
+                say(f"push_rate_disturbed {i + 1}/{SHAPE_ROUNDS}: {result['rate']:.0f}/s, "
+                    f"{accepted_n} accepted, {result['rejected']} rejected, "
+                    f"{stats['goaways_sent']} GOAWAYs; none lost, none doubled")
+            pairs.append(tuple(rates))
+    ours, reference = median_pair(pairs)
+    return row("push_rate_disturbed", ours, reference, "pushes/s",
+               f"the same engine and strict gateway without them: GOAWAY every {GOAWAY_EVERY} "
+               "streams, 1 % rejected; fails when one is lost or doubled")
 
 
 # --- against the library that app servers in JavaScript use ---
@@ -218,5 +357,7 @@ def push_rate_durable():
                "h2load, same server; ours with the outbox and PostgreSQL on the same cores")
 
 
-BENCHMARKS = {"push_rate": push_rate, "push_vs_node_apn": push_vs_node_apn,
+BENCHMARKS = {"push_rate": push_rate,
+              **{name: functools.partial(push_rate_of, name) for name in SHAPES},
+              "push_rate_disturbed": push_rate_disturbed, "push_vs_node_apn": push_vs_node_apn,
               "push_rate_durable": push_rate_durable}

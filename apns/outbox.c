@@ -408,14 +408,30 @@ static bool later_message(struct outbox *o, struct entry *e)
     return true;
 }
 
-/* The same one again says nothing new. */
-static void note_decision(struct entry *e, const char *reason)
+/* From 1; 0: none, or there are too many. */
+static uint8_t number_of_reason(struct outbox *o, const char *reason)
 {
-    if (!reason || e->decisions[0] == reason)
+    size_t i = 0;
+    if (!reason)
+        return 0;
+    while (i < o->reasons_n && o->reasons[i] != reason)
+        i++;
+    if (i == OUTBOX_REASONS_MAX)
+        return 0;
+    if (i == o->reasons_n)
+        o->reasons[o->reasons_n++] = reason;
+    return (uint8_t)(i + 1);
+}
+
+/* The same one again says nothing new. */
+static void note_decision(struct outbox *o, struct entry *e, const char *reason)
+{
+    uint8_t number = number_of_reason(o, reason);
+    if (number == 0 || e->decisions[0] == number)
         return;
     for (size_t i = ENTRY_DECISIONS - 1; i > 0; i--)
         e->decisions[i] = e->decisions[i - 1];
-    e->decisions[0] = reason;
+    e->decisions[0] = number;
 }
 
 static void decide(struct outbox *o, struct entry *e)
@@ -440,7 +456,7 @@ static void decide(struct outbox *o, struct entry *e)
     struct outbox_decision d = o->hooks.decide(o->hooks.ctx, &c);
     if (e->asked < UINT16_MAX)
         e->asked++;
-    note_decision(e, d.reason);
+    note_decision(o, e, d.reason);
     switch (d.answer) {
     case OUTBOX_NOW:
         outbox_set_state(e, ENTRY_READY);

@@ -17,6 +17,7 @@
 #define OUTBOX_MAGIC 0x6f757462u
 #define OUTBOX_SQL_AGAIN_MS 1000  /* after a statement failed */
 #define OUTBOX_ROUND_MS 30000     /* of upkeep */
+#define OUTBOX_REASONS_MAX 64     /* others are not remembered */
 #define OUTBOX_ROUND_SOON_MS 1000 /* while there is more to load, or after a failure */
 
 struct event;
@@ -78,6 +79,10 @@ struct outbox {
     size_t outcomes_n;
     size_t outcomes_cap;
     bool settling;
+
+    /* Why decisions were taken: a few constants, which entries name by number. */
+    const char *reasons[OUTBOX_REASONS_MAX];
+    size_t reasons_n;
 
     int64_t sql_again_ms; /* no statement before this: the last one failed */
     bool sql_up;

@@ -65,7 +65,8 @@ static void set_reason(struct outbox_outcome *out, const char *reason)
     out->reason[n] = '\0';
 }
 
-static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
+static void fill_outcome(const struct outbox *o, struct outbox_outcome *out,
+                         const struct entry *e)
 {
     outbox_key_of(e, &out->key);
     out->gen = e->gen;
@@ -74,7 +75,7 @@ static void fill_outcome(struct outbox_outcome *out, const struct entry *e)
     for (size_t i = ENTRY_DECISIONS, at = 0; i-- > 0 && at < sizeof out->decision;)
         if (e->decisions[i])
             at += (size_t)snprintf(out->decision + at, sizeof out->decision - at, "%s%s",
-                                   at ? ", " : "", e->decisions[i]);
+                                   at ? ", " : "", o->reasons[e->decisions[i] - 1]);
     if (e->flight) {
         out->gen = e->flight->gen;
         out->newest_id = e->flight->newest_id;
@@ -91,7 +92,7 @@ static struct outbox_outcome *settle(struct outbox *o, struct entry *e,
         e->again_us = 0;
     }
     struct outbox_outcome *out = new_outcome(o, e);
-    fill_outcome(out, e);
+    fill_outcome(o, out, e);
     out->action = action;
     out->delay_ms = delay_ms;
     e->due_ms = clock_mono_ms() + delay_ms; /* when it is held, however long storing takes */
@@ -531,7 +532,7 @@ static void drop_device(struct outbox *o, struct entry *e, const struct push_ver
     outbox_set_state(e, ENTRY_SETTLING);
     e->again_us = 0;
     struct outbox_outcome out = {.status = v->status};
-    fill_outcome(&out, e);
+    fill_outcome(o, &out, e);
     memcpy(out.apns_id, flight->apns_id, sizeof out.apns_id);
     set_reason(&out, v->reason);
     int64_t before_us = v->reaction == PUSH_DROP_DEVICE && v->timestamp_ms > 0

@@ -6,22 +6,22 @@
 #include <string.h>
 
 #include "base/crypt.h"
-#include "base/map.h"
 
 #define FIRST_BUCKETS 256
 
-/* Entries are chained through themselves: with a hundred thousand of them, a copy of each key
- * in a map would cost more than the entry's own times and states. */
+/* Entries and accounts are chained through themselves: with a hundred thousand of them, copies
+ * of their keys in maps would cost more than the entries' own times and states.  All three
+ * tables have as many buckets: of none of these are there more than entries. */
 struct outbox_set {
     uint8_t seed[16];
     struct entry **buckets;
+    struct outbox_account **accounts;
+    struct entry **turns; /* by device: those that have its turn */
     size_t mask;
     size_t count;
     struct entry **heap;
     size_t heap_n;
     size_t heap_cap;
-    struct map *accounts;
-    struct map *slots;
     struct outbox_app *apps;
 };
 
@@ -33,14 +33,19 @@ static void *alloc(size_t size)
     return p;
 }
 
+static void alloc_buckets(struct outbox_set *s, size_t n)
+{
+    s->buckets = alloc(n * sizeof(struct entry *));
+    s->accounts = alloc(n * sizeof(struct outbox_account *));
+    s->turns = alloc(n * sizeof(struct entry *));
+    s->mask = n - 1;
+}
+
 struct outbox_set *outbox_set_new(void)
 {
     struct outbox_set *s = alloc(sizeof *s);
     crypt_random(s->seed, sizeof s->seed);
-    s->buckets = alloc(FIRST_BUCKETS * sizeof(struct entry *));
-    s->mask = FIRST_BUCKETS - 1;
-    s->accounts = map_new();
-    s->slots = map_new();
+    alloc_buckets(s, FIRST_BUCKETS);
     return s;
 }
 
@@ -57,10 +62,10 @@ void outbox_set_free(struct outbox_set **set)
         s->apps = app->next;
         free(app);
     }
-    map_free(&s->accounts);
-    map_free(&s->slots);
     free(s->heap);
     free(s->buckets);
+    free(s->accounts);
+    free(s->turns);
     free(s);
     *set = NULL;
 }
@@ -80,20 +85,55 @@ static size_t bucket_of(const struct outbox_set *s, const uint8_t owner[16],
     return crypt_siphash(s->seed, key, sizeof key) & s->mask;
 }
 
+/* Of an owner or a device. */
+static size_t bucket_of_id(const struct outbox_set *s, const uint8_t id[16])
+{
+    return crypt_siphash(s->seed, id, 16) & s->mask;
+}
+
+static void put_entry(struct outbox_set *s, struct entry *e)
+{
+    size_t at = bucket_of(s, e->account->owner, e->device, e->peer);
+    e->hash_next = s->buckets[at];
+    s->buckets[at] = e;
+}
+
+static void put_account(struct outbox_set *s, struct outbox_account *a)
+{
+    size_t at = bucket_of_id(s, a->owner);
+    a->hash_next = s->accounts[at];
+    s->accounts[at] = a;
+}
+
+static void put_turn(struct outbox_set *s, struct entry *e)
+{
+    size_t at = bucket_of_id(s, e->device);
+    e->turn = true;
+    e->turn_next = s->turns[at];
+    s->turns[at] = e;
+}
+
 static void grow(struct outbox_set *s)
 {
-    struct entry **old = s->buckets;
-    size_t old_n = s->mask + 1;
-    s->buckets = alloc(2 * old_n * sizeof(struct entry *));
-    s->mask = 2 * old_n - 1;
-    for (size_t i = 0; i < old_n; i++)
-        for (struct entry *e = old[i], *next; e; e = next) {
-            next = e->hash_next;
-            size_t at = bucket_of(s, e->account->owner, e->device, e->peer);
-            e->hash_next = s->buckets[at];
-            s->buckets[at] = e;
+    struct outbox_set old = *s;
+    alloc_buckets(s, 2 * (old.mask + 1));
+    for (size_t i = 0; i <= old.mask; i++) {
+        for (struct outbox_account *a = old.accounts[i], *next; a; a = next) {
+            next = a->hash_next;
+            put_account(s, a);
         }
-    free(old);
+        for (struct entry *e = old.buckets[i], *next; e; e = next) {
+            next = e->hash_next;
+            put_entry(s, e);
+        }
+        for (struct entry *e = old.turns[i], *next; e; e = next) {
+            next = e->turn_next;
+            put_turn(s, e);
+        }
+    }
+    free(old.buckets);
+    free(old.accounts);
+    free(old.turns);
 }
 
 struct entry *outbox_set_find(const struct outbox_set *s, const uint8_t owner[16],
@@ -108,7 +148,10 @@ struct entry *outbox_set_find(const struct outbox_set *s, const uint8_t owner[16
 
 struct outbox_account *outbox_set_account(const struct outbox_set *s, const uint8_t owner[16])
 {
-    return map_get(s->accounts, owner, 16);
+    struct outbox_account *a = s->accounts[bucket_of_id(s, owner)];
+    while (a && memcmp(a->owner, owner, 16) != 0)
+        a = a->hash_next;
+    return a;
 }
 
 static struct outbox_account *account_of(struct outbox_set *s, const uint8_t owner[16],
@@ -122,8 +165,17 @@ static struct outbox_account *account_of(struct outbox_set *s, const uint8_t own
     memcpy(a->owner, owner, 16);
     memcpy(a->jid, jid, len);
     LIST_INIT(&a->entries);
-    map_put(s->accounts, owner, 16, a);
+    put_account(s, a);
     return a;
+}
+
+static void drop_account(struct outbox_set *s, struct outbox_account *a)
+{
+    struct outbox_account **at = &s->accounts[bucket_of_id(s, a->owner)];
+    while (*at != a)
+        at = &(*at)->hash_next;
+    *at = a->hash_next;
+    free(a);
 }
 
 struct entry *outbox_set_add(struct outbox_set *s, const uint8_t owner[16],
@@ -141,9 +193,7 @@ struct entry *outbox_set_add(struct outbox_set *s, const uint8_t owner[16],
     e->app = outbox_set_app(s, app);
     e->account = account_of(s, owner, jid);
     LIST_INSERT_HEAD(&e->account->entries, e, of_account);
-    size_t at = bucket_of(s, owner, device, peer);
-    e->hash_next = s->buckets[at];
-    s->buckets[at] = e;
+    put_entry(s, e);
     s->count++;
     e->state = ENTRY_TIMED;
     e->app->by_state[ENTRY_TIMED]++;
@@ -162,10 +212,8 @@ void outbox_set_remove(struct outbox_set *s, struct entry *e)
     s->count--;
     e->app->by_state[e->state]--;
     LIST_REMOVE(e, of_account);
-    if (LIST_EMPTY(&e->account->entries)) {
-        map_take(s->accounts, e->account->owner, 16);
-        free(e->account);
-    }
+    if (LIST_EMPTY(&e->account->entries))
+        drop_account(s, e->account);
     free(e->flight);
     free(e);
 }
@@ -256,57 +304,91 @@ struct entry *outbox_set_next(const struct outbox_set *s)
 /* Queues and turns.  An entry is in its app's queue exactly when it is READY and has the turn,
  * in its slot's when it is READY and has not. */
 
+static struct entry *turn_of(const struct outbox_set *s, const uint8_t device[16])
+{
+    struct entry *e = s->turns[bucket_of_id(s, device)];
+    while (e && memcmp(e->device, device, 16) != 0)
+        e = e->turn_next;
+    return e;
+}
+
+static void take_turn(struct outbox_set *s, struct entry *e)
+{
+    struct entry **at = &s->turns[bucket_of_id(s, e->device)];
+    while (*at != e)
+        at = &(*at)->turn_next;
+    *at = e->turn_next;
+    e->turn = false;
+}
+
+static void wait_behind(struct entry *holder, struct entry *e)
+{
+    if (!holder->slot) {
+        holder->slot = alloc(sizeof *holder->slot);
+        holder->slot->turn = holder;
+        TAILQ_INIT(&holder->slot->waiting);
+    }
+    e->slot = holder->slot;
+    TAILQ_INSERT_TAIL(&e->slot->waiting, e, queued);
+}
+
+static void leave_slot(struct entry *e)
+{
+    struct outbox_slot *slot = e->slot;
+    TAILQ_REMOVE(&slot->waiting, e, queued);
+    e->slot = NULL;
+    if (TAILQ_EMPTY(&slot->waiting)) {
+        slot->turn->slot = NULL;
+        free(slot);
+    }
+}
+
 void outbox_set_queue(struct outbox_set *s, struct entry *e)
 {
     assert(e->state == ENTRY_READY);
-    struct outbox_slot *slot = e->slot ? e->slot : map_get(s->slots, e->device, 16);
-    if (!slot) {
-        slot = alloc(sizeof *slot);
-        memcpy(slot->device, e->device, 16);
-        TAILQ_INIT(&slot->waiting);
-        map_put(s->slots, e->device, 16, slot);
-        slot->turn = e;
-    }
-    e->slot = slot;
-    if (slot->turn == e)
+    struct entry *holder = e->turn ? e : turn_of(s, e->device);
+    if (!holder)
+        put_turn(s, e);
+    if (e->turn)
         TAILQ_INSERT_TAIL(&e->app->ready, e, queued);
     else
-        TAILQ_INSERT_TAIL(&slot->waiting, e, queued);
+        wait_behind(holder, e);
 }
 
 void outbox_set_requeue(struct entry *e)
 {
-    assert(e->state == ENTRY_READY && e->slot->turn == e);
+    assert(e->state == ENTRY_READY && e->turn);
     TAILQ_INSERT_HEAD(&e->app->ready, e, queued);
 }
 
 void outbox_set_unqueue(struct entry *e)
 {
-    if (e->state != ENTRY_READY || !e->slot)
+    if (e->state != ENTRY_READY)
         return;
-    if (e->slot->turn == e) {
+    if (e->turn)
         TAILQ_REMOVE(&e->app->ready, e, queued);
-    } else {
-        TAILQ_REMOVE(&e->slot->waiting, e, queued);
-        e->slot = NULL;
-    }
+    else if (e->slot)
+        leave_slot(e);
 }
 
 void outbox_set_pass_turn(struct outbox_set *s, struct entry *e)
 {
+    if (!e->turn)
+        return;
     struct outbox_slot *slot = e->slot;
-    e->slot = NULL;
-    if (!slot || slot->turn != e)
+    take_turn(s, e);
+    if (!slot)
         return;
     struct entry *next = TAILQ_FIRST(&slot->waiting);
+    e->slot = NULL;
     slot->turn = next;
-    if (next) {
-        TAILQ_REMOVE(&slot->waiting, next, queued);
-        TAILQ_INSERT_TAIL(&next->app->ready, next, queued);
-    } else {
-        map_take(s->slots, slot->device, 16);
+    TAILQ_REMOVE(&slot->waiting, next, queued);
+    if (TAILQ_EMPTY(&slot->waiting)) {
+        next->slot = NULL;
         free(slot);
     }
+    put_turn(s, next);
+    TAILQ_INSERT_TAIL(&next->app->ready, next, queued);
 }
 
 struct outbox_app *outbox_set_app(struct outbox_set *s, const char *id)

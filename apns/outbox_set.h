@@ -27,14 +27,14 @@ enum entry_state {
 #define ENTRY_DECISIONS 3
 
 struct outbox_account {
+    struct outbox_account *hash_next;
     uint8_t owner[16];
     LIST_HEAD(outbox_entries, entry) entries;
     char jid[];
 };
 
-/* Of one device: who is sending to it, and who waits until that is over. */
+/* Of a device with more than one to send: who has the turn, and who waits for it. */
 struct outbox_slot {
-    uint8_t device[16];
     struct entry *turn;
     TAILQ_HEAD(outbox_waiting, entry) waiting;
 };
@@ -75,11 +75,12 @@ struct outbox_flight {
 
 struct entry {
     struct entry *hash_next;
+    struct entry *turn_next; /* in the hash of those that have their device's turn */
     LIST_ENTRY(entry) of_account;
     TAILQ_ENTRY(entry) queued; /* in app->ready or slot->waiting */
     struct outbox_account *account;
     struct outbox_app *app;
-    struct outbox_slot *slot; /* READY and later; in TIMED only when the device is held */
+    struct outbox_slot *slot; /* NULL: no other waits for the device */
     struct outbox_flight *flight;
     int64_t due_ms;     /* monotonic */
     int64_t counted_us; /* oldest message this push is for */
@@ -89,14 +90,16 @@ struct entry {
     int64_t newest_id;
     uint64_t peer;
     uint8_t device[16];
-    uint32_t heap_at;                       /* index + 1; 0: not in the heap */
-    const char *decisions[ENTRY_DECISIONS]; /* the last ones' reasons, newest first */
+    uint32_t heap_at; /* index + 1; 0: not in the heap */
+    enum entry_state state;
     uint16_t asked;
     uint16_t attempts;
+    /* The last ones' reasons, newest first: see outbox_reason; 0: none. */
+    uint8_t decisions[ENTRY_DECISIONS];
+    bool turn;      /* of its device: READY and later; in TIMED only when the device is held */
     bool keep_turn; /* no other push to this device before this one's next try */
     bool elsewhere; /* its app's gateway did not know the token: to the other environment's */
     bool voip_refused; /* the device's token for calls: an alert is to tell of this one */
-    enum entry_state state;
     char resource[];
 };
 

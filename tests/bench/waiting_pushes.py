@@ -28,6 +28,19 @@ INSERT INTO xs.account (owner, jid) SELECT md5('known' || n)::uuid, 'known' || n
 """
 
 
+def migrate(sidecar):
+    done = sidecar.command("migrate", timeout=60)
+    if done.returncode != 0:
+        raise RuntimeError(done.stderr)
+
+
+def fill_known(cluster, sidecar):
+    migrate(sidecar)
+    cluster.sql("bench", "SELECT xs.ensure_partitions(1)")
+    cluster.sql("bench", FILL_KNOWN.format(known=KNOWN - QUEUED))
+    cluster.sql("bench", FILL_DUE.format(due=QUEUED, devices=QUEUED))
+
+
 def held(sidecar):
     """Pushes that the worker has in memory."""
     return sidecar.status()["outbox"]["held"]
@@ -42,16 +55,15 @@ def worker_rss_mb():
         make_files(folder, nowhere)
         with machine() as (workspace, cluster):
             server = Server(workspace, cluster, apps=[app_at(folder, nowhere)], settings=TOLD,
+                            prepare=lambda sidecar: fill_known(cluster, sidecar), wait=120,
                             rate=1000, seconds=600, accounts=KNOWN, mam=0, iqs=0)
-            wait_until(lambda: server.sidecar.status()["ready"], 60, "the sidecar is ready")
-            cluster.sql("bench", FILL_KNOWN.format(known=KNOWN - QUEUED))
-            cluster.sql("bench", FILL_DUE.format(due=QUEUED, devices=QUEUED))
-            worker = server.sidecar.wait_new_worker(server.sidecar.kill_worker())
-            wait_until(lambda: held(server.sidecar) >= QUEUED, 120,
+            wait_until(lambda: held(server.sidecar) >= QUEUED, 180,
                        f"{QUEUED} pushes are in memory", interval=0.5)
+            worker = server.sidecar.worker_pid()
             loaded = resident_kib(worker) / 1024
             time.sleep(TRAFFIC_S)
-            ours, still = resident_kib(worker) / 1024, held(server.sidecar)
+            ours, status = resident_kib(worker) / 1024, server.sidecar.status()
+            still, online = status["outbox"]["held"], status["links"][0]["accounts_online"]
             server.loadgen.terminate()
             server.loadgen.wait()
             server.sidecar.stop()
@@ -60,7 +72,7 @@ def worker_rss_mb():
     if still < QUEUED:
         raise RuntimeError(f"only {still} of {QUEUED} pushes are still in memory")
     say(f"worker_rss_mb: {loaded:.1f} MiB with {QUEUED} pushes in memory, {ours:.1f} after "
-        f"{TRAFFIC_S} s of traffic between {KNOWN} accounts")
+        f"{TRAFFIC_S} s more of traffic between {KNOWN} accounts, {online} of them online")
     return row("worker_rss_mb", ours, MEMORY_WANTED_MB, "MiB",
                f"the wanted size, with {QUEUED} queued pushes and {KNOWN} known accounts")
 
@@ -100,9 +112,7 @@ def owner_of(key, jid):
 
 
 def give_phones(cluster, sidecar):
-    done = sidecar.command("migrate", timeout=60)
-    if done.returncode != 0:
-        raise RuntimeError(done.stderr)
+    migrate(sidecar)
     key = bytes.fromhex(cluster.sql("bench", "SELECT value FROM xs.setting WHERE name = "
                                              "'key.owner'"))
     owners = (owner_of(key, account(n) + "@e.test") for n in range(LATENCY_ACCOUNTS))

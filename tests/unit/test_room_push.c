@@ -344,6 +344,63 @@ static void the_icon_counts_what_was_pushed_until_it_is_read(void **state)
     end_rooms(&r);
 }
 
+/* Of mei's first phone, 8 bytes for each notification that is to go, and for that nothing else
+ * waits. */
+static int withdrawable(void)
+{
+    return (int)db_int("SELECT length(xs.withdrawable(s.owner, s.device)) FROM xs.shown s"
+                       " WHERE s.device = '00000000000000000000000000000001'");
+}
+
+static void a_notification_goes_when_what_names_its_member_is_read(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "li@here", "1", "mei!");
+    passes(&r, "li@here", "2", "anybody?");
+    settle_push(&r);
+    db_do("INSERT INTO xs.shown SELECT owner, device, peer FROM xs.outbox WHERE peer <> 0");
+    assert_int_equal(withdrawable(), 0);
+    level("mei@here", NOTIFY_ALWAYS);
+    assert_int_equal(withdrawable(), 0);
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "1");
+    settle_push(&r);
+    assert_int_equal(withdrawable(), 0); /* the other is wanted, too */
+    level("mei@here", NOTIFY_MENTION);
+    assert_int_equal(withdrawable(), 16);
+    end_rooms(&r);
+}
+
+static int since_opened(void)
+{
+    return (int)db_int("SELECT xs.opened_badge('00000000000000000000000000000001')");
+}
+
+static void what_a_room_said_before_the_app_was_opened_is_not_on_its_icon(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "li@here", "1", "mei!");
+    passes(&r, "li@here", "2", "mei?");
+    settle_push(&r);
+    assert_int_equal(since_opened(), 2);
+    db_do("UPDATE xs.registration SET opened_at = timestamptz '2020-01-01 00:00:00+00'"
+          " + ((SELECT max(id) FROM xs.message) >> 8) * interval '1 us'"
+          " + interval '1 ms'");
+    assert_int_equal(since_opened(), 0);
+    assert_int_equal(badge(2), 2); /* of an app that counts all */
+    r.w.now_us += MINUTE;
+    passes(&r, "li@here", "3", "mei! mei!");
+    passes(&r, "li@here", "4", "not for her");
+    settle_push(&r);
+    assert_int_equal(since_opened(), 1);
+    level("mei@here", NOTIFY_ALWAYS);
+    assert_int_equal(since_opened(), 2);
+    end_rooms(&r);
+}
+
 static void who_leaves_is_told_nothing_more(void **state)
 {
     (void)state;
@@ -631,6 +688,8 @@ int main(void)
         cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
         cmocka_unit_test(what_postgresql_will_not_take_stops_nothing_else),
         cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),
+        cmocka_unit_test(a_notification_goes_when_what_names_its_member_is_read),
+        cmocka_unit_test(what_a_room_said_before_the_app_was_opened_is_not_on_its_icon),
         cmocka_unit_test(what_is_of_two_costs_no_look_into_a_room),
         cmocka_unit_test(plans_of_an_empty_room_hold_for_a_full_one),
         cmocka_unit_test(a_bookmark_says_when_and_is_undone),

@@ -2129,6 +2129,16 @@ static void who_calls_without_end_is_not_heard_without_end(void **state)
         k.hash = (uint64_t)i;
         tell_call(w, &k);
     }
+    assert_int_equal(entries(), 4);
+    for (int i = 20; i < 40; i++) { /* nor who has many addresses */
+        char session[16];
+        snprintf(session, sizeof session, "n%d", i);
+        k.session = session;
+        k.hash = k.peer = (uint64_t)i;
+        tell_call(w, &k);
+        if (i == 20)
+            assert_int_equal(entries(), 5); /* another one is heard beside him */
+    }
     assert_int_equal(entries(), 16);
     db_do("UPDATE xs.call SET at = at - interval '2 minutes'");
     k.session = "later";

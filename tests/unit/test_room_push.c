@@ -659,18 +659,106 @@ static void a_bookmark_says_when_and_is_undone(void **state)
     struct rooms r;
     begin_three(&r, NOTIFY_MENTION);
     add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_ALWAYS;
+    settle(&r.w); /* her lane is another one than the room's */
     passes(&r, "li@here", "1", "one");
     settle_push(&r);
     assert_int_equal(due("mei@here", "one"), 2);
     add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_AS_SET;
+    settle(&r.w);
     passes(&r, "li@here", "2", "two");
     settle_push(&r);
     assert_int_equal(due("mei@here", "two"), 0);
     level("mei@here", NOTIFY_ALWAYS); /* said herself: a bookmark without it undoes nothing */
     add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_AS_SET;
+    settle(&r.w);
     passes(&r, "li@here", "3", "three");
     settle_push(&r);
     assert_int_equal(due("mei@here", "three"), 2);
+    end_rooms(&r);
+}
+
+/* Room for many messages of one. */
+static void say_often(const char *body, int times)
+{
+    char sql[512];
+    snprintf(sql, sizeof sql,
+             "INSERT INTO xs.message SELECT (jsonb_populate_record(m, jsonb_build_object("
+             "'id', m.id + n, 'ref_id', gen_random_uuid()))).*"
+             " FROM xs.message m, generate_series(1, %d) n WHERE m.body = '%s'",
+             times - 1, body);
+    db_do(sql);
+}
+
+static void what_rooms_add_to_an_icon_has_an_end(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    passes(&r, "li@here", "1", "mei, look");
+    struct event *other = add(&r.w, EVENT_MEMBER, "attic@rooms.here", "mei@here", "", "");
+    other->bond = BOND_SUBSCRIPTION;
+    add(&r.w, EVENT_GROUPCHAT, "li@here", "attic@rooms.here", " id='2'",
+        "<body>up here</body>")
+        ->to_local = false;
+    add(&r.w, EVENT_REFLECTED, "attic@rooms.here", "mei@here", " id='2'",
+        "<body>up here</body>")
+        ->from_resource = "speaker";
+    settle_push(&r);
+    say_often("mei, look", 1500);
+    say_often("up here", 1500);
+    assert_int_equal(badge(1), 1000);
+    assert_int_equal(db_int("SELECT conversations FROM xs.account a, xs.rooms_badge(a.owner)"
+                            " WHERE jid = 'mei@here'"),
+                     2);
+    db_do("INSERT INTO xs.room_mention SELECT r.member, r.peer, m.id FROM xs.room_member r"
+          " JOIN xs.account a ON a.owner = r.member AND a.jid = 'mei@here'"
+          " JOIN xs.message m ON m.owner = r.owner ON CONFLICT DO NOTHING");
+    level("mei@here", 2);
+    assert_int_equal(badge(1), 1000);
+    passes(&r, "li@here", "3", "mei!");
+    settle_push(&r);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_mention k JOIN xs.room_member r"
+                            " ON r.member = k.member AND r.peer = k.peer JOIN xs.account a"
+                            " ON a.owner = r.owner WHERE a.jid = '" ROOM "'"),
+                     1000);
+    assert_int_equal(badge(1), 1000);
+    end_rooms(&r);
+}
+
+static int waits(const char *member)
+{
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM xs.room_member r JOIN xs.account a ON a.owner = r.member"
+             " WHERE a.jid = '%s' AND xs.is_unread(r.member, r.peer)",
+             member);
+    return (int)db_int(sql);
+}
+
+/* What is said there meanwhile was not shown. */
+static void a_notification_waits_no_longer_than_what_it_is_about(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    passes(&r, "li@here", "1", "mei!");
+    passes(&r, "li@here", "2", "anybody?");
+    settle_push(&r);
+    assert_int_equal(waits("mei@here"), 1);
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "1");
+    passes(&r, "li@here", "3", "nobody?");
+    settle_push(&r);
+    assert_int_equal(waits("mei@here"), 0);
+    passes(&r, "li@here", "4", "mei?");
+    settle_push(&r);
+    assert_int_equal(waits("mei@here"), 1);
+    level("mei@here", 3);
+    assert_int_equal(waits("mei@here"), 0);
+    level("mei@here", 1);
+    assert_int_equal(waits("mei@here"), 1);
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "4");
+    settle_push(&r);
+    assert_int_equal(waits("mei@here"), 0);
     end_rooms(&r);
 }
 
@@ -693,6 +781,8 @@ int main(void)
         cmocka_unit_test(what_is_of_two_costs_no_look_into_a_room),
         cmocka_unit_test(plans_of_an_empty_room_hold_for_a_full_one),
         cmocka_unit_test(a_bookmark_says_when_and_is_undone),
+        cmocka_unit_test(what_rooms_add_to_an_icon_has_an_end),
+        cmocka_unit_test(a_notification_waits_no_longer_than_what_it_is_about),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);
 }

@@ -484,7 +484,8 @@ def test_the_apps_own_words_stand_alone(gateway, alert, violations):
 
 @pytest.mark.parametrize("payload", [
     b'{"aps":{"alert":{"loc-key":1}}}', b'{"aps":{"alert":{"loc-key":"a","loc-args":"b"}}}',
-    b'{"aps":{"alert":{"loc-key":"a","loc-args":[3]}}}', b"nonsense", b"[]", b'"aps"', b"{}", b'{"aps":1}', b'{"aps":{}', b'{"aps":{}} x',
+    b'{"aps":{"alert":{"loc-key":"a","loc-args":[3]}}}',
+    b"nonsense", b"[]", b'"aps"', b"{}", b'{"aps":1}', b'{"aps":{}', b'{"aps":{}} x',
     b'{"aps":{"alert":"a\nb"}}', b'{"aps":{"alert":"\xff"}}', b'{"aps":{"alert":"\xed\xa0\x80"}}',
     b'{"aps":{"alert":"\xc0\xaf"}}', b'{"aps":{"alert":"\\ud800"}}', b'{"aps":{"alert":"\\x"}}',
     b'{"aps":{"badge":"1"}}', b'{"aps":{"badge":-1}}', b'{"aps":{"badge":1.5}}',

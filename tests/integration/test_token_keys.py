@@ -17,17 +17,22 @@ NO_KEY = "no key for the token"
 
 
 class Fleet:
-    """A user with a device of each kind."""
+    """A user with a device of each kind; the phone has a second token, for calls."""
 
     def __init__(self, world, label):
         self.world, self.user = world, world.user(label)
-        self.phone = world.phone(self.user)
+        client = world.login(self.user, "phone")
+        self.phone, self.calls = world.token(), world.token()
+        client.command(world.component, "register-device",
+                       {"provider": APP, "device-token": self.phone,
+                        "device-second-token": self.calls})
+        client.logout()
         self.android = world.android(self.user, ANDROID)
         self.browser = world.browser(self.user, WEB)
 
     @property
     def secrets(self):
-        return [self.phone, self.android, *self.browser.secrets]
+        return [self.phone, self.calls, self.android, *self.browser.secrets]
 
     def wait(self, count, timeout=15):
         self.world.gateway.wait(self.phone, count, timeout)
@@ -122,7 +127,7 @@ def test_a_new_key_takes_over_from_the_old(world):
     fleet = Fleet(world, "bob")
     (kept,) = {row[0] for row in world.oracle.query("SELECT sealed_by FROM xs.device")}
     set_keys(world, new, old)
-    world.sidecar.wait_log("devices' tokens are sealed with the first key now n=3")
+    world.sidecar.wait_log("devices' tokens are sealed with the first key now n=4")
     ((changed, devices),) = world.oracle.query(
         "SELECT sealed_by, count(*) FROM xs.device GROUP BY 1")
     assert changed not in (0, kept) and devices == 3

@@ -325,9 +325,10 @@ static enum err_kind take_message(const struct adapter *a, struct stanza *messag
     if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
         return err_set(e, ERR_REJECT, "copy of a message that is too large");
     emit_all(sink, &ev, type, jid_is_bare(&from));
-    if (a->opts->groupchat && !(type && strcmp(type, "error") == 0))
-        return adapter_mucsub(a, message, &from, &to, p, received_us, sink, e);
-    return ERR_NONE;
+    if (!a->opts->groupchat || (type && strcmp(type, "error") == 0))
+        return ERR_NONE;
+    enum err_kind k = adapter_room_expels(a, message, &from, &to, p, received_us, sink, e);
+    return k ? k : adapter_mucsub(a, message, &from, &to, p, received_us, sink, e);
 }
 
 enum err_kind adapter_message(const struct adapter *a, struct stanza *message,

@@ -123,6 +123,11 @@ MUST_CHECK enum err_kind adapter_room_presence(const struct adapter *a,
 MUST_CHECK enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
                                          const struct place *p, int64_t received_us,
                                          const struct adapter_sink *sink, struct err *e);
+MUST_CHECK enum err_kind adapter_room_expels(const struct adapter *a,
+                                             const struct stanza *message,
+                                             const struct jid *from, const struct jid *to,
+                                             const struct place *p, int64_t received_us,
+                                             const struct adapter_sink *sink, struct err *e);
 MUST_CHECK enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *message,
                                         const struct jid *from, const struct jid *to,
                                         const struct place *p, int64_t received_us,

@@ -121,6 +121,11 @@ static enum err_kind emit_bond(const struct adapter_sink *sink, const struct sta
     return ERR_NONE;
 }
 
+static bool is_none(const char *rank)
+{
+    return strcmp(rank, "none") == 0 || strcmp(rank, "outcast") == 0;
+}
+
 /* XEP-0045 section 7.2.2: status 110 is on what the room tells an occupant of himself.  Who
  * has a rank keeps it when he leaves; who has none is nobody there once he has left, and while
  * he is there his client gets everything. */
@@ -144,10 +149,9 @@ enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza
         !jid_parse(&to, stanza_get(presence, "to")) || jid_is_bare(&from) ||
         !is_told(a, &from, &to))
         return ERR_NONE;
-    bool none = strcmp(rank, "none") == 0 || strcmp(rank, "outcast") == 0;
-    return emit_bond(sink, presence, none ? EVENT_NO_MEMBER : EVENT_MEMBER, BOND_AFFILIATION,
-                     &from, &to, arena_strdup(presence->arena, from.resource), p, received_us,
-                     e);
+    return emit_bond(sink, presence, is_none(rank) ? EVENT_NO_MEMBER : EVENT_MEMBER,
+                     BOND_AFFILIATION, &from, &to,
+                     arena_strdup(presence->arena, from.resource), p, received_us, e);
 }
 
 /* It is to stand in an address of the room, like any occupant's. */
@@ -180,6 +184,31 @@ enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
         jid_is_bare(&to) && may_be_room(a, &to) && adapter_is_local(a, &from))
         return emit_bond(sink, iq, EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, NULL, p,
                          received_us, e);
+    return ERR_NONE;
+}
+
+/* XEP-0045 section 9: that somebody who is not there has lost his rank the room tells those
+ * who are.  What he is given counts when he comes: nobody is made a member by a room alone. */
+enum err_kind adapter_room_expels(const struct adapter *a, const struct stanza *message,
+                                  const struct jid *from, const struct jid *to,
+                                  const struct place *p, int64_t received_us,
+                                  const struct adapter_sink *sink, struct err *e)
+{
+    const struct stanza *x = stanza_child(message, "x", NS_MUC_USER);
+    if (!x || !jid_is_bare(from) || !is_told(a, from, to))
+        return ERR_NONE;
+    const struct stanza *item = stanza_child(x, "item", NS_MUC_USER);
+    for (; item; item = stanza_sibling(item, "item", NS_MUC_USER)) {
+        struct jid member;
+        const char *rank = stanza_get(item, "affiliation"), *jid = stanza_get(item, "jid");
+        if (!rank || !is_none(rank) || !jid || !jid_parse(&member, jid) ||
+            !adapter_is_local(a, &member))
+            continue;
+        enum err_kind k = emit_bond(sink, message, EVENT_NO_MEMBER, BOND_AFFILIATION, from,
+                                    &member, NULL, p, received_us, e);
+        if (k)
+            return k;
+    }
     return ERR_NONE;
 }
 

@@ -68,6 +68,19 @@ def test_who_is_named_is_pushed(world, alice, bob, room_with_bob):
     assert outbox_of(world, alice) == 0
 
 
+def test_who_has_lost_his_rank_while_away_is_pushed_nothing_more(world, alice, bob,
+                                                                 room_with_bob):
+    sender, room, token = room_with_bob
+    say(world, sender, room, world.body("bobby: hello"))
+    world.gateway.wait(token, 1)
+    sender.iq("set", "<query xmlns='http://jabber.org/protocol/muc#admin'>"
+                     f"<item affiliation='none' jid='{bob.bare}'/></query>", room)
+    say(world, sender, room, world.body("bobby: not for you"))
+    taken = world.gateway.wait(token, 2)[1]
+    assert "alert" not in taken.payload["aps"] and taken.badge == 0
+    world.no_push(token, QUIET, since=2)
+
+
 def test_what_the_room_refuses_is_pushed_to_nobody(world, bob, room_with_bob):
     sender, room, token = room_with_bob
     outsider = world.login(world.user("mallory"))

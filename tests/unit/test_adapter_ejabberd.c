@@ -306,6 +306,44 @@ static void what_a_moderator_takes_back_is_the_rooms_own_word(void **state)
     expect_events(w, "reflected r@rooms.e.test/al -> alice@e.test/r1* id=x\n");
 }
 
+static void who_has_lost_his_rank_while_away_belongs_to_the_room_no_longer(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+#define RANKED(rank, jid) "<item affiliation='" rank "' role='none' jid='" jid "'/>"
+#define TELLS(from, items)                                                                    \
+    COPY("<message xmlns='jabber:client' from='" from "' to='bob@e.test/r1'>"                 \
+         "<x xmlns='http://jabber.org/protocol/muc#user'>" items "</x></message>")
+    static const struct {
+        const char *copy;
+        int gone;
+    } cases[] = {
+        {TELLS("r@rooms.e.test", RANKED("none", "alice@e.test")), 1},
+        {TELLS("r@rooms.e.test", RANKED("outcast", "alice@e.test/r1")), 1},
+        {TELLS("r@rooms.e.test",
+               RANKED("none", "alice@e.test") RANKED("none", "carol@e.test")),
+         2},
+        {TELLS("r@rooms.e.test", RANKED("member", "alice@e.test")), 0},
+        {TELLS("r@rooms.e.test", RANKED("none", "rob@r.test")), 0},
+        {TELLS("r@rooms.e.test", "<item affiliation='none'/>"), 0},
+        {TELLS("r@rooms.e.test/al", RANKED("none", "alice@e.test")), 0}, /* an occupant */
+        {TELLS("mallory@e.test", RANKED("none", "alice@e.test")), 0},    /* a user */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        world_feed(w, cases[i].copy);
+        int gone = 0;
+        const char *at = buf_cstr(&w->events);
+        while ((at = strstr(at, "member "))) {
+            assert_int_equal(strncmp(at - 3, "no-member r@rooms.e.test -> ", 28), 0);
+            assert_non_null(strstr(at, " bond=1\n"));
+            gone++;
+            at++;
+        }
+        assert_int_equal(gone, cases[i].gone);
+        buf_reset(&w->events);
+    }
+}
+
 static void a_marker_in_a_room_is_the_rooms(void **state)
 {
     struct world *w = *state;
@@ -754,6 +792,7 @@ int main(void)
         T(a_nick_that_no_address_could_hold_is_not_told),
         T(when_a_room_is_heard_is_what_the_own_bookmarks_say),
         T(what_a_moderator_takes_back_is_the_rooms_own_word),
+        T(who_has_lost_his_rank_while_away_belongs_to_the_room_no_longer),
         T(a_marker_in_a_room_is_the_rooms),
         T(messages_without_id_keep_their_number),
         T(an_offline_delivery_after_an_outage_is_an_event),

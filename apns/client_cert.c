@@ -7,6 +7,7 @@
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -15,6 +16,7 @@
 
 /* Apple, "Establishing a certificate-based connection to APNs": the topics of a certificate
  * that has several. */
+#define TOPIC_MAX 300 /* with what is for calls; the settings take 255 */
 #define TOPICS_OID "1.2.840.113635.100.6.3.6"
 
 struct client_cert {
@@ -92,8 +94,9 @@ static bool read_end(struct client_cert *c)
 }
 
 static enum err_kind read_all(struct client_cert *c, const char *cert_pem, const char *key_pem,
-                              const char *topic, struct err *e)
+                              const char *topic, bool voip, struct err *e)
 {
+    char calls[TOPIC_MAX];
     read_certificates(c, cert_pem);
     if (!c->cert || !read_end(c))
         return err_set(e, ERR_CONFIG, "certificate_file holds no readable PEM certificate");
@@ -109,16 +112,20 @@ static enum err_kind read_all(struct client_cert *c, const char *cert_pem, const
                        "certificate_file");
     if (!is_for(c->cert, topic))
         return err_set(e, ERR_CONFIG, "the certificate is not for the topic %s", topic);
+    /* Of the topic that is its user id it is good for calls, too. */
+    snprintf(calls, sizeof calls, "%s.voip", topic);
+    if (voip && !is_text(user_id(c->cert), topic) && !is_for(c->cert, calls))
+        return err_set(e, ERR_CONFIG, "voip: the certificate is not for the topic %s", calls);
     return ERR_NONE;
 }
 
 enum err_kind client_cert_new(const char *cert_pem, const char *key_pem, const char *topic,
-                              struct client_cert **out, struct err *e)
+                              bool voip, struct client_cert **out, struct err *e)
 {
     struct client_cert *c = calloc(1, sizeof *c);
     if (!c)
         abort();
-    enum err_kind kind = read_all(c, cert_pem, key_pem, topic, e);
+    enum err_kind kind = read_all(c, cert_pem, key_pem, topic, voip, e);
     if (kind)
         client_cert_free(&c);
     else

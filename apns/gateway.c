@@ -247,7 +247,7 @@ enum err_kind gateway_new_as(protocol_fn protocol, struct event_base *base,
     enum err_kind kind = protocol(&p, &g->protocol, e);
     if (!kind && opts->certificate_pem)
         kind = client_cert_new(opts->certificate_pem, opts->private_key_pem, opts->topic,
-                               &g->certificate, e);
+                               opts->voip, &g->certificate, e);
     if (!kind)
         kind = conn_tls_new(opts->ca_pem, g->certificate, &g->tls, e);
     if (kind) {

@@ -20,7 +20,7 @@ enum err_kind protocol_check(const struct apns_app_opts *app, struct err *e)
         kind = service_account_read(app->fcm->service_account, &account, e);
     else if (app->certificate_pem)
         kind = client_cert_new(app->certificate_pem, app->private_key_pem, app->topic,
-                               &certificate, e);
+                               app->voip, &certificate, e);
     else
         kind = jwt_new(app->key_pem, app->key_id, app->team_id, &jwt, e);
     service_account_free(&account);

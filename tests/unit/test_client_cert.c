@@ -80,11 +80,13 @@ static void make(struct pair *out, const char *uid, const char *const *topics, s
     EVP_PKEY_free(key);
 }
 
+static bool for_calls;
+
 static void expect(const char *cert, const char *key, const char *topic, const char *complaint)
 {
     struct client_cert *c = NULL;
     struct err e = {0};
-    enum err_kind kind = client_cert_new(cert, key, topic, &c, &e);
+    enum err_kind kind = client_cert_new(cert, key, topic, for_calls, &c, &e);
     if (complaint) {
         assert_int_equal(kind, ERR_CONFIG);
         assert_non_null(strstr(e.text, complaint));
@@ -111,6 +113,22 @@ static void a_certificate_is_for_its_topics_alone(void **state)
     expect(p.cert, p.key, TOPIC, NULL);
 }
 
+static void one_that_is_not_for_calls_is_refused_where_calls_are_sent(void **state)
+{
+    (void)state;
+    static const char *const topics[] = {"org.example.other", "org.example.rings",
+                                         "org.example.rings.voip"};
+    struct pair p;
+    for_calls = true;
+    make(&p, TOPIC, topics, 3);
+    expect(p.cert, p.key, TOPIC, NULL); /* its user id */
+    expect(p.cert, p.key, "org.example.rings", NULL);
+    expect(p.cert, p.key, "org.example.other", "not for the topic org.example.other.voip");
+    make(&p, NULL, NULL, 0);
+    expect(p.cert, p.key, TOPIC, NULL);
+    for_calls = false;
+}
+
 static void what_cannot_be_used_is_named(void **state)
 {
     (void)state;
@@ -135,7 +153,7 @@ static void its_end_is_known(void **state)
     struct client_cert *c;
     struct err e;
     make(&p, TOPIC, NULL, 0);
-    assert_int_equal(client_cert_new(p.cert, p.key, TOPIC, &c, &e), ERR_NONE);
+    assert_int_equal(client_cert_new(p.cert, p.key, TOPIC, false, &c, &e), ERR_NONE);
     int64_t left_s = client_cert_expires_s(c) - time(NULL);
     assert_true(left_s > LIFE_S - 60 && left_s <= LIFE_S);
     client_cert_free(&c);
@@ -145,6 +163,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_certificate_is_for_its_topics_alone),
+        cmocka_unit_test(one_that_is_not_for_calls_is_refused_where_calls_are_sent),
         cmocka_unit_test(what_cannot_be_used_is_named),
         cmocka_unit_test(its_end_is_known),
     };

@@ -210,21 +210,28 @@ static void queue_write(struct ingest *ing, struct lane *lane, const struct writ
 
 /* A room of ten thousand tells ten thousand times of one message, and subscribers learn with
  * each message that they are: said before it counts for nothing, until the opposite is said.
- * Who is told with a nick is told seldom, and the nick may be another.  What is passed over
- * was queued before it, so a crash has both read again.  Keys are hashes: to meet another's
- * slot costs one write more. */
+ * With each presence an occupant learns his nick; another one is not the same.  What is passed
+ * over was queued before it, so a crash has both read again.  Keys are hashes: to meet
+ * another's slot costs one write more. */
 static bool said_already(struct ingest *ing, const struct write *w)
 {
     bool undoes =
         w->kind == WRITE_NO_MEMBER || (w->kind == WRITE_ROW && w->flags & ROW_UNCONFIRMED);
-    bool says = (w->kind == WRITE_MEMBER && !w->peer_resource) || w->kind == WRITE_CONFIRM ||
+    bool says = w->kind == WRITE_MEMBER || w->kind == WRITE_CONFIRM ||
                 (w->kind == WRITE_RETRACT && !w->peer);
     if (!ing->rooms_said || (!undoes && !says))
         return false;
     bool bond = w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER;
     uint64_t key = (bond ? w->flags : w->ref) ^ (w->content << 17 | w->content >> 47);
     uint64_t *slot = &ing->rooms_said[key % INGEST_SAID];
+    uint64_t *nick = &ing->rooms_said[(key + 1) % INGEST_SAID];
+    if (w->kind == WRITE_MEMBER && w->peer_resource) {
+        key ^= ident_ref(ing->ident, w->content, false, w->peer_resource);
+        slot = nick;
+    }
     bool same = *slot == key;
+    if (w->kind == WRITE_NO_MEMBER)
+        *nick = 0;
     if (undoes)
         *slot = same ? 0 : *slot;
     else

@@ -677,6 +677,30 @@ static void a_bookmark_says_when_and_is_undone(void **state)
     end_rooms(&r);
 }
 
+/* A room says it to each occupant at each of his presences. */
+static void a_nick_that_was_told_is_not_written_again(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_MENTION);
+    static const struct {
+        const char *nick;
+        bool leaves;
+        int written;
+    } then[] = {{"Mei", false, 0}, {"", false, 0},   {"Lin", false, 1}, {"Lin", false, 0},
+                {"Mei", false, 1}, {"Mei", true, 1}, {"Mei", false, 0}};
+    for (size_t i = 0; i < sizeof then / sizeof *then; i++) {
+        db_do("DELETE FROM xs.room_nick");
+        if (then[i].leaves)
+            add(&r.w, EVENT_NO_MEMBER, ROOM, "mei@here", "", "")->bond = BOND_SUBSCRIPTION;
+        comes(&r, "mei@here", then[i].nick);
+        settle(&r.w);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.room_nick"), then[i].written);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.room_member"), 3);
+    }
+    end_rooms(&r);
+}
+
 /* Room for many messages of one. */
 static void say_often(const char *body, int times)
 {
@@ -773,6 +797,7 @@ int main(void)
         cmocka_unit_test(the_icon_counts_what_was_pushed_until_it_is_read),
         cmocka_unit_test(who_leaves_is_told_nothing_more),
         cmocka_unit_test(a_nick_may_change),
+        cmocka_unit_test(a_nick_that_was_told_is_not_written_again),
         cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
         cmocka_unit_test(what_postgresql_will_not_take_stops_nothing_else),
         cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),

@@ -4,6 +4,7 @@ load; and what each process holds meanwhile."""
 
 import collections
 import contextlib
+import datetime
 import os
 import re
 import threading
@@ -65,8 +66,13 @@ class Soak(Chaos):
 
     def all_crashes(self):
         """When a device may have got a push again: see Chaos.crashes.  Of a connection that ended
-        behind an answer the gateway tells when that was; the one after it is as likely."""
-        found = list(self.crashes)
+        behind an answer the gateway tells when that was; the one after it is as likely.  With a
+        connection that is reset the answers to other devices may be lost that were not read yet:
+        the log says when."""
+        found = self.crashes + [
+            datetime.datetime.fromisoformat(at).timestamp()
+            for at in re.findall(r"time=(\S+) .* connection failed: ",
+                                 self.world.sidecar.log_text())]
         for token, at in self._after_answer:
             later = [push.time_ms / 1000 for push in self.world.gateway.accepted(token)
                      if push.time_ms / 1000 >= at]

@@ -1,22 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sidecar/relay.h"
+#include "sidecar/relay_int.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "apns/devices.h"
-#include "apns/dialect.h"
-#include "apns/notification.h"
 #include "apns/provider_token.h"
 #include "apns/sealing.h"
 #include "apns/token_keys.h"
 #include "archive/ident.h"
-#include "archive/inbox.h"
-#include "archive/inbox_esl.h"
 #include "archive/lookup.h"
 #include "archive/mam.h"
-#include "archive/mam_prefs.h"
 #include "archive/partition.h"
 #include "archive/prefs_store.h"
 #include "archive/quarantine.h"
@@ -24,7 +19,6 @@
 #include "archive/search.h"
 #include "archive/search_index.h"
 #include "archive/xep0136.h"
-#include "archive/xep0136_pref.h"
 #include "base/clock.h"
 #include "base/crypt.h"
 #include "base/log.h"
@@ -47,143 +41,6 @@
 #define SEARCH_EVERY_MS 1000 /* some dozen accounts each time */
 #define QUEUE_BYTES_MAX (32 << 20)
 #define QUEUE_ROWS_MAX 50000
-
-struct relay {
-    struct relay_opts opts;
-    struct event_base *base;
-    uint8_t (*spool_ids)[16];
-    struct service *service;
-    struct pg_pool *pool;
-    struct pg_pool *reads; /* of the outbox: what is pushed */
-    struct pg_pool *pages; /* of archives */
-    struct pg_pool *scans; /* of archives, too: so that no page is behind one */
-    struct schema_gate *gate;
-    /* From here on NULL until the schema is good, from lookups on until the keys are known. */
-    struct ingest *ingest;
-    struct lookups *lookups;
-    struct search *search; /* this and its index are NULL when archive.search is off */
-    struct mam *mam;
-    struct prefs_store *prefs;
-    struct rosters rosters;
-    struct contact_names *names;
-    struct xep0136 *xep0136;
-    struct token_keys *token_keys;
-    struct sealing *sealing;
-    struct devices *devices;
-    struct outbox *outbox;
-    struct partition *partition;
-    struct search_index *search_index;
-    struct quarantine *quarantine;
-    struct room_push *rooms; /* NULL when archive.groupchat is off */
-    struct fill *fill;       /* NULL: archive.fill_gaps is off */
-    struct commands *commands;
-    struct publish *publish;
-    struct provider_tokens *tokens;
-    struct unified_push *unified_push; /* NULL: not offered */
-    struct gateway **gateways;         /* of push.apps */
-    bool behind;
-};
-
-/* Archive queries. */
-
-static bool is_wanted(void *ctx)
-{
-    return !iq_asker_gone(ctx);
-}
-
-static bool send_result(void *ctx, const void *xml, size_t len)
-{
-    return iq_send_children(ctx, xml, len);
-}
-
-static void finish_query(void *ctx, struct stanza *payload)
-{
-    iq_reply(ctx, payload);
-}
-
-static void refuse_query(void *ctx, const char *type, const char *condition, const char *text)
-{
-    iq_error(ctx, type, condition, text);
-}
-
-static struct archive_request request_of(const struct iq_request *r)
-{
-    return (struct archive_request){.payload = r->payload,
-                                    .is_set = r->is_set,
-                                    .account = r->account.bare,
-                                    .id = stanza_get(r->iq, "id")};
-}
-
-static struct archive_answer answer_to(struct iq_request *r)
-{
-    return (struct archive_answer){.result = send_result,
-                                   .done = finish_query,
-                                   .error = refuse_query,
-                                   .wanted = is_wanted,
-                                   .ctx = r};
-}
-
-/* False when the request had to be refused. */
-static bool may_ask(struct relay *relay, struct iq_request *r)
-{
-    bool may = r->own_account && relay->mam;
-    if (!r->own_account)
-        iq_forbid(r);
-    else if (!may)
-        iq_later(r, "the archive is not reachable yet");
-    return may;
-}
-
-static void on_mam(void *ctx, struct iq_request *r)
-{
-    struct relay *relay = ctx;
-    const struct archive_request ask = request_of(r);
-    const struct archive_answer answer = answer_to(r);
-    unsigned link;
-    if (!may_ask(relay, r))
-        return;
-    if (strcmp(r->payload->name, "prefs") == 0)
-        mam_prefs_ask(relay->prefs, &ask,
-                      service_grants_rosters(relay->service, r->account.bare, &link), &answer);
-    else
-        mam_ask(relay->mam, &ask, &answer);
-}
-
-static void on_xep0136(void *ctx, struct iq_request *r)
-{
-    struct relay *relay = ctx;
-    const struct archive_request ask = request_of(r);
-    const struct archive_answer answer = answer_to(r);
-    if (!may_ask(relay, r))
-        return;
-    if (xep0136_is_pref(&ask))
-        xep0136_pref_ask(relay->prefs, &ask, &answer);
-    else
-        xep0136_ask(relay->xep0136, &ask, &answer);
-}
-
-static void on_inbox(void *ctx, struct iq_request *r)
-{
-    struct relay *relay = ctx;
-    const struct archive_request ask = request_of(r);
-    const struct archive_answer answer = answer_to(r);
-    if (may_ask(relay, r))
-        inbox_ask(relay->lookups, &relay->opts.config->archive, &ask, &answer);
-}
-
-static void on_inbox_esl(void *ctx, struct iq_request *r)
-{
-    struct relay *relay = ctx;
-    const struct archive_request ask = request_of(r);
-    const struct archive_answer answer = answer_to(r);
-    if (!may_ask(relay, r))
-        return;
-    if (strcmp(ask.payload->ns, NS_INBOX_ESL) != 0 || strcmp(ask.payload->name, "reset") == 0)
-        inbox_esl_conversation_ask(relay->lookups, relay->ingest, &relay->opts.config->archive,
-                                   &ask, &answer);
-    else
-        inbox_esl_ask(relay->lookups, &relay->opts.config->archive, &ask, &answer);
-}
 
 static void on_publish(void *ctx, struct iq_request *r)
 {
@@ -437,12 +294,7 @@ static void start_service(struct relay *r)
                       "echo", 4, key);
     r->service = service_new(&c->component, key, &r->opts.events);
     r->publish = publish_new(r->service, &c->push);
-    service_handle(r->service, NULL, NS_MAM, on_mam, r);
-    service_handle(r->service, NULL, NS_MAM_1, on_mam, r);
-    service_handle(r->service, NULL, NS_ARCHIVE, on_xep0136, r);
-    service_handle(r->service, NULL, NS_INBOX, on_inbox, r);
-    service_handle(r->service, NULL, NS_INBOX_ESL, on_inbox_esl, r);
-    service_handle(r->service, NULL, NS_INBOX_ESL_CONVERSATION, on_inbox_esl, r);
+    relay_serve_queries(r);
     service_handle(r->service, "pubsub", NS_PUBSUB, on_publish, r);
     service_handle(r->service, "pubsub", NS_PUBSUB_OWNER, on_publish, r);
     service_welcome(r->service, NS_PUBSUB);

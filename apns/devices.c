@@ -45,8 +45,8 @@ struct devices {
 static const struct pg_statement register_st = {
     "device_register",
     "SELECT g.*, CASE WHEN $15::boolean THEN xs.device_take_over($1::uuid, $3::uuid)"
-    "            ELSE 0 END, xs.device_voip($3::uuid, $16::text, $17::bytea,"
-    "            $18::int),"
+    "            ELSE 0 END, xs.registration_voip($1::uuid, $3::uuid, $16::text,"
+    "            $17::bytea, $18::int),"
     " CASE WHEN $9::int <> 4 THEN xs.app_opened($1::uuid, $3::uuid, NULL) END"
     " FROM xs.device_register($1::uuid, $2::text, $3::uuid, $4::text, $5::text, $6::bytea,"
     " $7::int, $8::uuid, $9::int, $10::text, $11::text, $12::text, $13::text, $14::int) g"};

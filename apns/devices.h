@@ -45,7 +45,7 @@ struct device_registration {
     enum device_dialect dialect;
     const char *account_name; /* what a push calls the account by; NULL: the app asks none */
     bool alone;               /* ends the registrations of other accounts on the device */
-    const char *voip_token;   /* the device's second one, for calls; NULL: it has none */
+    const char *voip_token;   /* the app's second one, for this account's calls; NULL: none */
 };
 
 struct device_registered {
@@ -138,7 +138,7 @@ typedef void (*devices_known_fn)(void *ctx, enum device_known known, const struc
 void devices_know(struct devices *d, const struct device_stateless *id, devices_known_fn fn,
                   void *ctx);
 
-/* What the device's second token is sealed for, in place of the device's id. */
+/* What a registration's token for calls is sealed for, in place of the device's id. */
 void devices_voip_id(const uint8_t device[16], uint8_t out[16]);
 /* The id of (app, token), and of a client's device-id within an account. */
 void devices_id(const struct devices *d, const char *app, const char *token, uint8_t out[16]);

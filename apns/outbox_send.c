@@ -557,14 +557,14 @@ static void noted(struct outbox *o, struct outbox_job *job, const struct pg_resu
     (void)o, (void)job, (void)r;
 }
 
-/* Of the token for calls, not of the device: that one is told by an alert then. */
+/* Of the account's token for calls, not of the device: that one is told by an alert then. */
 static bool is_refused_call(struct outbox *o, struct entry *e, const struct push_verdict *v)
 {
     if (!e->flight->voip || (v->reaction != PUSH_DROP_DEVICE && v->reaction != PUSH_SUSPECT))
         return false;
     log_info(PREFIX, "app=%s a token for calls is refused reason=%s", e->app->id, v->reason);
     if (v->reaction == PUSH_DROP_DEVICE)
-        outbox_sql_voip_gone(o->sql, e->device,
+        outbox_sql_voip_gone(o->sql, e->account->owner, e->device,
                              v->timestamp_ms > 0 ? v->timestamp_ms * 1000 : e->flight->sent_us,
                              outbox_job_result, outbox_job_new(o, 0, noted));
     e->voip_refused = true;

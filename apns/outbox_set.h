@@ -63,7 +63,7 @@ struct outbox_flight {
     int badge;
     bool alert;
     bool shows; /* what the app may have to take back later */
-    bool voip;  /* to the device's token for calls */
+    bool voip;  /* to the registration's token for calls */
     uint8_t apns_id[16];
     const char *note; /* why it is only a badge, or where it went; a constant or NULL */
     struct outbox_app *through; /* whose gateway has it */
@@ -99,7 +99,7 @@ struct entry {
     bool turn;      /* of its device: READY and later; in TIMED only when the device is held */
     bool keep_turn; /* no other push to this device before this one's next try */
     bool elsewhere; /* its app's gateway did not know the token: to the other environment's */
-    bool voip_refused; /* the device's token for calls: an alert is to tell of this one */
+    bool voip_refused; /* its token for calls: an alert is to tell of this one */
     char resource[];
 };
 

@@ -116,7 +116,7 @@ struct outbox_fetched {
     uint64_t conversation; /* of the call: with who calls */
     const char *session;
     const char *media;
-    const char *voip_token; /* the device's for calls; NULL: none or sealed, or no call */
+    const char *voip_token; /* the registration's for calls; NULL: none, sealed, or no call */
     const uint8_t *voip_sealed;
     size_t voip_sealed_len;
     int32_t voip_sealed_by;
@@ -183,9 +183,10 @@ void outbox_sql_drop(struct outbox_sql *q, const struct outbox_outcome *outcome,
 void outbox_sql_environment(struct outbox_sql *q, const uint8_t device[16], bool sandbox,
                             pg_result_fn cb, void *ctx);
 
-/* The device's token for calls is no longer good, if it was said before before_us. */
-void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t device[16], int64_t before_us,
-                          pg_result_fn cb, void *ctx);
+/* The registration's token for calls is no longer good, if it was said before before_us. */
+void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t owner[16],
+                          const uint8_t device[16], int64_t before_us, pg_result_fn cb,
+                          void *ctx);
 
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
                      void *ctx);

@@ -21,10 +21,10 @@ static const struct pg_statement over_st = {
     " WHERE k.owner = d.owner AND NOT k.over"
     "   AND (k.session = d.session AND d.peer IN (0, k.peer) OR k.ref = nullif(d.ref, 0))"};
 static const struct pg_statement voip_st = {
-    "outbox_voip_gone", "UPDATE xs.device SET voip_token = NULL, voip_sealed = NULL,"
+    "outbox_voip_gone", "UPDATE xs.registration SET voip_token = NULL, voip_sealed = NULL,"
                         " voip_sealed_by = 0"
-                        " WHERE device = $1::uuid"
-                        " AND voip_at < timestamptz 'epoch' + $2::bigint * interval '1 us'"};
+                        " WHERE owner = $1::uuid AND device = $2::uuid"
+                        " AND voip_at < timestamptz 'epoch' + $3::bigint * interval '1 us'"};
 
 static size_t add_apps(struct pg_array *a, const struct push_opts *push)
 {
@@ -114,11 +114,13 @@ void outbox_sql_take_call(const struct pg_result *r, int row, int at,
     out->contact = pg_is_null(r, row, at + 9) ? NULL : pg_text(r, row, at + 9);
 }
 
-void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t device[16], int64_t before_us,
-                          pg_result_fn cb, void *ctx)
+void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t owner[16],
+                          const uint8_t device[16], int64_t before_us, pg_result_fn cb,
+                          void *ctx)
 {
     struct pg_params p;
     pg_params_init(&p);
+    pg_add_uuid(&p, owner);
     pg_add_uuid(&p, device);
     pg_add_i64(&p, before_us);
     pg_pool_send(q->pool, &voip_st, &p, cb, ctx);

@@ -26,10 +26,11 @@ struct sealing {
     /* Where it stands, in the order of the index. */
     int32_t by;
     uint8_t device[16];
+    uint8_t owner[16]; /* of a registration */
     uint64_t changed;
     bool missing; /* a key, in these walks */
     bool missing_told;
-    struct pg_array devices, tokens, sealed, was;
+    struct pg_array devices, owners, tokens, sealed, was;
 };
 
 static void own_id(const uint8_t device[16], uint8_t out[16])
@@ -37,29 +38,43 @@ static void own_id(const uint8_t device[16], uint8_t out[16])
     memcpy(out, device, 16);
 }
 
-/* The two kinds of tokens, one walk after the other.  Whoever else has changed a row since it
- * was read has sealed the token, or has another one of the second kind. */
-#define PAGE_SQL(token, sealed, by, which)                                                    \
-    "SELECT d." by ", d.device, d." token ", d." sealed " FROM xs.device d"                   \
-    " WHERE (d." by ", d.device) > ($1::int, $2::uuid)" which " ORDER BY d." by               \
-    ", d.device LIMIT " PAGE
-#define CHANGE_SQL(token, sealed, by)                                                         \
-    "UPDATE xs.device d SET " token " = n.token, " sealed " = n.sealed, " by " = $4::int"     \
-    " FROM unnest($1::uuid[], $2::text[], $3::bytea[], $6::bytea[])"                          \
-    "   AS n (device, token, sealed, was)"                                                    \
-    " WHERE d.device = n.device AND d." by " = $5::int"                                       \
-    "   AND coalesce(d." sealed ", convert_to(d." token ", 'UTF8')) = n.was"
+/* The two kinds of tokens, one walk after the other; both are asked with the same parameters,
+ * of which devices need no owner.  Whoever else has changed a row since it was read has sealed
+ * the token, or has another one of the second kind.  Registrations are locked in one order, as
+ * by whoever else changes several. */
 static const struct walk {
     struct pg_statement page, change;
     void (*id)(const uint8_t device[16], uint8_t out[16]); /* that it is sealed for */
 } walks[] = {
-    {{"sealing_page", PAGE_SQL("token", "sealed", "sealed_by", "")},
-     {"sealing_change", CHANGE_SQL("token", "sealed", "sealed_by")},
+    {{"sealing_page",
+      "SELECT d.sealed_by, d.device, NULL::uuid, d.token, d.sealed FROM xs.device d"
+      " WHERE (d.sealed_by, d.device) > ($1::int, $2::uuid) AND $3::uuid IS NOT NULL"
+      " ORDER BY d.sealed_by, d.device LIMIT " PAGE},
+     {"sealing_change",
+      "UPDATE xs.device d SET token = n.token, sealed = n.sealed, sealed_by = $6::int"
+      " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bytea[])"
+      "   AS n (device, owner, token, sealed, was)"
+      " WHERE d.device = n.device AND d.sealed_by = $7::int"
+      "   AND coalesce(d.sealed, convert_to(d.token, 'UTF8')) = n.was"},
      own_id},
     {{"sealing_voip_page",
-      PAGE_SQL("voip_token", "voip_sealed", "voip_sealed_by",
-               " AND (d.voip_token IS NOT NULL OR d.voip_sealed IS NOT NULL)")},
-     {"sealing_voip_change", CHANGE_SQL("voip_token", "voip_sealed", "voip_sealed_by")},
+      "SELECT r.voip_sealed_by, r.device, r.owner, r.voip_token, r.voip_sealed"
+      " FROM xs.registration r"
+      " WHERE (r.voip_sealed_by, r.device, r.owner) > ($1::int, $2::uuid, $3::uuid)"
+      "   AND (r.voip_token IS NOT NULL OR r.voip_sealed IS NOT NULL)"
+      " ORDER BY r.voip_sealed_by, r.device, r.owner LIMIT " PAGE},
+     {"sealing_voip_change",
+      "WITH n AS ("
+      " SELECT r.owner, r.device, x.token, x.sealed"
+      " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bytea[])"
+      "   AS x (device, owner, token, sealed, was)"
+      " JOIN xs.registration r ON r.owner = x.owner AND r.device = x.device"
+      " WHERE r.voip_sealed_by = $7::int"
+      "   AND coalesce(r.voip_sealed, convert_to(r.voip_token, 'UTF8')) = x.was"
+      " ORDER BY r.device, r.owner FOR NO KEY UPDATE OF r)"
+      " UPDATE xs.registration r SET voip_token = n.token, voip_sealed = n.sealed,"
+      "   voip_sealed_by = $6::int"
+      " FROM n WHERE r.owner = n.owner AND r.device = n.device"},
      devices_voip_id},
 };
 #define WALKS (sizeof walks / sizeof *walks)
@@ -76,6 +91,7 @@ static void begin_walk(struct sealing *s, size_t walk)
     s->walk = walk;
     s->by = TOKEN_IN_CLEAR;
     memset(s->device, 0, sizeof s->device);
+    memset(s->owner, 0, sizeof s->owner);
 }
 
 static void begin_walks(struct sealing *s)
@@ -130,9 +146,9 @@ static void add_row(struct sealing *s, const struct pg_result *r, int row)
 {
     char token[DEVICE_TOKEN_MAX + 1];
     uint8_t sealed[TOKEN_SEALED_MAX], id[16];
-    const char *text = pg_text(r, row, 2);
+    const char *text = pg_text(r, row, 3);
     size_t len;
-    const uint8_t *was = pg_bytes(r, row, 3, &len);
+    const uint8_t *was = pg_bytes(r, row, 4, &len);
     walks[s->walk].id(s->device, id);
     if (s->by != TOKEN_IN_CLEAR) {
         if (!token_keys_open(s->keys, s->by, id, was, len, token))
@@ -142,6 +158,7 @@ static void add_row(struct sealing *s, const struct pg_result *r, int row)
     if (strlen(text) > DEVICE_TOKEN_MAX)
         return;
     pg_array_add_uuid(&s->devices, s->device);
+    pg_array_add_uuid(&s->owners, s->owner);
     if (s->by == TOKEN_IN_CLEAR)
         pg_array_add_bytes(&s->was, (const uint8_t *)text, strlen(text));
     else
@@ -158,11 +175,14 @@ static void add_row(struct sealing *s, const struct pg_result *r, int row)
 static void change(struct sealing *s, const struct pg_result *r)
 {
     pg_array_reset(&s->devices);
+    pg_array_reset(&s->owners);
     pg_array_reset(&s->tokens);
     pg_array_reset(&s->sealed);
     pg_array_reset(&s->was);
     for (int i = 0; i < pg_rows(r) && pg_i64(r, i, 0) == s->by; i++) {
         pg_uuid(r, i, 1, s->device);
+        if (!pg_is_null(r, i, 2))
+            pg_uuid(r, i, 2, s->owner);
         add_row(s, r, i);
     }
     if (s->devices.count == 0) {
@@ -172,11 +192,12 @@ static void change(struct sealing *s, const struct pg_result *r)
     struct pg_params p;
     pg_params_init(&p);
     pg_add_array(&p, &s->devices);
+    pg_add_array(&p, &s->owners);
     pg_add_array(&p, &s->tokens);
     pg_add_array(&p, &s->sealed);
+    pg_add_array(&p, &s->was);
     pg_add_i32(&p, token_keys_current(s->keys));
     pg_add_i32(&p, s->by);
-    pg_add_array(&p, &s->was);
     pg_pool_send(s->pool, &walks[s->walk].change, &p, on_changed, s);
 }
 
@@ -199,6 +220,7 @@ static void on_page(void *ctx, const struct pg_result *r, const struct pg_error 
     /* All of this key's: nothing is to be done with them, or can be. */
     s->missing |= s->by != token_keys_current(s->keys);
     memset(s->device, 0xff, sizeof s->device);
+    memset(s->owner, 0xff, sizeof s->owner);
     wait_for(s, 0);
 }
 
@@ -211,6 +233,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     pg_params_init(&p);
     pg_add_i32(&p, s->by);
     pg_add_uuid(&p, s->device);
+    pg_add_uuid(&p, s->owner);
     pg_pool_send(s->pool, &walks[s->walk].page, &p, on_page, s);
 }
 
@@ -226,6 +249,7 @@ struct sealing *sealing_new(struct event_base *base, struct pg_pool *pool,
     if (!s->timer)
         abort();
     pg_array_init(&s->devices, PG_UUID, ARRAY_BYTES_MAX);
+    pg_array_init(&s->owners, PG_UUID, ARRAY_BYTES_MAX);
     pg_array_init(&s->tokens, PG_TEXT, ARRAY_BYTES_MAX);
     pg_array_init(&s->sealed, PG_BYTEA, ARRAY_BYTES_MAX);
     pg_array_init(&s->was, PG_BYTEA, ARRAY_BYTES_MAX);
@@ -240,6 +264,7 @@ void sealing_free(struct sealing **s)
         return;
     event_free((*s)->timer);
     pg_array_deinit(&(*s)->devices);
+    pg_array_deinit(&(*s)->owners);
     pg_array_deinit(&(*s)->tokens);
     pg_array_deinit(&(*s)->sealed);
     pg_array_deinit(&(*s)->was);

@@ -137,6 +137,23 @@ def test_register_push_apns_takes_the_second_token_too(world, alice, bob):
     world.gateway.wait(voip, 1)
 
 
+def test_pushkits_token_is_only_for_the_account_that_said_it(world, alice, bob):
+    token, voip = voip_phone(world, bob)
+    mallory, other = world.login(world.user("mallory"), "phone"), world.token()
+    said = {"provider": VOIP, "device-token": token}
+    for calls, more in enumerate(({"device-second-token": other}, {}), 1):
+        mallory.command(world.component, "register-device", {**said, **more})
+        propose(alice, bob.bare, new_id("call"))
+        assert world.gateway.wait(voip, calls)[-1].header("apns-push-type") == "voip"
+        if more:
+            propose(alice, mallory.bare, new_id("call"))
+            world.gateway.wait(other, 1)
+    mallory.command(world.component, "unregister-device", said)
+    propose(alice, bob.bare, new_id("call"))
+    world.gateway.wait(voip, 3)
+    assert len(world.gateway.pushes(other)) == 1
+
+
 def test_an_alert_tells_where_pushkits_token_is_gone(world, alice, bob):
     token, voip = voip_phone(world, bob)
     world.gateway.expire(voip, int(time.time() * 1000) + 60000)

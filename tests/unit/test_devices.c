@@ -431,22 +431,54 @@ static void changing_the_dialect_changes_the_names(void **state)
     assert_int_equal(w->rows[0].dialect, DEVICE_P2);
 }
 
+static const char *calls_of(const char *who)
+{
+    char sql[160];
+    snprintf(sql, sizeof sql,
+             "SELECT coalesce(voip_token, 'none') FROM xs.registration"
+             " JOIN xs.account USING (owner) WHERE jid LIKE '%s@%%'",
+             who);
+    return db_ask(sql);
+}
+
+static void register_calls(struct world *w, const uint8_t *owner, const char *account,
+                           const char *voip_token)
+{
+    struct device_registration r = {.key = {owner, "chat", TOKEN_A, NULL},
+                                    .account = account,
+                                    .resource = "phone",
+                                    .dialect = DEVICE_TIGASE,
+                                    .voip_token = voip_token};
+    devices_register(w->devices, &r, on_registered, w);
+    wait_answer(w);
+    assert_int_equal(w->failure, PG_OK);
+}
+
 static void the_token_for_calls_is_the_one_said_last(void **state)
 {
     struct world *w = *state;
-    struct device_registration r = {.key = {juliet, "chat", TOKEN_A, NULL},
-                                    .account = "juliet@a.example",
-                                    .resource = "phone",
-                                    .dialect = DEVICE_TIGASE};
     const char *const said[] = {NULL, TOKEN_B, "cafe", NULL};
     for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
-        r.voip_token = said[i];
-        devices_register(w->devices, &r, on_registered, w);
-        wait_answer(w);
-        assert_int_equal(w->failure, PG_OK);
-        assert_string_equal(db_ask("SELECT coalesce(voip_token, 'none') FROM xs.device"),
-                            said[i] ? said[i] : "none");
+        register_calls(w, juliet, "juliet@a.example", said[i]);
+        assert_string_equal(calls_of("juliet"), said[i] ? said[i] : "none");
     }
+}
+
+static void nobody_says_where_another_accounts_calls_go(void **state)
+{
+    struct world *w = *state;
+    register_calls(w, juliet, "juliet@a.example", "cafe");
+    register_calls(w, romeo, "romeo@a.example", TOKEN_B);
+    assert_string_equal(calls_of("juliet"), "cafe");
+    assert_string_equal(calls_of("romeo"), TOKEN_B);
+    register_calls(w, romeo, "romeo@a.example", NULL);
+    assert_string_equal(calls_of("juliet"), "cafe");
+    assert_string_equal(calls_of("romeo"), "none");
+    register_calls(w, romeo, "romeo@a.example", TOKEN_B);
+    assert_int_equal(leave(w, juliet, TOKEN_A, NULL), 1);
+    assert_string_equal(calls_of("romeo"), TOKEN_B);
+    register_calls(w, juliet, "juliet@a.example", NULL);
+    assert_string_equal(calls_of("juliet"), "none");
 }
 
 static void a_gone_device_loses_only_registrations_of_before(void **state)
@@ -574,6 +606,8 @@ int main(void)
                                         stop),
         cmocka_unit_test_setup_teardown(changing_the_dialect_changes_the_names, start, stop),
         cmocka_unit_test_setup_teardown(the_token_for_calls_is_the_one_said_last, start, stop),
+        cmocka_unit_test_setup_teardown(nobody_says_where_another_accounts_calls_go, start,
+                                        stop),
         cmocka_unit_test_setup_teardown(a_gone_device_loses_only_registrations_of_before,
                                         start, stop),
         cmocka_unit_test_setup_teardown(a_publish_finds_its_registration_by_node_and_secret,

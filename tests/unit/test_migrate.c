@@ -51,6 +51,48 @@ static void a_newer_schema_is_refused(void **state)
     assert_non_null(strstr(e.text, "999"));
 }
 
+/* The schema as it was before that migration. */
+static void migrate_before(int number)
+{
+    db_drop();
+    db_do("CREATE SCHEMA xs");
+    db_do("CREATE TABLE xs.schema_version (number int PRIMARY KEY, name text NOT NULL,"
+          " at timestamptz NOT NULL DEFAULT now())");
+    for (size_t i = 0; i < migrations_n && migrations[i].number < number; i++) {
+        char sql[128];
+        db_do(migrations[i].sql);
+        snprintf(sql, sizeof sql, "INSERT INTO xs.schema_version VALUES (%d, '%s')",
+                 migrations[i].number, migrations[i].name);
+        db_do(sql);
+    }
+}
+
+/* Phone 1 is one account's alone, 2 is two accounts', and of 3 somebody who has left since has
+ * said the token; 4 has none. */
+static void a_token_for_calls_goes_to_whoever_has_certainly_said_it(void **state)
+{
+    struct err e;
+    (void)state;
+    migrate_before(44);
+    db_do("INSERT INTO xs.device (device, app, token, voip_sealed, voip_sealed_by, voip_at)"
+          " SELECT md5('d' || n)::uuid, 'chat', 'token', convert_to('voip' || n, 'UTF8'), 7,"
+          "   now() - CASE n WHEN 3 THEN interval '1 hour' ELSE interval '1 day' END"
+          " FROM generate_series(1, 3) n");
+    db_do("INSERT INTO xs.device (device, app, token) VALUES (md5('d4')::uuid, 'chat', 't')");
+    db_do("INSERT INTO xs.registration (owner, device, dialect, node, resource,"
+          "   registered_at) SELECT md5('o' || o)::uuid, md5('d' || d)::uuid, 1, 'n', '',"
+          "   now() - interval '1 day 1 second'"
+          " FROM (VALUES (1, 1), (1, 2), (2, 2), (1, 3), (2, 4)) AS r (o, d)");
+    assert_int_equal(migrate_run(db_url(), NULL, NULL, &e), ERR_NONE);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 5);
+    assert_string_equal(db_ask("SELECT string_agg(convert_from(voip_sealed, 'UTF8') || ' '"
+                               " || voip_sealed_by, ',') FROM xs.registration"
+                               " WHERE voip_at IS NOT NULL"),
+                        "voip1 7");
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration WHERE voip_sealed_by = 0"),
+                     4);
+}
+
 static void nobody_there_is_worth_another_try(void **state)
 {
     (void)state;
@@ -135,6 +177,7 @@ int main(void)
         cmocka_unit_test(an_empty_database_gets_the_schema_and_a_second_run_changes_nothing),
         cmocka_unit_test(partitions_cover_the_quarter_before_and_two_ahead),
         cmocka_unit_test(a_newer_schema_is_refused),
+        cmocka_unit_test(a_token_for_calls_goes_to_whoever_has_certainly_said_it),
         cmocka_unit_test(nobody_there_is_worth_another_try),
         cmocka_unit_test(a_failed_migration_leaves_the_one_before),
         cmocka_unit_test(the_worker_sees_which_schema_is_there),

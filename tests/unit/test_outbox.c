@@ -2013,7 +2013,8 @@ static void a_call_goes_to_the_token_for_calls(void **state)
 {
     struct world *w = *state;
     apps[0].voip = true;
-    db_do("UPDATE xs.device SET voip_token = '0v', badge_sent = 5, voip_at = now()");
+    db_do("UPDATE xs.registration SET voip_token = '0v', voip_at = now()");
+    db_do("UPDATE xs.device SET badge_sent = 5");
     tell_call(w, &ringing);
     pass(w, 300);
     struct flying *f = any_flying(w);
@@ -2037,7 +2038,8 @@ static void where_the_token_for_calls_is_refused_an_alert_tells_of_it(void **sta
     struct call_change k = ringing;
     const struct push_verdict *const refusals[] = {&bad_token, &gone};
     apps[0].voip = true;
-    db_do("UPDATE xs.device SET voip_token = '0v', voip_at = now() - interval '1 hour'");
+    enroll(1, 0); /* another account on the same phone, whose token stays */
+    db_do("UPDATE xs.registration SET voip_token = '0v', voip_at = now() - interval '1 hour'");
     for (size_t i = 0; i < 2; i++) {
         k.session = i ? "s2" : "s1";
         tell_call(w, &k);
@@ -2050,9 +2052,14 @@ static void where_the_token_for_calls_is_refused_an_alert_tells_of_it(void **sta
         answer_at(w, &w->gateway, &done);
         assert_string_equal(last_log(), "200 its token for calls was refused");
         /* Only the service's own word that it is gone takes it away. */
-        assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token IS NULL"), i);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.registration WHERE owner::text LIKE"
+                                " '01%' AND voip_token IS NULL"),
+                         i);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.registration WHERE owner::text LIKE"
+                                " '02%' AND voip_token = '0v'"),
+                         1);
     }
-    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 2);
     assert_int_equal(entries(), 0);
     k.session = "s3";
     tell_call(w, &k);
@@ -2067,12 +2074,13 @@ static void a_token_for_calls_that_was_renewed_since_stays(void **state)
     struct push_verdict long_ago = gone;
     long_ago.timestamp_ms = w->real_us / 1000 - 60000;
     apps[0].voip = true;
-    db_do("UPDATE xs.device SET voip_token = '0v', voip_at = now()");
+    db_do("UPDATE xs.registration SET voip_token = '0v', voip_at = now()");
     tell_call(w, &ringing);
     pass(w, 300);
     answer_at(w, &w->gateway, &long_ago);
     answer_at(w, &w->gateway, &done);
-    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token = '0v'"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration WHERE voip_token = '0v'"),
+                     1);
 }
 
 static void nobody_rings_who_is_muted_and_nothing_rings_in_quiet_hours(void **state)

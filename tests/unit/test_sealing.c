@@ -7,7 +7,8 @@
 #include "apns/token_keys.h"
 #include "store/pg.h"
 
-#define DEVICES 1203 /* more than two steps */
+#define DEVICES 1203                          /* more than two steps */
+#define SECOND_TOKENS ((DEVICES + 1) / 2 * 3) /* of three accounts on every other device */
 
 static const uint8_t keys[3][TOKEN_KEY_BYTES] = {{1}, {2}, {3}};
 
@@ -130,9 +131,11 @@ static int second_tokens(void)
 {
     int good = 0;
     PGresult *r = PQexecParams(db,
-                               "SELECT device, voip_sealed, 'voip-' || token_of FROM ("
-                               " SELECT d.*, n AS token_of FROM generate_series(1, 1203, 2) n"
-                               " JOIN xs.device d ON d.device = md5('d' || n)::uuid) d",
+                               "SELECT r.device, r.voip_sealed, 'voip-' || n || '-' || o"
+                               " FROM generate_series(1, 1203, 2) n"
+                               " CROSS JOIN generate_series(1, 3) o"
+                               " JOIN xs.registration r ON r.device = md5('d' || n)::uuid"
+                               "   AND r.owner = md5('o' || o)::uuid",
                                0, NULL, NULL, NULL, NULL, 1);
     for (int i = 0; i < PQntuples(r); i++) {
         char token[DEVICE_TOKEN_MAX + 1];
@@ -151,31 +154,37 @@ static bool second_are_under(void *ctx)
     char sql[160];
     (void)ctx;
     snprintf(sql, sizeof sql,
-             "SELECT count(*) FROM xs.device WHERE voip_sealed_by = %d"
+             "SELECT count(*) FROM xs.registration WHERE voip_sealed_by = %d"
              " AND (voip_token IS NOT NULL OR voip_sealed IS NOT NULL)",
              w.expected);
-    return db_int(sql) == (DEVICES + 1) / 2;
+    return db_int(sql) == SECOND_TOKENS;
 }
 
 static void second_tokens_go_the_same_way(void **state)
 {
     (void)state;
-    db_do("UPDATE xs.device d SET voip_token = 'voip-' || n, voip_at = now()"
-          " FROM generate_series(1, 1203, 2) n WHERE d.device = md5('d' || n)::uuid");
+    db_do("INSERT INTO xs.registration (owner, device, app, dialect, node, resource,"
+          "   registered_at, voip_token, voip_at)"
+          " SELECT md5('o' || o)::uuid, md5('d' || n)::uuid, 'chat', 1, 'node', '', now(),"
+          "   CASE n % 2 WHEN 1 THEN 'voip-' || n || '-' || o END, now()"
+          " FROM generate_series(1, 1203) n, generate_series(1, 3) o");
     seal_with(keys, 1, false);
     db_loop(w.base, second_are_under, NULL);
-    assert_int_equal(second_tokens(), (DEVICES + 1) / 2);
-    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE voip_token IS NOT NULL"), 0);
+    assert_int_equal(second_tokens(), SECOND_TOKENS);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.registration WHERE voip_token IS NOT NULL"), 0);
     const uint8_t next[2][TOKEN_KEY_BYTES] = {{2}, {1}};
     seal_with(next, 2, false);
     db_loop(w.base, second_are_under, NULL);
-    assert_int_equal(second_tokens(), (DEVICES + 1) / 2);
+    assert_int_equal(second_tokens(), SECOND_TOKENS);
     seal_with(next, 2, true);
     db_loop(w.base, second_are_under, NULL);
-    assert_int_equal(db_int("SELECT count(*) FROM xs.device d, generate_series(1, 1203, 2) n"
-                            " WHERE d.device = md5('d' || n)::uuid AND voip_sealed IS NULL"
-                            " AND voip_token = 'voip-' || n"),
-                     (DEVICES + 1) / 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration r,"
+                            " generate_series(1, 1203, 2) n, generate_series(1, 3) o"
+                            " WHERE r.device = md5('d' || n)::uuid AND voip_sealed IS NULL"
+                            " AND r.owner = md5('o' || o)::uuid"
+                            " AND voip_token = 'voip-' || n || '-' || o"),
+                     SECOND_TOKENS);
     assert_int_equal(w.errors, 0);
 }
 

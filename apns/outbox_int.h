@@ -134,7 +134,7 @@ struct outbox_app *outbox_route(const struct outbox *o, const struct entry *e,
 /* True when the other one is to be asked before the verdict is believed: send it again. */
 bool outbox_route_elsewhere(const struct outbox *o, struct entry *e,
                             const struct push_verdict *v);
-/* Writes down what was learned by that. */
+/* Writes down what was learned by that of the device's token. */
 void outbox_route_accepted(struct outbox *o, const struct entry *e);
 
 /* outbox_withdraw.c: some app takes notifications back. */

@@ -63,7 +63,9 @@ static void noted(struct outbox *o, struct outbox_job *job, const struct pg_resu
 void outbox_route_accepted(struct outbox *o, const struct entry *e)
 {
     const struct outbox_app *through = e->flight->through;
-    if (through == e->app || !e->elsewhere || !through->opts)
+    /* A token for calls is one account's, and must decide nothing for the others on the
+     * device. */
+    if (through == e->app || !e->elsewhere || !through->opts || e->flight->voip)
         return;
     log_info(PREFIX, "app=%s a device is of the other environment, that of app=%s", e->app->id,
              through->id);

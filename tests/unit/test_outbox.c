@@ -1886,6 +1886,13 @@ static int stop_calls(void **state)
     return stop(state);
 }
 
+static int stop_sandbox_calls(void **state)
+{
+    push.apps_n = 1;
+    apps[1].domains_n = 0;
+    return stop_calls(state);
+}
+
 static void tell_call(struct world *w, const struct call_change *k)
 {
     struct unread_change c = {
@@ -2030,6 +2037,26 @@ static void a_call_goes_to_the_token_for_calls(void **state)
     pass(w, 600);
     assert_int_equal(any_flying(w)->token, '0');
     accept_all(w);
+}
+
+/* It is one account's, and the device may be others' as well. */
+static void a_token_for_calls_says_nothing_of_the_devices_environment(void **state)
+{
+    struct world *w = *state;
+    struct gateway sandbox;
+    apps[0].voip = true;
+    open_sandbox(w, &sandbox, "chat");
+    db_do("UPDATE xs.registration SET voip_token = '0v', voip_at = now()");
+    tell_call(w, &ringing);
+    pass(w, 300);
+    answer_at(w, &w->gateway, &bad_token);
+    assert_int_equal(only_flying(&sandbox)->type, PUSH_VOIP);
+    answer_at(w, &sandbox, &done);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.device WHERE sandbox IS NULL"), 1);
+    write_and_wait(w, 0);
+    assert_int_equal(sandbox.n, 0);
+    answer_at(w, &w->gateway, &done);
 }
 
 static void where_the_token_for_calls_is_refused_an_alert_tells_of_it(void **state)
@@ -2620,6 +2647,9 @@ int main(void)
         CALL_CASE(a_call_that_is_over_before_it_was_pushed_is_not),
         CALL_CASE(a_call_never_rings_late),
         CALL_CASE(a_call_goes_to_the_token_for_calls),
+        cmocka_unit_test_setup_teardown(
+            a_token_for_calls_says_nothing_of_the_devices_environment, start_calls,
+            stop_sandbox_calls),
         CALL_CASE(where_the_token_for_calls_is_refused_an_alert_tells_of_it),
         CALL_CASE(a_token_for_calls_that_was_renewed_since_stays),
         CALL_CASE(nobody_rings_who_is_muted_and_nothing_rings_in_quiet_hours),

@@ -233,10 +233,21 @@ static bool wants_one(const struct pool *p, int64_t now_ms, bool keep_warm)
     return p->unreachable || (p->used_ms >= 0 && now_ms < p->used_ms + p->opts.calm_ms);
 }
 
+/* What a failed attempt means for the next one is known when it is buried. */
+static bool has_dead(const struct pool *p)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (is_dead(p->members[i]))
+            return true;
+    return false;
+}
+
 static void open_if_needed(struct pool *p, int64_t now_ms)
 {
     unsigned up;
     unsigned usable = count_usable(p, &up);
+    if (has_dead(p))
+        return;
     if (usable == 0) {
         p->blocked_ms = -1;
         if (p->wants_one && now_ms >= p->next_open_ms)

@@ -383,6 +383,35 @@ static void a_short_outage_is_not_seen_by_the_outbox(void **state)
     expect(2, PUSH_DONE, 200, "");
 }
 
+#define FAILURES 4
+static struct {
+    int64_t at_ms[FAILURES];
+    unsigned n;
+} failures;
+
+static void note_failure(void *ctx, enum log_level level, const char *line)
+{
+    (void)ctx;
+    (void)level;
+    if (strstr(line, "connection failed") && failures.n < FAILURES)
+        failures.at_ms[failures.n++] = clock_mono_ms();
+}
+
+/* An attempt in the same turn as the failure of the one before would double every wait. */
+static void each_attempt_waits_for_the_end_of_the_pause(void **state)
+{
+    (void)state;
+    failures.n = 0;
+    stop_listening();
+    start();
+    submit_all(3, ALERT, NULL);
+    log_set_sink(note_failure, NULL);
+    RUN_UNTIL(failures.n == FAILURES);
+    log_set_sink(NULL, NULL);
+    for (unsigned i = 1; i < FAILURES; i++)
+        assert_true(failures.at_ms[i] - failures.at_ms[i - 1] >= w.tuning.pool.backoff_min_ms);
+}
+
 static void expect_no_connection(const char *word)
 {
     w.tuning.queue_ms = 100;
@@ -663,6 +692,7 @@ int main(void)
         TEST(silence_ends_in_a_timeout),
         TEST(a_service_that_is_away_means_backoff_until_it_is_back),
         TEST(a_short_outage_is_not_seen_by_the_outbox),
+        TEST(each_attempt_waits_for_the_end_of_the_pause),
         TEST(an_untrusted_service_is_told_nothing),
         cmocka_unit_test_setup_teardown(a_certificate_for_another_name_is_refused,
                                         set_up_other_name, tear_down),

@@ -20,7 +20,8 @@ struct arena;
 struct stanza;
 
 #define ADAPTER_KEY_BYTES 16
-#define ECHO_ID_BYTES 37 /* "xs-" 16 hex "-" 16 hex */
+#define ECHO_ID_BYTES 37      /* "xs-" 16 hex "-" 16 hex */
+#define ADAPTER_ITEMS_MAX 256 /* of a pubsub stanza; what is behind them is not looked at */
 
 struct adapter {
     const struct component_opts *opts; /* borrowed */

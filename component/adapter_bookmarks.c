@@ -56,9 +56,13 @@ enum err_kind adapter_bookmarks(const struct adapter *a, const struct stanza *it
     const char *node = stanza_get(items, "node");
     if (!a->opts->groupchat || !node || strcmp(node, NS_BOOKMARKS) != 0)
         return ERR_NONE;
-    for (const struct stanza *item = items->first; item; item = item->next) {
+    const struct stanza *item = items->first;
+    for (size_t n = 0; item && n < ADAPTER_ITEMS_MAX; item = item->next) {
         struct jid room;
-        if (!item->name || !jid_parse(&room, stanza_get(item, "id")) || !jid_is_bare(&room) ||
+        if (!item->name) /* text between them */
+            continue;
+        n++;
+        if (!jid_parse(&room, stanza_get(item, "id")) || !jid_is_bare(&room) ||
             room.local_len == 0)
             continue;
         struct event ev = {

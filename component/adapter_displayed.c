@@ -39,7 +39,8 @@ static enum err_kind take_items(const struct adapter *a, const struct stanza *it
                                 struct err *e)
 {
     const struct stanza *item = stanza_child(items, "item", ns);
-    for (; item; item = stanza_sibling(item, "item", ns)) {
+    for (size_t n = 0; item && n < ADAPTER_ITEMS_MAX;
+         item = stanza_sibling(item, "item", ns), n++) {
         struct jid chat;
         if (!jid_parse(&chat, stanza_get(item, "id")))
             continue;

@@ -455,6 +455,38 @@ static void an_account_tells_its_devices_what_it_has_displayed(void **state)
     expect_events(w, "");
 }
 
+/* Nobody who means it publishes more, and thousands fit into a stanza. */
+static void of_many_items_the_first_are_looked_at(void **state)
+{
+    struct world *w = *state;
+    w->opts.groupchat = true;
+    struct buf displayed, bookmarks, copy, events;
+    buf_init(&displayed, 1 << 20);
+    buf_init(&bookmarks, 1 << 20);
+    buf_init(&copy, 1 << 20);
+    buf_init(&events, 1 << 20);
+    for (int n = 0; n < 300; n++) {
+        buf_addf(&displayed, MDS_ITEM("a%d@e.test", "bob@e.test", "a%d"), n, n);
+        buf_addf(&bookmarks, "<item id='r%d@rooms.e.test'/>\n", n);
+    }
+    buf_addf(&copy, PUBLISH(BOB, NODE, "%s"), buf_cstr(&displayed));
+    for (int n = 0; n < 256; n++)
+        buf_addf(&events, "displayed bob@e.test* -> a%d@e.test ref=a%d\n", n, n);
+    world_feed(w, buf_cstr(&copy));
+    expect_events(w, buf_cstr(&events));
+    buf_reset(&copy);
+    buf_reset(&events);
+    buf_addf(&copy, PUBLISH(BOB, "urn:xmpp:bookmarks:1", "%s"), buf_cstr(&bookmarks));
+    for (int n = 0; n < 256; n++)
+        buf_addf(&events, "notify bob@e.test* -> r%d@rooms.e.test notify=0\n", n);
+    world_feed(w, buf_cstr(&copy));
+    expect_events(w, buf_cstr(&events));
+    buf_deinit(&displayed);
+    buf_deinit(&bookmarks);
+    buf_deinit(&copy);
+    buf_deinit(&events);
+}
+
 static void a_marker_without_id_is_only_a_message(void **state)
 {
     struct world *w = *state;
@@ -800,6 +832,7 @@ int main(void)
         T(a_marker_that_asks_to_be_stored_is_a_message_too),
         T(a_marker_without_id_is_only_a_message),
         T(an_account_tells_its_devices_what_it_has_displayed),
+        T(of_many_items_the_first_are_looked_at),
         T(addresses_are_prepared_and_no_to_is_the_own_account),
         T(a_copy_with_an_impossible_address_is_for_quarantine),
         T(an_error_of_a_client_is_no_bounce),

@@ -317,6 +317,9 @@ static void bury(struct pool *p, struct pool_member *m, int64_t now_ms)
         backoff_reset(&p->backoff);
         return;
     }
+    /* One that answered and was cut off soon is no reason for ever longer pauses. */
+    if (h2_answered(conn_h2(m->conn)) > 0)
+        backoff_reset(&p->backoff);
     int64_t wait_ms = backoff_next_ms(&p->backoff, crypt_random_u64());
     p->next_open_ms = now_ms + wait_ms;
     (void)count_usable(p, &up);

@@ -383,9 +383,10 @@ static void a_short_outage_is_not_seen_by_the_outbox(void **state)
     expect(2, PUSH_DONE, 200, "");
 }
 
-#define FAILURES 4
+#define FAILURES 6
 static struct {
     int64_t at_ms[FAILURES];
+    int pause_ms[FAILURES];
     unsigned n;
 } failures;
 
@@ -393,8 +394,11 @@ static void note_failure(void *ctx, enum log_level level, const char *line)
 {
     (void)ctx;
     (void)level;
-    if (strstr(line, "connection failed") && failures.n < FAILURES)
-        failures.at_ms[failures.n++] = clock_mono_ms();
+    const char *pause = strstr(line, "retry_ms=");
+    if (!strstr(line, "connection failed") || failures.n == FAILURES)
+        return;
+    failures.pause_ms[failures.n] = pause ? atoi(pause + strlen("retry_ms=")) : -1;
+    failures.at_ms[failures.n++] = clock_mono_ms();
 }
 
 /* An attempt in the same turn as the failure of the one before would double every wait. */
@@ -410,6 +414,34 @@ static void each_attempt_waits_for_the_end_of_the_pause(void **state)
     log_set_sink(NULL, NULL);
     for (unsigned i = 1; i < FAILURES; i++)
         assert_true(failures.at_ms[i] - failures.at_ms[i - 1] >= w.tuning.pool.backoff_min_ms);
+}
+
+static void answer_one_and_close(struct link *l, struct peer_request *r)
+{
+    if (l->handled == 1)
+        answer_ok(l, r);
+    else
+        link_close(l, false);
+}
+
+/* It works, so pushes must not wait ever longer for it. */
+static void a_service_that_answers_and_cuts_us_off_is_tried_again_soon(void **state)
+{
+    (void)state;
+    failures.n = 0;
+    w.tuning.pool.proven_ms = 60000;
+    w.tuning.pool.backoff_max_ms = 10000;
+    w.server.handle = answer_one_and_close;
+    start();
+    log_set_sink(note_failure, NULL);
+    for (size_t i = 0; failures.n < FAILURES; i++) {
+        assert_true(submit(BADGE, NULL));
+        RUN_UNTIL(w.done == i + 1);
+    }
+    log_set_sink(NULL, NULL);
+    for (unsigned i = 0; i < FAILURES; i++)
+        assert_in_range(failures.pause_ms[i], w.tuning.pool.backoff_min_ms,
+                        2 * w.tuning.pool.backoff_min_ms);
 }
 
 static void expect_no_connection(const char *word)
@@ -693,6 +725,7 @@ int main(void)
         TEST(a_service_that_is_away_means_backoff_until_it_is_back),
         TEST(a_short_outage_is_not_seen_by_the_outbox),
         TEST(each_attempt_waits_for_the_end_of_the_pause),
+        TEST(a_service_that_answers_and_cuts_us_off_is_tried_again_soon),
         TEST(an_untrusted_service_is_told_nothing),
         cmocka_unit_test_setup_teardown(a_certificate_for_another_name_is_refused,
                                         set_up_other_name, tear_down),

@@ -195,6 +195,7 @@ def test_a_gap_is_kept_once_when_the_worker_dies_while_it_writes_it(fragile):
             doing()
             fragile.sidecar.wait_new_worker(worker)
             assert not fragile.sidecar.is_armed(place)
+        fragile.sidecar.wait_ready()  # or there would be nothing to cut
         gaps = wait_gaps(fragile, known + number + 1)
         assert [gap.next_epoch - gap.epoch for gap in gaps] == [1] * len(gaps)
         wait_until(lambda: fragile.sidecar.behind() == 0, 10, "nothing is left to write")

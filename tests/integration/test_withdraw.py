@@ -114,9 +114,9 @@ def test_the_phone_forgets_what_the_laptop_has_read(world, alice):
     last = world.gateway.wait(shown.ios, before + 2)[-1]
     assert last.payload["withdraw"] == ["all"] and last.badge == 0
     assert int(last.header("apns-expiration")) > time.time() + 86400
-    assert world.oracle.query(
+    wait_until(lambda: world.oracle.query(
         "SELECT count(*) FROM xs.shown s JOIN xs.account a USING (owner) WHERE a.jid = %s",
-        (bob.bare,)) == [(0,)]
+        (bob.bare,)) == [(0,)], 10, "nothing is remembered of what is gone")
 
 
 def test_a_list_outlives_the_worker(world, alice):

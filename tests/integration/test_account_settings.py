@@ -8,6 +8,7 @@ import re
 import pytest
 
 from harness.clients import NS, StanzaError, form_fields
+from harness.drivers import Driver
 from harness.procs import wait_until
 
 SETTINGS = {"push.settle": "300ms", "push.confirm_after": "1500ms", "push.content": "body",
@@ -256,7 +257,7 @@ def test_muted_conversations_are_on_the_icon_of_who_wants_that(world, alice, bob
     assert world.oracle.unread(bob.bare) == 4  # muting takes nothing from what is unread
 
 
-# As a library does it
+# As libraries do it
 
 
 def test_slixmpp_runs_the_commands(world, bob):
@@ -273,6 +274,21 @@ def test_slixmpp_runs_the_commands(world, bob):
                                          {"remove": device}))
     assert done == ("completed", "The device is removed.")
     assert world.oracle.registrations(bob.bare) == 0
+
+
+def test_gajims_library_runs_the_commands(world, bob):
+    """XEP-0050 by nbxmpp, as Gajim's window for commands does it."""
+    gajim = Driver("nbxmpp", world.server, bob, "gajim")
+    listed, form, done = gajim.run_command(world.component, "notification-settings",
+                                           {"content": "count"})
+    assert {"devices", "test-push", "notification-settings", "mark-all-read"} <= \
+        listed["commands"].keys()
+    assert all(listed["commands"].values()), "each has a name that people can read"
+    assert (form["status"], form["default"]) == ("executing", "complete")
+    assert "content" in form["fields"]
+    assert done == {"status": "completed", "notes": ["The settings are kept."]}
+    assert Wizard(world.login(bob, "laptop"), world.component,
+                  "notification-settings").fields["content"] == "count"
 
 
 async def _run_command(xmpp, component, node, values):

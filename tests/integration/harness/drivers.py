@@ -64,8 +64,28 @@ class Driver:
         """Each of walks says to (the own account without), after, max, reverse, pages (how many at
         most); on_page(number) is called after each page of the first walk.  Returns a Walk for
         each."""
+        found = []
+
+        def take(said):
+            if "ids" in said:
+                found.append(Walk(said["ids"], said["bodies"]))
+            elif on_page and not found:
+                on_page(said["page"])
+
+        self._run(COMMANDS[self.name], {"walks": walks}, take, timeout)
+        assert len(found) == len(walks), f"{self.name} found {len(found)} of {len(walks)}"
+        return found
+
+    def run_command(self, component, node, values, timeout=30):
+        """An ad-hoc command, by nbxmpp: what it says of each step."""
+        said = []
+        self._run(_python(f"{self.name}_command.py"),
+                  {"component": component, "node": node, "values": values}, said.append, timeout)
+        return said
+
+    def _run(self, command, more, take, timeout):
         process = subprocess.Popen(
-            [str(part) for part in COMMANDS[self.name]], stdin=subprocess.PIPE,
+            [str(part) for part in command], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "NODE_PATH": str(MODULES)})
         timer = threading.Timer(timeout, process.kill)
@@ -74,25 +94,13 @@ class Driver:
         reader = threading.Thread(target=lambda: errors.put(process.stderr.read()), daemon=True)
         reader.start()
         try:
-            process.stdin.write(json.dumps({**self.config, "walks": walks}) + "\n")
+            process.stdin.write(json.dumps({**self.config, **more}) + "\n")
             process.stdin.close()
-            found = self._read(process, on_page)
+            for line in process.stdout:
+                take(json.loads(line))
             status = process.wait(timeout)
         finally:
             timer.cancel()
             process.kill()
             process.wait()
-        assert status == 0 and len(found) == len(walks), \
-            f"{self.name} ended with {status}: {errors.get(timeout=5)}"
-        return found
-
-    @staticmethod
-    def _read(process, on_page):
-        found = []
-        for line in process.stdout:
-            said = json.loads(line)
-            if "ids" in said:
-                found.append(Walk(said["ids"], said["bodies"]))
-            elif on_page and not found:
-                on_page(said["page"])
-        return found
+        assert status == 0, f"{self.name} ended with {status}: {errors.get(timeout=5)}"

@@ -10,9 +10,9 @@
 #define COUNTING ((unsigned)ROW_COUNTED | ROW_FOR_MEMBERS)
 #define PENDING_US INT64_C(604800000000) /* a marker waits 7 days for its message */
 
-void batch_init(struct batch *b)
+void batch_init(struct batch *b, struct early *early)
 {
-    *b = (struct batch){0};
+    *b = (struct batch){.early = early};
 }
 
 void batch_deinit(struct batch *b)
@@ -318,7 +318,7 @@ static void settle_flags(struct batch *b)
         else if (op->found)
             flag_stored(b, op, set);
         else if (op->w.kind == WRITE_BOUNCE)
-            early_add(&b->early, op->w.owner, op->w.ref, op->received_us);
+            early_add(b->early, op->w.owner, op->w.ref, op->received_us);
         if (row)
             op->found = false;
     }
@@ -330,7 +330,7 @@ static void settle_early(struct batch *b)
     for (size_t i = 0; i < b->n; i++) {
         struct op *op = &b->ops[i];
         if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW && !op->w.own &&
-            early_has(&b->early, op->w.owner, op->w.ref, op->received_us))
+            early_has(b->early, op->w.owner, op->w.ref, op->received_us))
             op->w.flags = (op->w.flags & ~COUNTING) | ROW_HIDDEN;
     }
 }

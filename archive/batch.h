@@ -88,7 +88,7 @@ struct batch {
     int64_t ahead_us; /* the furthest that a receive time was ahead of the database's clock */
 
     /* private */
-    struct early early; /* stays from batch to batch */
+    struct early *early;
     size_t cap;
     size_t convs_cap;
     size_t accounts_cap;
@@ -101,7 +101,8 @@ struct batch {
     size_t keys_n;
 };
 
-void batch_init(struct batch *b);
+/* early: what was refused before it came, borrowed: of all batches. */
+void batch_init(struct batch *b, struct early *early);
 void batch_deinit(struct batch *b);
 
 /* Takes ops until the next load: finds copies and conversations. */

@@ -3,6 +3,7 @@
 #ifndef ARCHIVE_INGEST_INT_H
 #define ARCHIVE_INGEST_INT_H
 
+#include "archive/early.h"
 #include "archive/early_told.h"
 #include "archive/ident.h"
 #include "archive/ingest.h"
@@ -93,6 +94,7 @@ struct ingest {
     struct rows *rows;
     struct known *known;
     struct recent *recent;
+    struct early early; /* of all lanes: any connection may write the message */
     struct prefs_cache *prefs;
     struct lane *lanes;
     unsigned lanes_n;

@@ -627,6 +627,7 @@ void ingest_run_start(struct ingest *ing, const char *url)
                                         .spool_ids = (const uint8_t(*)[16])ing->spool_ids,
                                         .known = ing->known,
                                         .recent = ing->recent,
+                                        .early = &ing->early,
                                         .prefs = ing->prefs,
                                         .hooks = &ing->hooks,
                                         .done = on_done,

@@ -483,7 +483,7 @@ struct lane_writer *lane_writer_new(const struct lane_writer_opts *opts)
     if (!w)
         abort();
     w->opts = *opts;
-    batch_init(&w->batch);
+    batch_init(&w->batch, opts->early);
     buf_init(&w->scratch, ARRAY_BYTES_MAX);
     for (int i = 0; i < LANE_ARRAYS; i++)
         pg_array_init(&w->arrays[i], PG_INT8, ARRAY_BYTES_MAX);

@@ -19,6 +19,7 @@ struct lane_writer;
 struct op;
 struct prefs_cache;
 struct recent;
+struct early;
 
 struct lane_job {
     unsigned lane;
@@ -54,6 +55,7 @@ struct lane_writer_opts {
     const uint8_t (*spool_ids)[16];
     struct known *known;
     struct recent *recent;
+    struct early *early;
     struct prefs_cache *prefs;
     const struct ingest_hooks *hooks;
     lane_done_fn done;

@@ -290,6 +290,28 @@ static void a_refusal_may_come_before_its_message(void **state)
     end(&w);
 }
 
+/* Batches of one lane go by either connection, as it comes. */
+static void a_refusal_is_known_on_whichever_connection_its_message_is_written(void **state)
+{
+    (void)state;
+    struct world w;
+    char ids[8][16], mei[8][32], others[100][32]; /* the world borrows them */
+    begin(&w);
+    for (int k = 0; k < 100; k++)
+        snprintf(others[k], sizeof others[k], "user%d@here", k);
+    for (int i = 0; i < 8; i++) {
+        snprintf(ids[i], sizeof ids[i], "m%d", i);
+        snprintf(mei[i], sizeof mei[i], "mei%d@here", i);
+        meaning(&w, EVENT_BOUNCE, mei[i], "li@here", ids[i]);
+        settle(&w);
+        for (int k = 0; k < 100; k++) /* so much that both connections are needed */
+            message(&w, "kim@far", others[k], ids[i]);
+        message(&w, "li@here", mei[i], ids[i]);
+        assert_unread(&w, mei[i], "li@here", 0);
+    }
+    end(&w);
+}
+
 static void what_did_not_get_through_is_told_once_more(void **state)
 {
     (void)state;
@@ -1042,6 +1064,7 @@ int main(void)
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
         cmocka_unit_test(a_refusal_may_come_before_its_message),
+        cmocka_unit_test(a_refusal_is_known_on_whichever_connection_its_message_is_written),
         cmocka_unit_test(what_did_not_get_through_is_told_once_more),
         cmocka_unit_test(what_is_not_for_reading_does_not_count),
         cmocka_unit_test(own_messages_read_when_the_setting_says_so),

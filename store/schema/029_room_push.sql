@@ -29,6 +29,24 @@ CREATE TABLE xs.room_mention (
     PRIMARY KEY (member, peer, id)
 );
 
+-- Who never reads a room in which he is named keeps as many of his mentions as are looked at.
+CREATE FUNCTION xs.room_mention_trim() RETURNS trigger
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
+AS $$
+BEGIN
+    DELETE FROM xs.room_mention k USING (
+            SELECT n.member, n.peer,
+                   (SELECT x.id FROM xs.room_mention x
+                    WHERE x.member = n.member AND x.peer = n.peer
+                    ORDER BY x.id DESC OFFSET 1000 LIMIT 1) AS up_to
+            FROM (SELECT DISTINCT a.member, a.peer FROM added a) n) d
+        WHERE k.member = d.member AND k.peer = d.peer AND k.id <= d.up_to;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER room_mention_trim AFTER INSERT ON xs.room_mention
+    REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION xs.room_mention_trim();
+
 -- What an account wants to be told of a conversation: 1 always, 2 when it is named, 3 never.
 CREATE TABLE xs.notify (
     owner uuid NOT NULL,
@@ -55,26 +73,21 @@ LANGUAGE sql STABLE AS $$
         (SELECT x.value::int FROM xs.setting x WHERE x.name = 'push.rooms'))
 $$;
 
--- What rooms add to a badge: of each what is pushed of it, so far as it is unread.
-CREATE FUNCTION xs.rooms_badge(in_member uuid, OUT messages int, OUT conversations int)
+-- What rooms add to a badge: of each what is pushed of it, so far as it is unread, or of what came
+-- after a place.  1000 at most, which is all that is looked at: of the rooms behind that only whether
+-- there is something.
+CREATE FUNCTION xs.rooms_badge(in_member uuid, in_after bigint DEFAULT 0, OUT messages int,
+                               OUT conversations int)
 LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    most constant int := 1000;
+    room record;
+    n int;
 BEGIN
-    SELECT coalesce(sum(x.n), 0)::int, (count(*) FILTER (WHERE x.n > 0))::int
-    INTO messages, conversations
-    FROM (
-        SELECT CASE l.level
-            WHEN 1 THEN (
-                SELECT count(*) FROM (
-                    SELECT FROM xs.message m
-                    WHERE m.owner = r.owner AND m.id > r.read_id AND m.flags & 1536 = 512
-                          AND m.peer IS DISTINCT FROM r.peer
-                    ORDER BY m.id LIMIT 1000) u)
-            WHEN 2 THEN (
-                SELECT count(*) FROM xs.room_mention k
-                JOIN xs.message m ON m.owner = r.owner AND m.id = k.id
-                                     AND m.flags & 1536 = 512
-                WHERE k.member = in_member AND k.peer = r.peer AND k.id > r.read_id)
-            ELSE 0 END AS n
+    messages := 0;
+    conversations := 0;
+    FOR room IN
+        SELECT r.owner, r.peer, greatest(r.read_id, in_after) AS read_id, l.level
         FROM xs.room_member r
         CROSS JOIN LATERAL (
             SELECT CASE WHEN EXISTS (
@@ -85,7 +98,26 @@ BEGIN
                             SELECT FROM xs.push_settings s
                             WHERE s.owner = in_member AND s.muted_in_badge)
                    THEN 3 ELSE xs.room_level(in_member, r.conversation) END AS level) l
-        WHERE r.member = in_member) x;
+        WHERE r.member = in_member AND l.level < 3
+    LOOP
+        IF room.level = 1 THEN
+            SELECT count(*) INTO n FROM (
+                SELECT FROM xs.message m
+                WHERE m.owner = room.owner AND m.id > room.read_id
+                      AND m.flags & 1536 = 512 AND m.peer IS DISTINCT FROM room.peer
+                ORDER BY m.id LIMIT greatest(most - messages, 1)) u;
+        ELSE
+            SELECT count(*) INTO n FROM (
+                SELECT FROM xs.room_mention k
+                JOIN xs.message m ON m.owner = room.owner AND m.id = k.id
+                                     AND m.flags & 1536 = 512
+                WHERE k.member = in_member AND k.peer = room.peer AND k.id > room.read_id
+                ORDER BY k.id LIMIT greatest(most - messages, 1)) u;
+        END IF;
+        messages := messages + n;
+        conversations := conversations + (n > 0)::int;
+    END LOOP;
+    messages := least(messages, most);
 END $$;
 
 -- As before, and with rooms; whether an account has any costs one look at an index.
@@ -344,80 +376,4 @@ BEGIN
                AND x.id <= in_newest_id
          ORDER BY x.id DESC LIMIT 1)) k ON true
     WHERE r.member = in_member AND r.peer = in_peer;
-END $$;
-
--- As before, and with rooms.
-DROP FUNCTION xs.outbox_fetch(uuid, boolean, uuid[], uuid[], bigint[]);
-CREATE FUNCTION xs.outbox_fetch(in_worker uuid, in_text boolean, in_owner uuid[],
-                                in_device uuid[], in_peer bigint[])
-RETURNS TABLE (o_n bigint, o_gen bigint, o_newest_id bigint, o_counted_at timestamptz,
-               o_registered boolean, o_token text, o_badge_sent int, o_badge int, o_unread int,
-               o_muted boolean, o_peer_jid text, o_encrypted boolean, o_body text,
-               o_account_name text, o_content smallint, o_quiet boolean,
-               o_published int, o_published_jid text, o_published_encrypted boolean,
-               o_published_body text, o_nick text)
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_memoize = off
-SET plan_cache_mode = force_generic_plan AS $$
-DECLARE
-    by_conversation text[] := ARRAY(SELECT p.app FROM xs.app p WHERE p.badge = 1);
-BEGIN
-    RETURN QUERY
-    SELECT i.n, o.gen, o.newest_id, o.counted_at, b.registered AND d.device IS NOT NULL,
-           d.token, d.badge_sent, b.badge, coalesce(c.unread, h.unread),
-           EXISTS (SELECT FROM xs.mute m
-                   WHERE m.owner = i.owner AND m.peer = coalesce(h.conversation, i.peer)
-                   AND (m.until IS NULL OR m.until > now())),
-           coalesce(c.jid, h.jid), coalesce(t.flags, h.flags) & 8 <> 0,
-           coalesce(t.body, h.body), b.account_name, s.content,
-           CASE WHEN s.zone IS NULL THEN false
-                ELSE xs.is_quiet(s, coalesce(h.conversation, i.peer)) END,
-           p.unread, p.jid, p.encrypted, p.body, h.nick
-    FROM unnest(in_owner, in_device, in_peer) WITH ORDINALITY AS i(owner, device, peer, n)
-    JOIN xs.outbox o ON o.owner = i.owner AND o.device = i.device AND o.peer = i.peer
-                        AND o.state = 1 AND o.lease_by = in_worker
-    LEFT JOIN xs.device d ON d.device = i.device
-    CROSS JOIN LATERAL (
-        SELECT coalesce(bool_or(r.owner = i.owner), false) AS registered,
-               max(r.account_name) FILTER (WHERE r.owner = i.owner) AS account_name,
-               coalesce(sum(coalesce(r.published,
-                                CASE WHEN r.app = ANY (by_conversation)
-                                     THEN a.unread_conversations ELSE a.unread END - u.muted)
-                            + CASE WHEN u.counted THEN u.muted ELSE 0 END
-                            + CASE WHEN r.published IS NULL AND EXISTS (
-                                       SELECT FROM xs.room_member g WHERE g.member = r.owner)
-                                   THEN (SELECT CASE WHEN r.app = ANY (by_conversation)
-                                                     THEN x.conversations ELSE x.messages END
-                                         FROM xs.rooms_badge(r.owner) x)
-                                   ELSE 0 END), 0)::int AS badge
-        FROM xs.registration r JOIN xs.account a ON a.owner = r.owner
-        -- The few muted conversations are looked up, never all of an account's.
-        CROSS JOIN LATERAL (
-            SELECT coalesce(sum((SELECT CASE WHEN r.app = ANY (by_conversation)
-                                             THEN (c.unread > 0)::int ELSE c.unread END
-                                 FROM xs.conversation c
-                                 WHERE c.owner = m.owner AND c.peer = m.peer)), 0)::int AS muted,
-                   count(*) > 0 AND EXISTS (SELECT FROM xs.push_settings x
-                       WHERE x.owner = r.owner AND x.muted_in_badge) AS counted
-            FROM xs.mute m
-            WHERE m.owner = r.owner AND (m.until IS NULL OR m.until > now())) u
-        WHERE r.device = i.device) b
-    LEFT JOIN xs.push_settings s ON s.owner = i.owner
-    LEFT JOIN xs.conversation c ON c.owner = i.owner AND c.peer = i.peer
-    LEFT JOIN LATERAL (
-        SELECT m.flags, m.body FROM xs.message m
-        WHERE in_text AND m.owner = i.owner AND m.peer = i.peer AND m.flags & 1 = 1
-              AND m.id > c.read_id AND m.id <= o.newest_id
-        ORDER BY m.id DESC LIMIT 1) t ON true
-    -- Of a message that we have not seen we know what its server says; what is counted here
-    -- wins.
-    LEFT JOIN LATERAL (
-        SELECT q.unread, q.jid, q.encrypted, CASE WHEN in_text THEN q.body END AS body
-        FROM xs.published q
-        WHERE coalesce(c.unread, 0) <= 0 AND q.owner = i.owner AND q.device = i.device
-              AND q.peer = i.peer
-        LIMIT 1) p ON true
-    -- Asked only where it may be about a room: OFFSET keeps the condition inside.
-    LEFT JOIN LATERAL (
-        SELECT x.* FROM xs.outbox_room(in_text, i.owner, i.peer, o.newest_id) x
-        WHERE c.owner IS NULL AND i.peer NOT IN (0, -1) OFFSET 0) h ON true;
 END $$;

@@ -31,18 +31,17 @@ BEGIN
 END $$;
 
 -- Whether something in it waits to be read: in the conversation, or in the room in which the
--- owner is that peer.
+-- owner is that peer, where it is pushed only when it names its member what does.
 CREATE FUNCTION xs.is_unread(in_owner uuid, in_peer bigint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT EXISTS (SELECT FROM xs.conversation c
                    WHERE c.owner = in_owner AND c.peer = in_peer AND c.unread > 0)
-        OR EXISTS (SELECT FROM xs.room_member r
-                   JOIN LATERAL (SELECT FROM xs.message m
-                                 WHERE m.owner = r.owner AND m.id > r.read_id
-                                       AND m.flags & 1536 = 512
-                                       AND m.peer IS DISTINCT FROM r.peer
-                                 LIMIT 1) x ON true
-                   WHERE r.member = in_owner AND r.peer = in_peer)
+        OR CASE WHEN EXISTS (SELECT FROM xs.room_member r
+                             WHERE r.member = in_owner AND r.peer = in_peer)
+                THEN EXISTS (SELECT FROM xs.outbox_room(false, in_owner, in_peer,
+                                                        9223372036854775807) x
+                             WHERE x.unread > 0)
+                ELSE false END
 $$;
 
 -- What of it the device may forget: up to 64 of the owner's conversations in which nothing waits

@@ -63,42 +63,6 @@ BEGIN
     RETURN total;
 END $$;
 
--- As before; of what came after a place, when one is given.
-DROP FUNCTION xs.rooms_badge(uuid);
-CREATE FUNCTION xs.rooms_badge(in_member uuid, in_after bigint DEFAULT 0, OUT messages int,
-                               OUT conversations int)
-LANGUAGE plpgsql STABLE SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$
-BEGIN
-    SELECT coalesce(sum(x.n), 0)::int, (count(*) FILTER (WHERE x.n > 0))::int
-    INTO messages, conversations
-    FROM (
-        SELECT CASE l.level
-            WHEN 1 THEN (
-                SELECT count(*) FROM (
-                    SELECT FROM xs.message m
-                    WHERE m.owner = r.owner AND m.id > greatest(r.read_id, in_after)
-                          AND m.flags & 1536 = 512 AND m.peer IS DISTINCT FROM r.peer
-                    ORDER BY m.id LIMIT 1000) u)
-            WHEN 2 THEN (
-                SELECT count(*) FROM xs.room_mention k
-                JOIN xs.message m ON m.owner = r.owner AND m.id = k.id
-                                     AND m.flags & 1536 = 512
-                WHERE k.member = in_member AND k.peer = r.peer
-                      AND k.id > greatest(r.read_id, in_after))
-            ELSE 0 END AS n
-        FROM xs.room_member r
-        CROSS JOIN LATERAL (
-            SELECT CASE WHEN EXISTS (
-                            SELECT FROM xs.mute u
-                            WHERE u.owner = in_member AND u.peer = r.conversation
-                                  AND (u.until IS NULL OR u.until > now()))
-                        AND NOT EXISTS (
-                            SELECT FROM xs.push_settings s
-                            WHERE s.owner = in_member AND s.muted_in_badge)
-                   THEN 3 ELSE xs.room_level(in_member, r.conversation) END AS level) l
-        WHERE r.member = in_member) x;
-END $$;
-
 -- The number for the icon of such an app: up to 1000 of each account.  What only an account's
 -- server counts is as it says.
 CREATE FUNCTION xs.opened_badge(in_device uuid) RETURNS int
@@ -131,17 +95,4 @@ LANGUAGE sql STABLE AS $$
     JOIN xs.conversation c ON c.owner = m.owner AND c.peer = m.peer
     LEFT JOIN xs.app p ON p.app = r.app
     WHERE r.device = in_device AND p.badge IS DISTINCT FROM 2
-$$;
-
--- As before, where a room is meant that is pushed only when it names its member.
-CREATE OR REPLACE FUNCTION xs.is_unread(in_owner uuid, in_peer bigint) RETURNS boolean
-LANGUAGE sql STABLE AS $$
-    SELECT EXISTS (SELECT FROM xs.conversation c
-                   WHERE c.owner = in_owner AND c.peer = in_peer AND c.unread > 0)
-        OR CASE WHEN EXISTS (SELECT FROM xs.room_member r
-                             WHERE r.member = in_owner AND r.peer = in_peer)
-                THEN EXISTS (SELECT FROM xs.outbox_room(false, in_owner, in_peer,
-                                                        9223372036854775807) x
-                             WHERE x.unread > 0)
-                ELSE false END
 $$;

@@ -41,7 +41,7 @@ END $$;
 CREATE CONSTRAINT TRIGGER registration_names AFTER DELETE ON xs.registration
     DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION xs.registration_names();
 
--- As before, with all of the device, and with names: the account's own for the peer; of a stranger
+-- As before, with rooms, with all of the device, and with names: the account's own for the peer; of a stranger
 -- the newest stanza that waits to be read and carries a nickname, and the names that it may not
 -- take.  o_names_old: the roster was not asked for within a day.
 DROP FUNCTION xs.outbox_fetch(uuid, boolean, uuid[], uuid[], bigint[]);

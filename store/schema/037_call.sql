@@ -29,7 +29,8 @@ CREATE INDEX call_entry ON xs.call (owner, entry);
 CREATE INDEX call_at ON xs.call (at);
 
 -- Calls begin.  Answers with what is to be an entry: nothing for one that is known, for an account
--- without a device of such an app, and above 16 calls of one minute.
+-- without a device of such an app, above 16 calls of one minute, and above 4 of one caller, who must
+-- not keep the others from being heard.
 CREATE FUNCTION xs.call_begin(in_owner uuid[], in_jid text[], in_entry bigint[], in_peer bigint[],
                               in_session text[], in_ref bigint[], in_caller text[],
                               in_media text[], in_at_us bigint[], in_apps text[])
@@ -43,19 +44,25 @@ BEGIN
         FROM unnest(in_owner, in_jid, in_entry, in_peer, in_session, in_ref, in_caller, in_media,
                     in_at_us) AS s(owner, jid, entry, peer, session, ref, caller, media, at_us)
         ORDER BY s.owner, s.peer, s.session, s.at_us),
-    heard AS MATERIALIZED (
-        SELECT s.*, row_number() OVER (PARTITION BY s.owner ORDER BY s.at_us) AS nth
+    of_caller AS MATERIALIZED (
+        SELECT s.*, row_number() OVER (PARTITION BY s.owner, s.peer ORDER BY s.at_us)
+                    + (SELECT count(*) FROM xs.call k
+                       WHERE k.owner = s.owner AND k.peer = s.peer
+                             AND k.at > s.at - interval '1 minute') AS nth_of_caller
         FROM said s
         WHERE EXISTS (SELECT FROM xs.registration r
                       WHERE r.owner = s.owner AND r.app = ANY (in_apps))
               AND NOT EXISTS (SELECT FROM xs.call k WHERE k.owner = s.owner
                               AND k.peer = s.peer AND k.session = s.session)),
+    heard AS MATERIALIZED (
+        SELECT c.*, row_number() OVER (PARTITION BY c.owner ORDER BY c.at_us)
+                    + (SELECT count(*) FROM xs.call k
+                       WHERE k.owner = c.owner AND k.at > c.at - interval '1 minute') AS nth
+        FROM of_caller c WHERE c.nth_of_caller <= 4),
     new AS (
         INSERT INTO xs.call (owner, peer, session, entry, ref, jid, media, at)
         SELECT h.owner, h.peer, h.session, h.entry, nullif(h.ref, 0), h.caller, h.media, h.at
-        FROM heard h
-        WHERE h.nth + (SELECT count(*) FROM xs.call k
-                       WHERE k.owner = h.owner AND k.at > h.at - interval '1 minute') <= 16
+        FROM heard h WHERE h.nth <= 16
         RETURNING owner, peer, session)
     SELECT h.owner, h.jid, h.entry, 0::bigint, h.at_us
     FROM heard h JOIN new USING (owner, peer, session);

@@ -12,6 +12,7 @@
 #include "apns/webpush_message.h"
 #include "base/clock.h"
 #include "base/crypt.h"
+#include "base/hex.h"
 #include "base/jid.h"
 #include "base/xml_parse.h"
 
@@ -42,14 +43,9 @@ static void hash_name(const struct outbox *o, enum name_kind kind, const struct 
 static void name_in_hex(const struct outbox *o, enum name_kind kind, const struct entry *e,
                         uint64_t peer, char out[PAYLOAD_NAME_BYTES])
 {
-    static const char digits[] = "0123456789abcdef";
     uint8_t hash[SHA256_BYTES];
     hash_name(o, kind, e, peer, 0, hash);
-    for (size_t i = 0; i < 16; i++) {
-        out[2 * i] = digits[hash[i] >> 4];
-        out[2 * i + 1] = digits[hash[i] & 15];
-    }
-    out[32] = '\0';
+    hex_text(hash, 16, out);
 }
 
 /* Made from what names the generation, so that a resend has the same id after a crash too. */

@@ -12,17 +12,6 @@
 #define NS_NICK "http://jabber.org/protocol/nick"
 #define ELLIPSIS "\xE2\x80\xA6"
 
-static uint32_t code_of(const char *text, size_t n)
-{
-    const uint8_t *t = (const uint8_t *)text;
-    if (n == 1)
-        return t[0];
-    uint32_t code = t[0] & (0xffu >> (n + 1));
-    for (size_t i = 1; i < n; i++)
-        code = code << 6 | (t[i] & 0x3f);
-    return code;
-}
-
 static bool is_space(uint32_t c)
 {
     return (c >= '\t' && c <= '\r') || c == ' ' || c == 0x85 || c == 0xA0 || c == 0x1680 ||
@@ -47,7 +36,7 @@ bool sender_clean(const char *text, char out[SENDER_NAME_BYTES])
     bool gap = false;
     for (size_t i = 0, n; i < len; i += n) {
         n = utf8_char(text + i, len - i);
-        uint32_t c = n ? code_of(text + i, n) : 0;
+        uint32_t c = n ? utf8_code(text + i, n) : 0;
         gap |= is_space(c);
         if (n == 0) {
             n = 1;

@@ -3,20 +3,13 @@
 
 #include <string.h>
 
+#include "base/hex.h"
 #include "base/stanza.h"
 
 #define NS_REFERENCE "urn:xmpp:reference:0"
 #define NS_REPLY "urn:xmpp:reply:0"
 #define SCHEME "xmpp:"
 #define URI_MAX (3 * JID_PART_MAX + 3)
-
-static int hex_of(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c = (char)(c | 0x20);
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 /* RFC 5122: xmpp:JID, with ?query or #fragment behind it, %-encoded. */
 static bool jid_of_uri(const char *uri, struct jid *out)
@@ -28,8 +21,8 @@ static bool jid_of_uri(const char *uri, struct jid *out)
     for (const char *at = uri + sizeof SCHEME - 1; *at && *at != '?' && *at != '#'; at++) {
         if (n == URI_MAX)
             return false;
-        int high = *at == '%' ? hex_of(at[1]) : -1;
-        int low = high >= 0 ? hex_of(at[2]) : -1;
+        int high = *at == '%' ? hex_digit(at[1]) : -1;
+        int low = high >= 0 ? hex_digit(at[2]) : -1;
         if (high == 0 && low == 0)
             return false;
         char byte = low >= 0 ? (char)(high * 16 + low) : *at;

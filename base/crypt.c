@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char hex[] = "0123456789abcdef";
+#include "base/hex.h"
 
 void crypt_random(void *out, size_t len)
 {
@@ -31,15 +31,6 @@ uint64_t crypt_random_u64(void)
     return v;
 }
 
-static void write_sha1(const uint8_t raw[20], char out[SHA1_HEX_BYTES])
-{
-    for (size_t i = 0; i < 20; i++) {
-        out[2 * i] = hex[raw[i] >> 4];
-        out[2 * i + 1] = hex[raw[i] & 15];
-    }
-    out[40] = '\0';
-}
-
 void crypt_sha1_hex(const char *a, const char *b, char out[SHA1_HEX_BYTES])
 {
     uint8_t raw[EVP_MAX_MD_SIZE];
@@ -49,7 +40,7 @@ void crypt_sha1_hex(const char *a, const char *b, char out[SHA1_HEX_BYTES])
         EVP_DigestFinal_ex(ctx, raw, NULL) != 1)
         abort();
     EVP_MD_CTX_free(ctx);
-    write_sha1(raw, out);
+    hex_text(raw, 20, out);
 }
 
 void crypt_sha1_hex_of(const void *data, size_t len, char out[SHA1_HEX_BYTES])
@@ -57,7 +48,7 @@ void crypt_sha1_hex_of(const void *data, size_t len, char out[SHA1_HEX_BYTES])
     uint8_t raw[EVP_MAX_MD_SIZE];
     if (EVP_Digest(data, len, raw, NULL, EVP_sha1(), NULL) != 1)
         abort();
-    write_sha1(raw, out);
+    hex_text(raw, 20, out);
 }
 
 void crypt_sha256(const void *data, size_t len, uint8_t out[SHA256_BYTES])
@@ -324,21 +315,9 @@ void uuid_format(const uint8_t raw[UUID_BYTES], char out[UUID_TEXT_BYTES])
     for (size_t i = 0; i < UUID_BYTES; i++) {
         if (uuid_dash_before(i))
             *at++ = '-';
-        *at++ = hex[raw[i] >> 4];
-        *at++ = hex[raw[i] & 15];
+        hex_text(&raw[i], 1, at);
+        at += 2;
     }
-    *at = '\0';
-}
-
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    if (c >= 'a' && c <= 'f')
-        return c - 'a' + 10;
-    if (c >= 'A' && c <= 'F')
-        return c - 'A' + 10;
-    return -1;
 }
 
 bool uuid_parse(const char *text, uint8_t raw_out[UUID_BYTES])
@@ -349,10 +328,10 @@ bool uuid_parse(const char *text, uint8_t raw_out[UUID_BYTES])
     for (size_t i = 0; i < UUID_BYTES; i++) {
         if (uuid_dash_before(i) && *text++ != '-')
             return false;
-        int high = hex_value(*text);
+        int high = hex_digit(*text);
         if (high < 0)
             return false;
-        int low = hex_value(text[1]);
+        int low = hex_digit(text[1]);
         if (low < 0)
             return false;
         raw[i] = (uint8_t)(high << 4 | low);

@@ -135,18 +135,6 @@ static size_t map_case(struct fold *f, uint32_t c, size_t n)
     return n;
 }
 
-static uint32_t decode(const char *text, size_t size)
-{
-    const uint8_t *s = (const uint8_t *)text;
-    if (size == 1)
-        return s[0];
-    if (size == 2)
-        return (s[0] & 0x1fu) << 6 | (s[1] & 0x3fu);
-    if (size == 3)
-        return (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
-    return (s[0] & 7u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu);
-}
-
 static uint32_t lower_ascii(uint8_t c)
 {
     if (c >= 'A' && c <= 'Z')
@@ -167,7 +155,7 @@ static size_t map_text(struct fold *f, const char *text, size_t len)
             continue;
         }
         size_t size = utf8_char(text + at, len - at);
-        uint32_t c = size ? decode(text + at, size) : 0xfffd;
+        uint32_t c = size ? utf8_code(text + at, size) : 0xfffd;
         at += size ? size : 1;
         if (is_space(c))
             f->mapped[n++] = ' ';

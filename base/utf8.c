@@ -31,6 +31,18 @@ size_t utf8_char(const char *text, size_t len)
     return len >= 4 && continues(s[3]) ? 4 : 0;
 }
 
+uint32_t utf8_code(const char *text, size_t size)
+{
+    const uint8_t *s = (const uint8_t *)text;
+    if (size == 1)
+        return s[0];
+    if (size == 2)
+        return (s[0] & 0x1fu) << 6 | (s[1] & 0x3fu);
+    if (size == 3)
+        return (s[0] & 0xfu) << 12 | (s[1] & 0x3fu) << 6 | (s[2] & 0x3fu);
+    return (s[0] & 7u) << 18 | (s[1] & 0x3fu) << 12 | (s[2] & 0x3fu) << 6 | (s[3] & 0x3fu);
+}
+
 size_t utf8_cut(const char *text, size_t len, size_t max)
 {
     if (len <= max)

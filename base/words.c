@@ -96,22 +96,8 @@ static enum kind kind_of(const struct letters *l, uint32_t c)
 
 static void add_char(struct buf *out, uint32_t c)
 {
-    if (c < 0x80) {
-        buf_add_char(out, (char)c);
-        return;
-    }
-    if (c < 0x800) {
-        buf_add_char(out, (char)(0xc0 | c >> 6));
-    } else {
-        if (c < 0x10000) {
-            buf_add_char(out, (char)(0xe0 | c >> 12));
-        } else {
-            buf_add_char(out, (char)(0xf0 | c >> 18));
-            buf_add_char(out, (char)(0x80 | (c >> 12 & 0x3f)));
-        }
-        buf_add_char(out, (char)(0x80 | (c >> 6 & 0x3f)));
-    }
-    buf_add_char(out, (char)(0x80 | (c & 0x3f)));
+    char text[6];
+    buf_add(out, text, (size_t)stringprep_unichar_to_utf8(c, text));
 }
 
 static bool has_word(const struct letters *l, const uint32_t *chars, size_t n)

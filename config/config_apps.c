@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/hex.h"
 
 #define HTTPS_PORT 443
 #define APNS_HOST "api.push.apple.com"
@@ -328,14 +329,6 @@ static void build_app(struct reader *r, int i, struct apns_app_opts *a)
             v[KEY_APP_DOMAINS].list[d] = name;
     }
     build_service(r, i, a);
-}
-
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9')
-        return c - '0';
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
 /* %40 and the like (RFC 3986 section 2.1), in place. */

@@ -55,6 +55,23 @@ static void test_only_well_formed_characters_have_a_length(void **state)
             fail_msg("case %zu", i);
 }
 
+static void test_each_length_has_its_code_points(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        uint32_t want;
+    } cases[] = {{"a", 'a'},
+                 {"\xC2\x80", 0x80},
+                 {"\xDF\xBF", 0x7ff},
+                 {"\xE0\xA0\x80", 0x800},
+                 {"\xE4\xBD\xA0", 0x4f60},
+                 {"\xF0\x90\x80\x80", 0x10000},
+                 {"\xF4\x8F\xBF\xBF", 0x10ffff}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(utf8_code(cases[i].text, strlen(cases[i].text)), cases[i].want);
+}
+
 static void test_a_cut_never_halves_a_character(void **state)
 {
     (void)state;
@@ -68,6 +85,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_only_well_formed_characters_have_a_length),
+        cmocka_unit_test(test_each_length_has_its_code_points),
         cmocka_unit_test(test_a_cut_never_halves_a_character),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,8 +19,6 @@ APPS = (APP, "app.wave", "app.small", "app.InvalidProviderToken", "app.Forbidden
 SETTLE, CONFIRM, ELSEWHERE = 0.4, 2.5, 1.5
 SETTINGS = {"push.settle": "400ms", "push.confirm_after": "2500ms",
             "push.while_active_elsewhere": "1500ms"}
-# A push "now" comes after settle and well before confirm_after.
-NOW = CONFIRM - 0.5
 
 UUID = re.compile(r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")
 
@@ -51,6 +49,12 @@ def configure(world):
 
     yield apply
     reload(changed)
+
+
+@pytest.fixture
+def patient(configure):
+    """A push of this test that waits for an answer never comes: one that comes is sent "now"."""
+    configure({"push.confirm_after": "10m"})
 
 
 class Timer:
@@ -90,13 +94,13 @@ def write(world, sender, recipient, text="hello", **options):
 
 @pytest.mark.servers()
 @pytest.mark.needs("live-presence", "snapshot")
-def test_offline_is_pushed_now_to_all_devices(world, alice, bob):
+def test_offline_is_pushed_now_to_all_devices(world, patient, alice, bob):
     tokens = [world.phone(bob, resource) for resource in ("phone", "tablet")]
     timer = Timer()
     write(world, alice, bob)
     for token in tokens:
         assert world.gateway.wait(token, 1)[0].badge == 1
-    assert SETTLE * 0.8 < timer.seconds < NOW
+    assert timer.seconds > SETTLE * 0.8
 
 
 @pytest.mark.servers()
@@ -206,33 +210,29 @@ def test_a_session_that_vanished(world, alice, bob, token):
     laptop = world.login(bob, "laptop")
     laptop.drop()
     world.away(bob)
-    timer = Timer()
     write(world, alice, bob)
-    world.gateway.wait(token, 1, timeout=CONFIRM + ELSEWHERE + 5)
-    assert timer.seconds < CONFIRM + ELSEWHERE + 2
+    world.gateway.wait(token, 1)
 
 
 @pytest.mark.servers()
 @pytest.mark.needs("goodbyes")
-def test_who_has_gone_without_a_word_is_away(world, alice, bob, token):
+def test_who_has_gone_without_a_word_is_away(world, patient, alice, bob, token):
     world.login(bob, "laptop").drop()
     world.away(bob)
     write(world, alice, bob)
-    assert world.gateway.wait(token, 1, timeout=NOW)[0].badge == 1
+    assert world.gateway.wait(token, 1)[0].badge == 1
 
 
 @pytest.mark.servers()
 @pytest.mark.needs("undelivered")
-def test_the_servers_own_sign_of_trouble(world, alice, bob):
+def test_the_servers_own_sign_of_trouble(world, patient, alice, bob):
     """mod_push publishes for a hibernating session: no waiting for confirm_after."""
     phone = world.login(bob, "phone", sm=True)
     token, answer = world.register_push_apns(phone, app=APP)
     phone.enable_push(answer["jid"], answer["node"], answer["secret"])
     phone.drop()
-    timer = Timer()
     write(world, alice, bob)
     assert world.gateway.wait(token, 1)[0].badge == 1
-    assert timer.seconds < NOW
     # The publish was only a hint: it makes no second push.
     world.away(bob)
     world.no_push(token, 1.5, since=1)
@@ -240,7 +240,7 @@ def test_the_servers_own_sign_of_trouble(world, alice, bob):
 
 @pytest.mark.servers()
 @pytest.mark.needs("undelivered")
-def test_a_sign_of_trouble_is_for_the_device_that_is_in_it(world, alice, bob):
+def test_a_sign_of_trouble_is_for_the_device_that_is_in_it(world, patient, alice, bob):
     """The tablet is there: it has its time to answer."""
     phone = world.login(bob, "phone", sm=True)
     token, answer = world.register_push_apns(phone, app=APP)
@@ -249,7 +249,7 @@ def test_a_sign_of_trouble_is_for_the_device_that_is_in_it(world, alice, bob):
     other = world.register_device(tablet)
     phone.drop()
     tablet.wait_id(write(world, alice, bob))
-    assert world.gateway.wait(token, 1, timeout=NOW)[0].badge == 1
+    assert world.gateway.wait(token, 1)[0].badge == 1
     assert world.gateway.pushes(other) == []
 
 
@@ -699,8 +699,10 @@ def test_an_orderly_replacement_repeats_no_push(world, alice, bob, token, signum
     assert [push.status for push in world.gateway.pushes(token)] == [200]
 
 
-def test_the_worker_dies_while_a_push_waits(world, alice):
+def test_the_worker_dies_while_a_push_waits(world, configure, alice):
     """The next worker knows who was online: it neither pushes at once nor forgets."""
+    confirm = 6
+    configure({"push.confirm_after": f"{confirm}s"})
     bob, carol, dave = world.users(3, "bob")
     offline = world.phone(dave)
     phones = [world.login(user, "phone") for user in (bob, carol)]
@@ -711,9 +713,9 @@ def test_the_worker_dies_while_a_push_waits(world, alice):
     world.drain(alice)
     replace_worker(world)
     write(world, alice, dave)
-    world.gateway.wait(offline, 1, timeout=NOW)
+    world.gateway.wait(offline, 1)
     phones[1].send_chat(alice.bare, None, extra="<received xmlns='urn:xmpp:receipts' id='x'/>")
-    world.no_push(silent, CONFIRM - 0.5 - timer.seconds)
+    world.no_push(silent, confirm - 0.5 - timer.seconds)
     assert world.gateway.wait(silent, 1)[0].badge == 1
     wait_until(lambda: not any(world.oracle.outbox(user.bare) for user in (bob, carol, dave)),
                5, "all is settled")

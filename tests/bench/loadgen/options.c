@@ -31,7 +31,7 @@ static const char help[] =
     "  --iqs N             disco and ping requests a second (10)\n"
     "  --accounts N        at most 1000000 (100000)\n"
     "  --sessions N        first so many accounts are told as online at the start (1000)\n"
-    "  --seed N            of everything random (1)\n"
+    "  --seed N            of who writes when, of ids and texts (1)\n"
     "  --written FILE      a line for each message: microseconds since 1970 when it was\n"
     "                      written, sender, recipient\n"
     "  --window N          seconds; the result has a row for each (10)\n"

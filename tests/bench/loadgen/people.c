@@ -30,15 +30,14 @@ static uint32_t zipf(uint32_t n, double chance)
 }
 
 /* What is always the same of an account. */
-static uint64_t trait(const struct people *p, uint32_t who, uint32_t which)
+static uint64_t trait(uint32_t who, uint32_t which)
 {
-    return mix(p->seed + mix(((uint64_t)who << 32 | which) + UINT64_C(0x9E3779B97F4A7C15)));
+    return mix(mix(((uint64_t)who << 32 | which) + UINT64_C(0x9E3779B97F4A7C15)));
 }
 
 void people_init(struct people *p, uint32_t accounts, double offline, uint64_t seed)
 {
-    *p = (struct people){
-        .accounts = accounts, .offline = offline, .seed = mix(seed), .state = seed};
+    *p = (struct people){.accounts = accounts, .offline = offline, .state = seed};
 }
 
 uint64_t people_random(struct people *p)
@@ -53,17 +52,17 @@ double people_chance(struct people *p)
 
 bool people_online(const struct people *p, uint32_t who)
 {
-    return share(trait(p, who, 0)) >= p->offline;
+    return share(trait(who, 0)) >= p->offline;
 }
 
-unsigned people_contacts(const struct people *p, uint32_t who)
+unsigned people_contacts(uint32_t who)
 {
-    return CONTACTS_MIN + zipf(CONTACTS_MORE, share(trait(p, who, 1)));
+    return CONTACTS_MIN + zipf(CONTACTS_MORE, share(trait(who, 1)));
 }
 
 uint32_t people_contact(const struct people *p, uint32_t who, unsigned n)
 {
-    uint32_t other = zipf(p->accounts, share(trait(p, who, 2 + n)));
+    uint32_t other = zipf(p->accounts, share(trait(who, 2 + n)));
     return other != who ? other : (who + 1) % p->accounts;
 }
 
@@ -87,7 +86,7 @@ void people_next(struct people *p, uint32_t *from_out, uint32_t *to_out)
         *to_out = p->recent[at].from;
     } else {
         *from_out = people_writer(p);
-        unsigned n = zipf(people_contacts(p, *from_out), people_chance(p));
+        unsigned n = zipf(people_contacts(*from_out), people_chance(p));
         *to_out = people_contact(p, *from_out, n);
     }
     at = p->recent_n++ % PEOPLE_RECENT;

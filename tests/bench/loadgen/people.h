@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Who writes to whom: accounts of which few write most (Zipf, s = 1), each with contacts of
- * which few get most, and answers.  The same seed gives the same people and conversations.
+ * which few get most, and answers.  Who knows whom and who is online is always the same; the seed
+ * decides who writes when.
  */
 #ifndef TESTS_BENCH_LOADGEN_PEOPLE_H
 #define TESTS_BENCH_LOADGEN_PEOPLE_H
@@ -15,7 +16,6 @@
 struct people {
     uint32_t accounts;
     double offline; /* share of the accounts that have no session */
-    uint64_t seed;
     uint64_t state; /* of the random numbers */
     struct {
         uint32_t from, to;
@@ -32,7 +32,7 @@ bool people_online(const struct people *p, uint32_t who);
 uint32_t people_writer(struct people *p);
 /* The next message's sender, who is online, and another account. */
 void people_next(struct people *p, uint32_t *from_out, uint32_t *to_out);
-unsigned people_contacts(const struct people *p, uint32_t who);
+unsigned people_contacts(uint32_t who);
 uint32_t people_contact(const struct people *p, uint32_t who, unsigned n);
 
 #endif

@@ -476,6 +476,7 @@ static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
     struct backoff b;
     backoff_init(&b, RETRY_MIN_MS, RETRY_MAX_MS);
     b.failures = e->attempts;
+    b.waited_ms = RETRY_MAX_MS; /* not kept: by attempts alone */
     int64_t delay_ms = backoff_next_ms(&b, crypt_random_u64());
     if (e->attempts == 0 && v->status == 0) /* a lost connection is soon replaced */
         delay_ms /= 10;

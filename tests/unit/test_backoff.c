@@ -19,11 +19,25 @@ static void test_the_range_doubles_up_to_the_maximum(void **state)
     backoff_init(&b, 100, 1000);
     static const int64_t tops[] = {200, 400, 800, 1000, 1000, 1000};
     for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {
-        struct backoff low = b, high = b;
+        struct backoff low = b;
         assert_int_equal(backoff_next_ms(&low, 0), 100);
-        assert_int_equal(backoff_next_ms(&high, (uint64_t)(tops[i] - 100)), tops[i]);
-        backoff_next_ms(&b, 5);
+        assert_int_equal(backoff_next_ms(&b, (uint64_t)(tops[i] - 100)), tops[i]);
         assert_int_equal(b.failures, i + 1);
+    }
+}
+
+static void test_a_wait_is_at_most_as_long_as_what_was_waited(void **state)
+{
+    (void)state;
+    struct backoff b;
+    backoff_init(&b, 100, 10000);
+    for (int i = 1; i < 20; i++) {
+        struct backoff high = b;
+        int64_t top = 100 * i + 100;
+        if (i <= 6 && top > 100 << i)
+            top = 100 << i;
+        assert_int_equal(backoff_next_ms(&high, (uint64_t)(top - 100)), top);
+        assert_int_equal(backoff_next_ms(&b, 0), 100); /* luck, again and again */
     }
 }
 
@@ -68,6 +82,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_range_doubles_up_to_the_maximum),
+        cmocka_unit_test(test_a_wait_is_at_most_as_long_as_what_was_waited),
         cmocka_unit_test(test_every_wait_is_in_range),
         cmocka_unit_test(test_a_success_begins_again),
         cmocka_unit_test(test_extremes_do_not_overflow),

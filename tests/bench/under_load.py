@@ -136,6 +136,7 @@ COMMIT_WANTED_MS = 20
 def commit_latency_p99_ms():
     """From the last byte of a message written to the socket to its commit."""
     with machine() as (workspace, cluster):
+        cluster.reuse_wal()
         result = Server(workspace, cluster, rate=COMMIT_RATE, seconds=COMMIT_SECONDS).finish()
     require_all(result)
     commit, mam = result["commit_ms"], result["mam_ms"]

@@ -31,6 +31,10 @@ struct token_keys;
 /* As if conversations, of calls (xs.call.entry): so many numbers below OUTBOX_TEST_PEER.  That
  * a conversation's hash is one of them is as likely as to guess 48 bits. */
 #define OUTBOX_CALLS UINT64_C(65536)
+/* So many calls of one minute are told to one account, of one caller, as xs.call_begin says.
+ */
+#define CALLS_MAX 16
+#define CALLS_OF_CALLER_MAX 4
 bool outbox_is_call(uint64_t peer);
 uint64_t outbox_call_peer(uint64_t hash);
 #define OUTBOX_MEMORY_MAX 200000 /* entries held; the others wait in the database */

@@ -206,7 +206,7 @@ static const char *silent_because(const struct outbox *o, const struct entry *e,
     if (e->peer == OUTBOX_TEST_PEER)
         return NULL;
     if (call && !f->call)
-        return "the call is over";
+        return f->over ? f->over : "the call is over";
     if (!call && f->unread <= 0)
         return "nothing unread";
     if (f->muted)
@@ -282,6 +282,15 @@ static void open_voip_token(struct outbox *o, const struct entry *e, struct outb
         f->voip_token = token;
 }
 
+/* Why an alert tells of a call where the app has tokens for calls. */
+static const char *no_voip_because(const struct entry *e, const struct outbox_fetched *f)
+{
+    if (e->voip_refused)
+        return "its token for calls was refused";
+    return f->voip_sealed ? "its token for calls cannot be opened"
+                          : "it has no token for calls";
+}
+
 static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f)
 {
     begin_flight(o, e, f);
@@ -319,8 +328,8 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
     flight->voip = req.type == PUSH_VOIP;
     if (req.type != PUSH_ALERT) /* it has no badge; an app that is woken makes its own */
         flight->badge = flight->voip ? OUTBOX_BADGE_SAME : OUTBOX_BADGE_UNKNOWN;
-    if (e->voip_refused)
-        flight->note = "its token for calls was refused";
+    if (e->app->opts && e->app->opts->voip && f->call && !flight->voip)
+        flight->note = no_voip_because(e, f);
     if (app != e->app && !flight->note)
         flight->note = "to the other environment";
     FAILPOINT("push-send");

@@ -82,12 +82,13 @@ static const struct pg_statement fetch_st = {"outbox_fetch", FETCH_SQL(" NULL::b
 /* The same where there is a call among them, which is seldom. */
 static const struct pg_statement fetch_calls_st = {
     "outbox_fetch_calls",
-    FETCH_SQL(" k.o_peer, k.o_jid, k.o_session, k.o_media, k.o_muted, k.o_quiet,"
-              " k.o_voip_token, k.o_voip_sealed, k.o_voip_sealed_by,"
-              " CASE WHEN $7::boolean THEN (SELECT x.name FROM xs.contact_name x"
-              "   WHERE x.owner = ($3::uuid[])[f.o_n] AND x.peer = k.o_peer) END",
-              " LEFT JOIN LATERAL xs.outbox_call(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n],"
-              "   ($5::bigint[])[f.o_n]) k ON true")};
+    FETCH_SQL(
+        " k.o_peer, k.o_jid, k.o_session, k.o_media, k.o_muted, k.o_quiet,"
+        " k.o_voip_token, k.o_voip_sealed, k.o_voip_sealed_by,"
+        " CASE WHEN $7::boolean THEN (SELECT x.name FROM xs.contact_name x"
+        "   WHERE x.owner = ($3::uuid[])[f.o_n] AND x.peer = k.o_peer) END, k.o_over_because",
+        " LEFT JOIN LATERAL xs.outbox_call(($3::uuid[])[f.o_n], ($4::uuid[])[f.o_n],"
+        "   ($5::bigint[])[f.o_n]) k ON true")};
 #define FETCHED_PUBLISHED 16 /* the first column of what a server has published */
 #define FETCHED_NICK 20
 #define FETCHED_SANDBOX 21
@@ -100,7 +101,7 @@ static const struct pg_statement fetch_calls_st = {
 #define FETCHED_NOTICE 28
 #define FETCHED_WITHDRAW 29
 #define FETCHED_BADGE 30
-#define FETCHED_CALL 31 /* NULL, and the last: none, or it is over */
+#define FETCHED_CALL 31 /* NULL, and the last: none is known */
 static const struct pg_statement environment_st = {
     "outbox_environment",
     "UPDATE xs.device SET sandbox = $2::boolean WHERE device = $1::uuid"};
@@ -168,7 +169,7 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, struct pg_pool *reads,
         PG_UUID, PG_TEXT, PG_INT8, PG_INT8, PG_TEXT,
         PG_INT8, PG_TEXT, PG_TEXT, PG_INT8, PG_TEXT};
     static const enum pg_array_type over[OUTBOX_OVER_ARRAYS] = {PG_UUID, PG_INT8, PG_TEXT,
-                                                                PG_INT8};
+                                                                PG_INT8, PG_TEXT, PG_INT8};
     static const enum pg_array_type fetch[] = {PG_UUID, PG_UUID, PG_INT8, PG_TEXT};
     static const enum pg_array_type settle[OUTBOX_SETTLE_ARRAYS] = {
         PG_UUID, PG_UUID, PG_INT8, PG_INT8, PG_INT8, PG_INT4, PG_INT8,

@@ -112,7 +112,8 @@ struct outbox_fetched {
     uint64_t withdraw[PAYLOAD_WITHDRAW_MAX];
     size_t withdraw_n;
     bool withdraw_complete;
-    bool call; /* one that is not over: peer_jid calls, muted and quiet are of him */
+    bool call;        /* one that is not over: peer_jid calls, muted and quiet are of him */
+    const char *over; /* how a call ended; NULL: none has, as far as is known */
     uint64_t conversation; /* of the call: with who calls */
     const char *session;
     const char *media;

@@ -15,10 +15,12 @@ static const struct pg_statement call_st = {
 /* Whoever named it; their entries are looked at when they would be sent. */
 static const struct pg_statement over_st = {
     "outbox_call_over",
-    "UPDATE xs.call k SET over = true"
-    " FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])"
-    "   AS d (owner, peer, session, ref)"
-    " WHERE k.owner = d.owner AND NOT k.over"
+    "UPDATE xs.call k SET over_because = d.because,"
+    "   over_at = timestamptz 'epoch' + d.at_us * interval '1 us'"
+    " FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::text[], "
+    "$6::bigint[])"
+    "   AS d (owner, peer, session, ref, because, at_us)"
+    " WHERE k.owner = d.owner AND k.over_because IS NULL"
     "   AND (k.session = d.session AND d.peer IN (0, k.peer) OR k.ref = nullif(d.ref, 0))"};
 static const struct pg_statement voip_st = {
     "outbox_voip_gone", "UPDATE xs.registration SET voip_token = NULL, voip_sealed = NULL,"
@@ -80,6 +82,8 @@ bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
         pg_array_add_i64(&a[1], (int64_t)k->peer);
         pg_array_add_text(&a[2], k->session);
         pg_array_add_i64(&a[3], (int64_t)k->message);
+        pg_array_add_text(&a[4], k->over);
+        pg_array_add_i64(&a[5], changes[i].received_us);
     }
     if (a[0].count == 0)
         return false;
@@ -96,10 +100,15 @@ void outbox_sql_take_call(const struct pg_result *r, int row, int at,
                           struct outbox_fetched *out)
 {
     out->call = false;
+    out->over = NULL;
     out->voip_token = NULL;
     out->voip_sealed = NULL;
     if (pg_is_null(r, row, at))
         return;
+    if (!pg_is_null(r, row, at + 10)) {
+        out->over = pg_text(r, row, at + 10);
+        return;
+    }
     out->call = true;
     out->conversation = (uint64_t)pg_i64(r, row, at);
     out->peer_jid = pg_text(r, row, at + 1);

@@ -8,7 +8,7 @@
 
 #define OUTBOX_SETTLE_ARRAYS 13
 #define OUTBOX_CALL_ARRAYS 10
-#define OUTBOX_OVER_ARRAYS 4
+#define OUTBOX_OVER_ARRAYS 6
 
 struct outbox_sql {
     struct pg_pool *pool;

@@ -16,18 +16,6 @@ static const char *const namespaces[] = {"urn:xmpp:jingle-message:0",
 /* "accept" is what a device told its own account's others before version 0.4. */
 static const char *const endings[] = {"retract", "accept", "proceed", "reject", "finish"};
 
-enum call_word {
-    CALL_NONE,
-    CALL_PROPOSED, /* of voice or video: a file is no call */
-    CALL_OVER,     /* retracted, answered, rejected or finished: it does not ring any more */
-};
-
-struct call_said {
-    enum call_word word;
-    const char *session; /* its id, borrowed from the message */
-    const char *media;   /* of PROPOSED: "audio", "video" or "audio,video" */
-};
-
 static const char *session_of(const struct stanza *el)
 {
     const char *id = stanza_get(el, "id");
@@ -51,7 +39,7 @@ static const char *media_of(const struct stanza *propose)
     return names[found];
 }
 
-static void read_message(const struct stanza *message, struct call_said *out)
+void call_read(const struct stanza *message, struct call_said *out)
 {
     *out = (struct call_said){.word = CALL_NONE};
     for (size_t n = 0; n < sizeof namespaces / sizeof *namespaces; n++) {
@@ -59,11 +47,25 @@ static void read_message(const struct stanza *message, struct call_said *out)
         for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
             const struct stanza *el = stanza_child(message, endings[i], namespaces[n]);
             if (el && session_of(el))
-                *out = (struct call_said){.word = CALL_OVER, .session = session_of(el)};
+                *out = (struct call_said){
+                    .word = CALL_OVER, .session = session_of(el), .ending = endings[i]};
         }
         if (out->word == CALL_NONE && propose && session_of(propose) && media_of(propose))
-            *out = (struct call_said){CALL_PROPOSED, session_of(propose), media_of(propose)};
+            *out = (struct call_said){.word = CALL_PROPOSED,
+                                      .session = session_of(propose),
+                                      .media = media_of(propose)};
     }
+}
+
+static const char *how_it_ended(const char *ending, bool own)
+{
+    if (!own)
+        return strcmp(ending, "retract") == 0 ? "the caller took it back"
+                                              : "the caller ended it";
+    if (strcmp(ending, "proceed") == 0 || strcmp(ending, "accept") == 0)
+        return "the account has answered it";
+    return strcmp(ending, "reject") == 0 ? "the account has rejected it"
+                                         : "the account ended it";
 }
 
 /* Of its own account an owner's word ends a call, whoever called; of others only the caller's.
@@ -75,7 +77,8 @@ static size_t add_call_over(struct ident *ident, const struct call_said *said,
     ident_owner(ident, owner, out->owner);
     out->call =
         (struct call_change){.peer = owner == from ? 0 : ident_peer(ident, out->owner, from),
-                             .session = said->session};
+                             .session = said->session,
+                             .over = how_it_ended(said->ending, owner == from)};
     return 1;
 }
 
@@ -106,7 +109,7 @@ size_t call_writes(struct ident *ident, const struct event *ev, bool mine, bool 
     struct call_said said;
     size_t n = 0;
     const char *type = stanza_get(ev->stanza, "type");
-    read_message(ev->stanza, &said);
+    call_read(ev->stanza, &said);
     if (type && (strcmp(type, "error") == 0 || strcmp(type, "groupchat") == 0))
         return 0;
     if (said.word == CALL_OVER && mine)

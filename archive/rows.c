@@ -500,7 +500,8 @@ static size_t from_bounce(struct rows *r, const struct event *ev, struct write *
         return 1;
     out[1] = (struct write){.kind = WRITE_CALL, .owner_jid = ev->from};
     memcpy(out[1].owner, out[0].owner, OWNER_BYTES);
-    out[1].call = (struct call_change){.message = out[0].ref};
+    out[1].call =
+        (struct call_change){.message = out[0].ref, .over = "the server refused its message"};
     return 2;
 }
 

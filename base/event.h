@@ -88,6 +88,7 @@ struct call_change {
     const char *jid;     /* who calls, bare; begins only */
     const char *session; /* NULL of one that is over: message says which */
     const char *media;   /* "audio", "video" or "audio,video", a constant; begins only */
+    const char *over;    /* of one that is over: how, for people, a constant */
 };
 
 /* What one committed batch did to one conversation of one owner (peer 0: to the total only),

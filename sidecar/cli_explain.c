@@ -2,7 +2,8 @@
 /*
  * The story of one message's push: the row, whether it is counted, when it was read, and for
  * each device what was decided and what the gateway answered, as long as push.history keeps
- * that.  It shows no text and no token.  A message of a room is in cli_explain_room.c.
+ * that.  It shows no text and no token.  A message of a room is in cli_explain_room.c, what is
+ * particular to calls in cli_explain_call.c.
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -14,7 +15,9 @@
 #include "archive/rows.h"
 #include "base/crypt.h"
 #include "base/xml_parse.h"
+#include "config/config.h"
 #include "sidecar/cli_account.h"
+#include "sidecar/cli_explain_call.h"
 #include "sidecar/cli_explain_room.h"
 #include "sidecar/cli_print.h"
 #include "store/pg_array.h"
@@ -59,6 +62,9 @@ struct explain {
     bool found;
     int64_t id;
     uint64_t peer;
+    struct stanza *stanza; /* of the account's own archive */
+    bool outgoing;
+    struct explained_call call;
     cJSON *devices;
     struct pg_array refs;
     const char *stanza_id;
@@ -85,14 +91,6 @@ static const char *why_uncounted(unsigned flags, const struct stanza *stanza)
     return c.uncounted ? c.uncounted : "not known";
 }
 
-static void add_text(cJSON *o, const char *name, const char *text)
-{
-    if (text)
-        (void)cJSON_AddStringToObject(o, name, text);
-    else
-        (void)cJSON_AddNullToObject(o, name);
-}
-
 static void on_row(void *ctx, const struct pg_result *r)
 {
     struct explain *x = ctx;
@@ -105,25 +103,25 @@ static void on_row(void *ctx, const struct pg_result *r)
     unsigned flags = (unsigned)pg_i64(r, 0, 1);
     int64_t read_id = pg_i64(r, 0, 4);
     const uint8_t *bytes = pg_bytes(r, 0, 6, &len);
-    struct stanza *stanza = len > 0 ? xml_parse_element((const char *)bytes, len, &e) : NULL;
-    const char *uncounted = why_uncounted(flags, stanza);
+    x->stanza = len > 0 ? xml_parse_element((const char *)bytes, len, &e) : NULL;
+    x->outgoing = flags & ROW_OUTGOING;
+    const char *uncounted = why_uncounted(flags, x->stanza);
     x->id = pg_i64(r, 0, 0);
     x->peer = (uint64_t)pg_i64(r, 0, 2);
     ident_archive_id(x->a->ident, x->a->owner, x->id, id);
     cJSON *m = cJSON_AddObjectToObject(x->tree, "message");
-    add_text(m, "id", id);
-    add_text(m, "stanza_id", stanza ? stanza_get(stanza, "id") : NULL);
+    cli_json_text(m, "id", id);
+    cli_json_text(m, "stanza_id", x->stanza ? stanza_get(x->stanza, "id") : NULL);
     cli_json_time(m, "at", ident_us_from_id(x->id));
-    add_text(m, "peer", pg_text(r, 0, 3));
-    add_text(m, "direction", flags & ROW_OUTGOING ? "out" : "in");
+    cli_json_text(m, "peer", pg_text(r, 0, 3));
+    cli_json_text(m, "direction", flags & ROW_OUTGOING ? "out" : "in");
     (void)cJSON_AddBoolToObject(m, "counted", !uncounted);
-    add_text(m, "uncounted_because", uncounted);
+    cli_json_text(m, "uncounted_because", uncounted);
     (void)cJSON_AddBoolToObject(m, "read", read_id >= x->id);
     /* When the position that covers it was last moved: not later than that. */
     cli_json_time(m, "read_by", read_id >= x->id ? pg_time_us(r, 0, 5) : 0);
     (void)cJSON_AddBoolToObject(m, "muted", pg_bool(r, 0, 7));
     (void)cJSON_AddNumberToObject(x->tree, "devices_now", (double)pg_i64(r, 0, 8));
-    stanza_free(&stanza);
 }
 
 static void on_peers(void *ctx, const struct pg_result *r)
@@ -169,11 +167,32 @@ static bool find_own(struct explain *x, const char *text)
            (x->found || find_by_stanza_id(x, text));
 }
 
-/* In the account's own archive, or in that of a room that it belongs to. */
+/* Pushes of a call are those of its entry. */
+static bool find_call(struct explain *x, const char *text)
+{
+    const char *peer = cJSON_GetStringValue(
+        cJSON_GetObjectItem(cJSON_GetObjectItem(x->tree, "message"), "peer"));
+    const struct explained_row row = {.stanza = x->stanza,
+                                      .peer_jid = peer ? peer : "",
+                                      .peer = x->peer,
+                                      .at_us = ident_us_from_id(x->id),
+                                      .outgoing = x->outgoing};
+    if (!cli_explain_call(x->a, text, x->found ? &row : NULL, x->tree, &x->call))
+        return false;
+    if (x->call.found) {
+        x->found = true;
+        x->peer = x->call.entry;
+        x->id = 0;
+    }
+    return true;
+}
+
+/* In the account's own archive, among its calls, or in the archive of a room that it belongs
+ * to. */
 static bool find(struct explain *x, const char *text)
 {
     struct explained_room room;
-    if (!find_own(x, text))
+    if (!find_own(x, text) || !find_call(x, text))
         return false;
     if (x->found)
         return true;
@@ -201,11 +220,13 @@ static cJSON *device_of(struct explain *x, const struct pg_result *r, int row)
     }
     d = cJSON_CreateObject();
     (void)cJSON_AddItemToArray(x->devices, d);
-    add_text(d, "device", text);
-    add_text(d, "app", pg_is_null(r, row, 1) ? NULL : pg_text(r, row, 1));
-    add_text(d, "resource", pg_is_null(r, row, 2) ? NULL : pg_text(r, row, 2));
+    cli_json_text(d, "device", text);
+    cli_json_text(d, "app", pg_is_null(r, row, 1) ? NULL : pg_text(r, row, 1));
+    cli_json_text(d, "resource", pg_is_null(r, row, 2) ? NULL : pg_text(r, row, 2));
     (void)cJSON_AddArrayToObject(d, "tries");
     (void)cJSON_AddNullToObject(d, "waiting");
+    if (x->call.found)
+        (void)cJSON_AddNullToObject(d, "untold_because");
     return d;
 }
 
@@ -225,6 +246,8 @@ static void on_tries(void *ctx, const struct pg_result *r)
 {
     struct explain *x = ctx;
     for (int i = 0; i < pg_rows(r); i++) {
+        if (x->call.found && !cli_explain_call_covers(&x->call, pg_time_us(r, i, 3)))
+            continue;
         cJSON *d = device_of(x, r, i);
         if (is_settled(d))
             continue;
@@ -232,8 +255,8 @@ static void on_tries(void *ctx, const struct pg_result *r)
         (void)cJSON_AddItemToArray(cJSON_GetObjectItem(d, "tries"), o);
         cli_json_time(o, "at", pg_time_us(r, i, 3));
         (void)cJSON_AddNumberToObject(o, "status", (double)pg_i64(r, i, 4));
-        add_text(o, "reason", pg_is_null(r, i, 5) ? NULL : pg_text(r, i, 5));
-        add_text(o, "decision", pg_is_null(r, i, 6) ? NULL : pg_text(r, i, 6));
+        cli_json_text(o, "reason", pg_is_null(r, i, 5) ? NULL : pg_text(r, i, 5));
+        cli_json_text(o, "decision", pg_is_null(r, i, 6) ? NULL : pg_text(r, i, 6));
         if (pg_is_null(r, i, 7))
             (void)cJSON_AddNullToObject(o, "badge");
         else
@@ -242,7 +265,7 @@ static void on_tries(void *ctx, const struct pg_result *r)
         uint8_t raw[UUID_BYTES];
         pg_uuid(r, i, 8, raw);
         uuid_format(raw, apns_id);
-        add_text(o, "apns_id", pg_is_null(r, i, 8) ? NULL : apns_id);
+        cli_json_text(o, "apns_id", pg_is_null(r, i, 8) ? NULL : apns_id);
         (void)cJSON_AddBoolToObject(o, "with_newer", pg_i64(r, i, 9) > x->id);
     }
 }
@@ -258,14 +281,14 @@ static void on_entries(void *ctx, const struct pg_result *r)
             continue;
         cJSON *o = cJSON_CreateObject();
         (void)cJSON_ReplaceItemInObject(d, "waiting", o);
-        add_text(o, "state", states[state >= 1 && state <= 3 ? state : 0]);
+        cli_json_text(o, "state", states[state >= 1 && state <= 3 ? state : 0]);
         cli_json_time(o, "due", pg_time_us(r, i, 4));
         (void)cJSON_AddNumberToObject(o, "attempts", (double)pg_i64(r, i, 5));
-        add_text(o, "reason", pg_is_null(r, i, 6) ? NULL : pg_text(r, i, 6));
+        cli_json_text(o, "reason", pg_is_null(r, i, 6) ? NULL : pg_text(r, i, 6));
     }
 }
 
-static bool find_pushes(struct explain *x)
+static bool find_pushes(struct explain *x, const struct push_opts *push)
 {
     struct pg_params p;
     pg_params_init(&p);
@@ -273,8 +296,10 @@ static bool find_pushes(struct explain *x)
     pg_add_i64(&p, (int64_t)x->peer);
     pg_add_i64(&p, x->id);
     x->devices = cJSON_AddArrayToObject(x->tree, "devices");
+    const bool is_past = x->call.found && !x->call.kept; /* what waits is another's */
     return cli_db_ask(x->a->db, &tries, &p, on_tries, x) &&
-           cli_db_ask(x->a->db, &entries, &p, on_entries, x);
+           (is_past || cli_db_ask(x->a->db, &entries, &p, on_entries, x)) &&
+           (!x->call.found || cli_explain_call_devices(x->a, push, &x->call, x->tree));
 }
 
 /* --- as text ----------------------------------------------------------------------------- */
@@ -348,6 +373,8 @@ static void print_device(const cJSON *d)
     {
         print_try(o);
     }
+    if (text_in(d, "untold_because")[0])
+        printf("    not told: %s\n", text_in(d, "untold_because"));
     const cJSON *w = cJSON_GetObjectItem(d, "waiting");
     if (cJSON_IsNull(w))
         return;
@@ -357,14 +384,30 @@ static void print_device(const cJSON *d)
     printf("\n");
 }
 
+static void print_call(const cJSON *c)
+{
+    print_line("call", text_in(c, "session"), text_in(c, "media"));
+    print_line("caller", text_in(c, "from"), "");
+    print_line("came", text_in(c, "at"), "");
+    if (text_in(c, "over_because")[0])
+        print_line("over", text_in(c, "over_at"), text_in(c, "over_because"));
+    if (text_in(c, "untold_because")[0])
+        print_line("not told", text_in(c, "untold_because"), "");
+}
+
 static void print_all(const struct explain *x)
 {
     const cJSON *d;
-    print_message(cJSON_GetObjectItem(x->tree, "message"));
+    if (cJSON_HasObjectItem(x->tree, "message"))
+        print_message(cJSON_GetObjectItem(x->tree, "message"));
+    if (x->call.found)
+        print_call(cJSON_GetObjectItem(x->tree, "call"));
     cJSON_ArrayForEach(d, x->devices)
     {
         print_device(d);
     }
+    if (x->call.found)
+        return;
     const char *why = text_in(cJSON_GetObjectItem(x->tree, "message"), "unpushed_because");
     if (cJSON_GetNumberValue(cJSON_GetObjectItem(x->tree, "devices_now")) == 0)
         why = "the account has no device";
@@ -374,15 +417,16 @@ static void print_all(const struct explain *x)
         print_line("push", "none is known of", why);
 }
 
-static int explain(struct explain *x, const char *id, bool json)
+static int explain(struct explain *x, const struct push_opts *push, const char *id, bool json)
 {
     if (!find(x, id))
         return EX_TEMPFAIL;
     if (!x->found) {
-        (void)fprintf(stderr, "xmpp-sidecar: %s has no message of that id\n", x->a->jid.bare);
+        (void)fprintf(stderr, "xmpp-sidecar: %s has no message and no call of that id\n",
+                      x->a->jid.bare);
         return EX_NOINPUT;
     }
-    if (!find_pushes(x))
+    if (!find_pushes(x, push))
         return EX_TEMPFAIL;
     if (json) {
         cli_print_json(x->tree);
@@ -400,13 +444,18 @@ int cli_explain(const struct cli *c)
     const struct cli_option options[] = {{"--json", &json, NULL}, {0}};
     if (!cli_arguments(c, options, 2, 2, words))
         return EX_USAGE;
+    struct config *config = cli_load(c);
+    if (!config)
+        return EX_CONFIG;
     struct cli_account a;
     int status = cli_account_open(c, words[0], &a);
     if (status == EX_OK) {
         struct explain x = {.a = &a, .tree = cJSON_CreateObject()};
-        status = explain(&x, words[1], json);
+        status = explain(&x, &config->push, words[1], json);
         cJSON_Delete(x.tree);
+        stanza_free(&x.stanza);
     }
     cli_account_close(&a);
+    config_free(&config);
     return status;
 }

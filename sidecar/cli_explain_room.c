@@ -121,14 +121,6 @@ static const char *why_unpushed(const struct pg_result *r, const char *uncounted
     return NULL;
 }
 
-static void add_text(cJSON *o, const char *name, const char *text)
-{
-    if (text)
-        (void)cJSON_AddStringToObject(o, name, text);
-    else
-        (void)cJSON_AddNullToObject(o, name);
-}
-
 static void add_message(struct search *s, const struct pg_result *r,
                         const struct stanza *stanza)
 {
@@ -140,20 +132,20 @@ static void add_message(struct search *s, const struct pg_result *r,
     pg_uuid(r, 0, ROOM, room);
     ident_archive_id(s->a->ident, room, s->out->id, id);
     cJSON *m = cJSON_AddObjectToObject(s->tree, "message");
-    add_text(m, "id", id);
-    add_text(m, "stanza_id", stanza ? stanza_get(stanza, "id") : NULL);
+    cli_json_text(m, "id", id);
+    cli_json_text(m, "stanza_id", stanza ? stanza_get(stanza, "id") : NULL);
     cli_json_time(m, "at", ident_us_from_id(s->out->id));
-    add_text(m, "peer", pg_text(r, 0, JID));
-    add_text(m, "direction", pg_bool(r, 0, OWN) ? "out" : "in");
+    cli_json_text(m, "peer", pg_text(r, 0, JID));
+    cli_json_text(m, "direction", pg_bool(r, 0, OWN) ? "out" : "in");
     (void)cJSON_AddBoolToObject(m, "counted", !uncounted);
-    add_text(m, "uncounted_because", uncounted);
+    cli_json_text(m, "uncounted_because", uncounted);
     (void)cJSON_AddBoolToObject(m, "read", pg_i64(r, 0, READ_ID) >= s->out->id);
     cli_json_time(m, "read_by", 0);
     (void)cJSON_AddBoolToObject(m, "muted", pg_bool(r, 0, MUTED));
     (void)cJSON_AddBoolToObject(m, "room", true);
-    add_text(m, "notify", level >= 1 && level <= 3 ? levels[level] : NULL);
+    cli_json_text(m, "notify", level >= 1 && level <= 3 ? levels[level] : NULL);
     (void)cJSON_AddBoolToObject(m, "named", pg_bool(r, 0, MENTIONED));
-    add_text(m, "unpushed_because", why_unpushed(r, uncounted));
+    cli_json_text(m, "unpushed_because", why_unpushed(r, uncounted));
     (void)cJSON_AddNumberToObject(s->tree, "devices_now", (double)pg_i64(r, 0, DEVICES));
 }
 

@@ -42,6 +42,14 @@ void cli_print_json(cJSON *tree)
     cJSON_Delete(tree);
 }
 
+void cli_json_text(cJSON *object, const char *name, const char *text)
+{
+    if (text)
+        (void)cJSON_AddStringToObject(object, name, text);
+    else
+        (void)cJSON_AddNullToObject(object, name);
+}
+
 void cli_print_time(int64_t us)
 {
     char text[DATETIME_BYTES];

@@ -15,6 +15,9 @@ void cli_print_text(const char *text);
 /* On one line; frees it. */
 void cli_print_json(struct cJSON *tree);
 
+/* Null for NULL. */
+void cli_json_text(struct cJSON *object, const char *name, const char *text);
+
 /* "2026-11-27T15:00:00Z"; cut to seconds.  "-" for 0. */
 void cli_print_time(int64_t us);
 /* The same with all its digits, null for 0. */

@@ -2,6 +2,7 @@
 """Calls (XEP-0353) ring at once, or not at all; messages that only wake an app."""
 
 import contextlib
+import json
 import os
 import signal
 import time
@@ -175,7 +176,8 @@ def test_a_call_that_was_taken_back_does_not_ring(world, alice, bob, phone, word
         propose(alice, bob.bare, session)
         say(alice, bob.bare, word, session)
         world.server.settle(alice)
-    wait_reasons(world, bob, "the call is over")
+    wait_reasons(world, bob, "the caller took it back" if word == "retract"
+                 else "the caller ended it")
     world.no_push(phone, 1)
 
 
@@ -187,7 +189,8 @@ def test_a_call_that_another_device_has_taken_does_not_ring(world, alice, bob, p
         here.wait_id(message)
         say(here, bob.bare if word == "accept" else alice.bare, word, session)
         world.server.settle(here)
-    wait_reasons(world, bob, "the call is over")
+    wait_reasons(world, bob, "the account has rejected it" if word == "reject"
+                 else "the account has answered it")
     world.no_push(phone, 1)
 
 
@@ -303,3 +306,116 @@ def test_a_message_only_wakes_an_app_that_wants_no_more(world, alice, bob):
     laptop.command(world.component, "mark-all-read")
     laptop.logout()
     wait_until(lambda: world.gateway.accepted(token)[-1].badge == 0, 15, "the icon is told")
+
+
+# explain
+
+
+def explain(world, user, name):
+    done = world.sidecar.command("explain", user.bare, name, "--json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def explained(world, user, name, tries=1):
+    """Once so much was tried for each device that was told."""
+    return wait_until(lambda: (now := explain(world, user, name))["devices"] and
+                      any(d["tries"] for d in now["devices"]) and
+                      all(len(d["tries"]) == tries for d in now["devices"]
+                          if d["untold_because"] is None) and now, 5, "the answers are stored")
+
+
+def archive_ids(world, user):
+    """By the stanzas' own."""
+    rows = world.sidecar.command("history", user.bare, "--json").stdout
+    return {row["stanza_id"]: row["id"] for row in json.loads(rows)}
+
+
+def test_explain_tells_of_a_call_that_was_answered(world, alice, bob, phone):
+    quiet = world.phone(bob, app=QUIET, resource="old phone")
+    voiceless = world.phone(bob, app=VOIP, resource="tablet")
+    session, laptop = new_id("call"), world.login(bob, "laptop")
+    message = propose(alice, bob.bare, session)
+    world.gateway.wait(phone, 1)
+    world.gateway.wait(voiceless, 1)
+    answer = laptop.send_chat(alice.bare, None, extra=f"<proceed xmlns='{JMI}' id='{session}'/>"
+                                                      "<store xmlns='urn:xmpp:hints'/>")
+    world.drain(laptop)
+    told = explained(world, bob, session)
+    call = told["call"]
+    assert (call["session"], call["from"], call["media"]) == (session, alice.bare, "audio")
+    assert call["over_because"] == "the account has answered it"
+    assert call["at"] < call["over_at"] and call["untold_because"] is None
+    devices = {device["app"]: device for device in told["devices"]}
+    assert set(devices) == {APP, QUIET, VOIP} and told["devices_now"] == 3
+    tried, = devices[APP]["tries"]
+    assert (tried["status"], tried["reason"], tried["decision"]) == (200, None, "call")
+    assert tried["apns_id"] == world.gateway.pushes(phone)[0].header("apns-id").lower()
+    assert devices[VOIP]["tries"][0]["reason"] == "it has no token for calls"
+    assert devices[QUIET]["tries"] == []
+    assert devices[QUIET]["untold_because"] == \
+        "its app is not told of calls, by today's settings"
+    # By whichever of its messages, and as text; no token is in it.
+    ids = archive_ids(world, bob)
+    for name in (message, ids[message], answer, ids[answer]):
+        again = explain(world, bob, name)
+        assert (again["call"], again["devices"]) == (call, told["devices"])
+        assert again["message"]["peer"] == alice.bare
+    text = world.sidecar.command("explain", bob.bare, session).stdout
+    assert f"{call['over_at']}: the account has answered it" in text
+    assert "not told: its app is not told of calls" in text and tried["apns_id"] in text
+    assert not any(token in text for token in (phone, quiet, voiceless))
+    # Of who calls, and of a stranger, there is nothing to tell.
+    mine = explain(world, alice, message)
+    assert mine["call"]["untold_because"] == "the account itself calls"
+    assert mine["devices"] == []
+    assert world.sidecar.command("explain", world.login(world.user("mallory")).bare,
+                                 session).returncode != 0
+
+
+def test_explain_tells_why_a_call_did_not_ring(world, alice, bob, phone):
+    laptop, session = world.login(bob, "laptop"), new_id("call")
+    with held(world):
+        laptop.wait_id(propose(alice, bob.bare, session, store=False))
+        laptop.send_chat(bob.bare, None, extra=f"<reject xmlns='{JMI}' id='{session}'/>")
+        world.server.settle(laptop)
+    told = explained(world, bob, session)
+    assert "message" not in told
+    assert told["call"]["over_because"] == "the account has rejected it"
+    tried, = told["devices"][0]["tries"]
+    assert (tried["reason"], tried["apns_id"]) == ("the account has rejected it", None)
+    text = world.sidecar.command("explain", bob.bare, session).stdout
+    assert "not sent the account has rejected it  because: call" in text
+    # One that no service took in time.
+    world.gateway.script(phone, {"status": 503, "reason": "ServiceUnavailable",
+                                 "retry_after": 900})
+    session = new_id("call")
+    message = propose(alice, bob.bare, session)
+    told = explained(world, bob, message)
+    assert told["call"]["over_because"] is None
+    assert [(t["status"], t["reason"]) for t in told["devices"][0]["tries"]] == \
+        [(503, "ServiceUnavailable")]
+    # What was tried is known longer than the call.
+    world.oracle.query("DELETE FROM xs.call RETURNING 1")
+    later = explain(world, bob, message)
+    assert later["devices"] == told["devices"]
+    assert later["call"]["session"] == session and later["call"]["untold_because"] is None
+
+
+def test_explain_tells_why_a_call_was_not_to_be_told(world, alice, bob):
+    def why(message):
+        world.drain(alice)
+        told = explain(world, bob, message)
+        assert told["devices"] == []
+        return told["call"]["untold_because"]
+
+    nobody = "the account has no device of an app that is told of calls"
+    early = propose(alice, bob.bare, new_id("call"))
+    assert why(early) == nobody
+    assert nobody in world.sidecar.command("explain", bob.bare, early).stdout
+    token = world.phone(bob)
+    assert why(early).startswith("not known: it came late, or the account had no device then")
+    calls = [propose(alice, bob.bare, new_id("call")) for _ in range(5)]
+    world.gateway.wait(token, 4)
+    assert why(calls[4]) == \
+        "as many calls of this caller as are told had come within a minute"

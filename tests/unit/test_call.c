@@ -194,6 +194,9 @@ static void it_is_over_for_both_when_one_of_them_says_so(void **state)
 {
     (void)state;
     static const char *const words[] = {"retract", "accept", "proceed", "reject", "finish"};
+    static const char *const own[] = {"the account ended it", "the account has answered it",
+                                      "the account has answered it",
+                                      "the account has rejected it", "the account ended it"};
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
         struct write w[WRITES_MAX];
         char inside[200];
@@ -212,6 +215,9 @@ static void it_is_over_for_both_when_one_of_them_says_so(void **state)
             assert_false(w[k].call.begins);
             assert_string_equal(w[k].call.session, "s1");
         }
+        assert_string_equal(w[0].call.over, own[i]);
+        assert_string_equal(w[1].call.over,
+                            i == 0 ? "the caller took it back" : "the caller ended it");
         /* To his own other devices. */
         ev.to = ev.from;
         assert_int_equal(calls_of(&ev, w), 1);
@@ -237,6 +243,7 @@ static void a_call_whose_message_is_refused_is_over(void **state)
     assert_memory_equal(w[0].owner, begun[0].owner, OWNER_BYTES);
     assert_false(w[0].call.begins);
     assert_null(w[0].call.session);
+    assert_string_equal(w[0].call.over, "the server refused its message");
     assert_true(w[0].call.message == begun[0].call.message);
 }
 

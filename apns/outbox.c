@@ -179,6 +179,7 @@ void outbox_job_result(void *ctx, const struct pg_result *r, const struct pg_err
             log_warn(PREFIX, "statement failed sqlstate=%s error=\"%s\"", e->sqlstate,
                      e->text);
         o->sql_up = false;
+        o->sql_failure = e->failure;
         o->sql_again_ms = clock_mono_ms() + OUTBOX_SQL_AGAIN_MS;
     }
     job->done(o, job, r);

@@ -84,7 +84,8 @@ struct outbox {
     const char *reasons[OUTBOX_REASONS_MAX];
     size_t reasons_n;
 
-    int64_t sql_again_ms; /* no statement before this: the last one failed */
+    int64_t sql_again_ms;        /* no statement before this: the last one failed, */
+    enum pg_failure sql_failure; /* so */
     bool sql_up;
 
     /* Upkeep: one statement at a time, in turn. */
@@ -95,6 +96,7 @@ struct outbox {
     bool reconcile;         /* entries may be ours without our knowing */
     size_t apps_written;    /* so many of them */
     bool walked;            /* the walk that takes over is done */
+    int64_t walk_again_ms;  /* when it is done once more, 0: that was */
     struct outbox_key walk; /* where it stands */
     int64_t depth_ms;       /* not counted again before this */
     int64_t stored;

@@ -342,10 +342,51 @@ static void send_one(struct outbox *o, struct entry *e, struct outbox_fetched *f
                       NULL);
 }
 
+/* Whether the last statement failed by what it was about, and not by how PostgreSQL is. */
+static bool is_about_entries(const struct outbox *o)
+{
+    return o->sql_failure == PG_DATA || o->sql_failure == PG_CONFLICT ||
+           o->sql_failure == PG_OTHER;
+}
+
+/* One that cannot be read must not stop the others: they are asked for in halves until it is
+ * alone. */
+static void learn_fetch_max(struct outbox_app *app, size_t n, bool read)
+{
+    if (!read)
+        app->fetch_max = n > 1 ? n / 2 : 1;
+    else if (app->fetch_max > 0)
+        app->fetch_max = app->fetch_max < OUTBOX_BATCH_MAX / 2 ? 2 * app->fetch_max : 0;
+}
+
+static int64_t retry_delay_ms(const struct entry *e)
+{
+    struct backoff b;
+    backoff_init(&b, RETRY_MIN_MS, RETRY_MAX_MS);
+    b.failures = e->attempts;
+    b.waited_ms = RETRY_MAX_MS; /* not kept: by attempts alone */
+    return backoff_next_ms(&b, crypt_random_u64());
+}
+
+static void unreadable(struct outbox *o, struct entry *e)
+{
+    const bool too_old = clock_real_us() - e->newest_us > o->push->max_age_ms * 1000;
+    const int64_t delay_ms = too_old ? o->push->history_ms : retry_delay_ms(e);
+    if (e->attempts == 0)
+        log_error(PREFIX, "app=%s PostgreSQL cannot read a push: it waits", e->app->id);
+    if (e->attempts < INT16_MAX)
+        e->attempts++;
+    outbox_settle(o, e, too_old ? OUTBOX_PARK : OUTBOX_RELEASE, delay_ms, 0, OUTBOX_BADGE_SAME,
+                  "cannot be read");
+}
+
 static void fetched(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
 {
     struct outbox_app *app = job->arg;
+    const bool refused = !r && is_about_entries(o);
     app->fetches--;
+    if (r || refused)
+        learn_fetch_max(app, job->n, r != NULL);
     for (int i = 0; r && i < pg_rows(r); i++) {
         struct outbox_fetched f;
         outbox_sql_fetched(r, i, &f);
@@ -359,6 +400,8 @@ static void fetched(struct outbox *o, struct outbox_job *job, const struct pg_re
             continue;
         if (r)
             outbox_set_remove(o->set, e); /* erased, moved to another token, or not ours */
+        else if (refused && job->n == 1)
+            unreadable(o, e);
         else
             back_to_ready(e);
     }
@@ -414,7 +457,8 @@ void outbox_pump(struct outbox *o, struct outbox_app *app)
         if (room <= busy)
             break;
         size_t n = room - busy;
-        fetch(o, app, n < OUTBOX_BATCH_MAX ? n : OUTBOX_BATCH_MAX);
+        size_t most = app->fetch_max > 0 ? app->fetch_max : OUTBOX_BATCH_MAX;
+        fetch(o, app, n < most ? n : most);
     }
     release_excess(o, app);
 }
@@ -482,11 +526,7 @@ static struct outbox_outcome *retry(struct outbox *o, struct entry *e,
     /* An alert that gets too old becomes a badge at its next try; a badge ends here. */
     if (!e->flight->alert && clock_real_us() - e->newest_us > o->push->max_age_ms * 1000)
         return settle_answer(o, e, v, OUTBOX_PARK, o->push->history_ms);
-    struct backoff b;
-    backoff_init(&b, RETRY_MIN_MS, RETRY_MAX_MS);
-    b.failures = e->attempts;
-    b.waited_ms = RETRY_MAX_MS; /* not kept: by attempts alone */
-    int64_t delay_ms = backoff_next_ms(&b, crypt_random_u64());
+    int64_t delay_ms = retry_delay_ms(e);
     if (e->attempts == 0 && v->status == 0) /* a lost connection is soon replaced */
         delay_ms /= 10;
     if (delay_ms < v->retry_after_ms)

@@ -47,6 +47,7 @@ struct outbox_app {
     TAILQ_HEAD(outbox_ready, entry) ready; /* entries that have their device's turn */
     size_t by_state[ENTRY_STATES];
     unsigned fetches; /* statements in flight */
+    size_t fetch_max; /* entries of one, while some cannot be read; 0: as many as fit */
     bool stopped;     /* the gateway said so; until it has room again */
     uint64_t answered;
     uint64_t accepted;

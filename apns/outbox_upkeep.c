@@ -14,6 +14,9 @@
 #define LOAD_PAGE 1000
 #define WALK_PAGE 2000
 #define PURGE_PAGE 5000
+/* PostgreSQL may still be at what a worker that has just died asked it, but not so long: then
+ * its statement timeouts are over. */
+#define WALK_AGAIN_MS 60000
 
 static void round_ends(struct outbox *o, bool ok)
 {
@@ -158,6 +161,8 @@ static void walked(struct outbox *o, struct outbox_job *job, const struct pg_res
         walk(o);
         return;
     }
+    if (!o->walked)
+        o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
     o->walked = true;
     o->more = true;
     give_back(o, outbox_set_apps(o->set));
@@ -197,6 +202,10 @@ void outbox_upkeep(struct outbox *o, int64_t now_ms)
 {
     if (!o->started || o->upkeep_running || now_ms < o->upkeep_ms || now_ms < o->sql_again_ms)
         return;
+    if (o->walk_again_ms > 0 && now_ms >= o->walk_again_ms) {
+        o->walk_again_ms = 0;
+        o->reconcile = true;
+    }
     o->upkeep_running = true;
     o->released = false;
     o->more = true;

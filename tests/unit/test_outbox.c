@@ -1568,6 +1568,33 @@ static void a_worker_that_died_is_succeeded_at_once_with_the_same_ids(void **sta
     assert_int_equal(entries(), 0);
 }
 
+/* PostgreSQL goes on with what it was asked after the asker is gone. */
+static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    w->crashes++;
+    outbox_free(&w->outbox);
+    db_do("UPDATE xs.outbox SET state = 2, lease_by = NULL");
+    PGconn *dead = PQconnectdb(db_url());
+    PQclear(PQexec(dead, "BEGIN"));
+    PGresult *r = PQexec(dead, "SELECT * FROM xs.outbox_load(gen_random_uuid(), 30000, 10)");
+    assert_int_equal(PQntuples(r), 1);
+    PQclear(r);
+    open_outbox(w);
+    pass(w, 0);
+    PQclear(PQexec(dead, "COMMIT"));
+    PQfinish(dead);
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 0);
+    for (int i = 0; i < 4; i++)
+        pass(w, 30000);
+    assert_int_equal(w->gateway.n, 1);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
 static void an_orderly_end_waits_for_answers_and_begins_nothing(void **state)
 {
     struct world *w = *state;
@@ -1644,6 +1671,38 @@ static void lost_connections_delay_pushes_but_lose_none(void **state)
     pass(w, 600);
     accept_all(w);
     assert_int_equal(w->phones[0].badge, 2);
+}
+
+static void a_push_that_cannot_be_read_stops_no_other(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 1);
+    enroll(1, 1);
+    enroll(2, 0);
+    enroll(2, 2);
+    for (int owner = 0; owner < OWNERS; owner++)
+        message(w, owner, 0);
+    /* The sum of these is more than a number holds. */
+    db_do("UPDATE xs.registration SET published = 2147483647 WHERE device IN"
+          " (SELECT device FROM xs.device WHERE token LIKE '1%')");
+    pass(w, 600);
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 2);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 1);
+    assert_int_equal(w->phones[2].alerts, 1);
+    assert_int_equal(entries(), 2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE reason = 'cannot be read'"
+                            " AND status = 0"),
+                     2);
+    db_do("UPDATE xs.registration SET published = NULL");
+    db_do("UPDATE xs.outbox SET due = now()"); /* its clock is not ours */
+    message(w, 2, 0);
+    pass(w, 60000);
+    accept_all(w);
+    assert_int_equal(w->phones[1].alerts, 2);
+    assert_int_equal(w->phones[2].alerts, 2);
+    assert_int_equal(entries(), 0);
 }
 
 static void a_lost_connection_for_reading_is_replaced_by_the_other(void **state)
@@ -2716,10 +2775,12 @@ int main(void)
         CASE(a_held_device_gets_nothing_until_its_time),
         CASE(a_stopped_app_waits_and_goes_on_when_there_is_room_again),
         CASE(a_worker_that_died_is_succeeded_at_once_with_the_same_ids),
+        CASE(what_a_dead_worker_takes_up_at_the_last_moment_is_not_left),
         CASE(an_orderly_end_waits_for_answers_and_begins_nothing),
         CASE(an_entry_whose_answer_was_lost_is_found_again),
         CASE(an_outcome_that_comes_before_its_answers_is_heard),
         CASE(lost_connections_delay_pushes_but_lose_none),
+        CASE(a_push_that_cannot_be_read_stops_no_other),
         CASE(a_lost_connection_for_reading_is_replaced_by_the_other),
         CASE(more_entries_than_memory_wait_in_the_database),
         CASE(old_lines_of_the_log_are_forgotten),

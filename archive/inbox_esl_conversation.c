@@ -20,22 +20,34 @@
 #define MUTE_MAX_S INT64_C(3153600000) /* a hundred years */
 #define READ_WITHIN_MS 1000
 
-/* $3: the box, below 0: leave it.  $4: seconds, 0: unmute, below 0: leave it. */
+/* So many of an account are muted: each is looked at for each number on an icon. */
+#define MUTED_MAX "1000"
+
+/* $3: the box, below 0: leave it.  $4: seconds, 0: unmute, below 0: leave it.  What is over
+ * goes when another is muted.  One row: whether there was room for it; nothing is changed when
+ * there was none. */
 #define CHANGE(boxed)                                                                         \
-    "WITH " boxed ", unmuted AS (DELETE FROM xs.mute"                                         \
-    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $4::bigint = 0)"                     \
-    " INSERT INTO xs.mute (owner, peer, until, level)"                                        \
-    " SELECT $1::uuid, $2::bigint, now() + $4::bigint * interval '1 s', 0"                    \
-    " WHERE $4::bigint > 0"                                                                   \
-    " ON CONFLICT (owner, peer) DO UPDATE SET until = excluded.until"
+    "WITH room AS MATERIALIZED (SELECT $4::bigint <= 0"                                       \
+    "   OR EXISTS (SELECT FROM xs.mute WHERE owner = $1::uuid AND peer = $2::bigint)"         \
+    "   OR (SELECT count(*) FROM (SELECT FROM xs.mute WHERE owner = $1::uuid"                 \
+    "         AND (until IS NULL OR until > now()) LIMIT " MUTED_MAX ") x) < " MUTED_MAX      \
+    "   AS has), " boxed ", unmuted AS (DELETE FROM xs.mute WHERE owner = $1::uuid"           \
+    "   AND CASE WHEN peer = $2::bigint THEN $4::bigint = 0"                                  \
+    "            ELSE $4::bigint > 0 AND until < now() END),"                                 \
+    " muted AS (INSERT INTO xs.mute (owner, peer, until, level)"                              \
+    "   SELECT $1::uuid, $2::bigint, now() + $4::bigint * interval '1 s', 0"                  \
+    "   FROM room WHERE $4::bigint > 0 AND room.has"                                          \
+    "   ON CONFLICT (owner, peer) DO UPDATE SET until = excluded.until)"                      \
+    " SELECT room.has FROM room"
 #define BOXED                                                                                 \
-    "boxed AS (UPDATE xs.conversation SET box = $3::int"                                      \
-    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $3::int >= 0)"
+    "boxed AS (UPDATE xs.conversation SET box = $3::int FROM room"                            \
+    "   WHERE owner = $1::uuid AND peer = $2::bigint AND $3::int >= 0 AND room.has)"
 #define ROOM_BOXED                                                                            \
     "room_boxed AS (UPDATE xs.room_member r SET archived_id = CASE WHEN $3::int = 0 THEN 0"   \
     "   ELSE coalesce((SELECT m.id FROM xs.message m WHERE m.owner = r.owner AND " ROW_SHOWN  \
-    "     ORDER BY m.id DESC LIMIT 1), 0) END"                                                \
-    "   WHERE r.member = $1::uuid AND r.conversation = $2::bigint AND $3::int >= 0)"
+    "     ORDER BY m.id DESC LIMIT 1), 0) END FROM room"                                      \
+    "   WHERE r.member = $1::uuid AND r.conversation = $2::bigint AND $3::int >= 0"           \
+    "     AND room.has)"
 
 /* Without rooms, and with them. */
 static const struct pg_statement change[] = {
@@ -159,9 +171,13 @@ static void on_changed(void *ctx, const struct pg_result *r, const struct pg_err
 {
     struct conversation *c = ctx;
     struct pg_params params;
-    (void)r;
     if (lookup_is_over(&c->lookup, e))
         return;
+    if (!pg_bool(r, 0, 0)) {
+        lookup_refuse(&c->lookup, "cancel", "policy-violation",
+                      "no more than " MUTED_MAX " conversations can be muted");
+        return;
+    }
     if (c->mute_s < 0) {
         read_properties(c);
         return;

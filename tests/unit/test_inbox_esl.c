@@ -215,6 +215,26 @@ static void a_muted_conversation_says_until_when(void **state)
     assert_int_equal(db_int("SELECT count(*) FROM xs.mute"), 0);
 }
 
+static void so_many_are_muted_and_no_more(void **state)
+{
+    (void)state;
+    assert_null(strstr(set(ONE("wang", "<mute>60</mute>")), "<error"));
+    db_do("INSERT INTO xs.mute SELECT m.owner, 100 + n, now() + interval '1 day', 0"
+          " FROM xs.mute m, generate_series(1, 999) n");
+    const char *answer = set(ONE("zhao", "<mute>60</mute><box>archive</box>"));
+    assert_non_null(strstr(answer, "policy-violation"));
+    assert_int_equal(db_int("SELECT count(*) FROM xs.mute"), 1000);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.conversation WHERE box > 0"), 0);
+    assert_null(strstr(set(ONE("wang", "<mute>90</mute>")), "policy-violation"));
+    /* One that is over makes room, and goes. */
+    db_do("UPDATE xs.mute SET until = now() - interval '1 s' WHERE peer = 101");
+    answer = set(ONE("zhao", "<mute>60</mute><box>archive</box>"));
+    assert_null(strstr(answer, "policy-violation"));
+    assert_int_equal(db_int("SELECT count(*) FROM xs.mute"), 1000);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.mute WHERE peer = 101"), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.conversation WHERE box > 0"), 1);
+}
+
 static void reading_by_property_and_by_reset(void **state)
 {
     (void)state;
@@ -263,6 +283,7 @@ int main(void)
         TEST(properties_are_told),
         TEST(the_archive_is_another_box),
         TEST(a_muted_conversation_says_until_when),
+        TEST(so_many_are_muted_and_no_more),
         TEST(reading_by_property_and_by_reset),
         TEST(bad_properties_change_nothing),
     };

@@ -75,7 +75,7 @@ struct frame_channel {
     struct buf in;
     struct buf out;
     struct frame_events ev;
-    bool told[LINKS_MAX];  /* SPOOLED is in out, or was: the other side may have read it */
+    bool told[LINKS_MAX];  /* SPOOLED is in out */
     bool again[LINKS_MAX]; /* and there is more since; told when out is empty */
     bool paused;
     bool last;    /* no pause any more */
@@ -234,7 +234,7 @@ void frame_channel_free(struct frame_channel **cp)
         release(c);
 }
 
-bool frame_channel_send(struct frame_channel *c, const struct frame *f)
+static bool queue_frame(struct frame_channel *c, const struct frame *f)
 {
     if (c->closed || c->unheard)
         return false;
@@ -243,6 +243,13 @@ bool frame_channel_send(struct frame_channel *c, const struct frame *f)
         c->out.failed = false; /* what is queued is whole */
         return false;
     }
+    return true;
+}
+
+bool frame_channel_send(struct frame_channel *c, const struct frame *f)
+{
+    if (!queue_frame(c, f))
+        return false;
     event_add(c->writing, NULL);
     return true;
 }
@@ -254,9 +261,16 @@ bool frame_channel_tell(struct frame_channel *c, enum frame_kind kind, unsigned 
         c->again[link] = true;
         return true;
     }
-    bool sent = frame_channel_send(c, &(struct frame){.kind = kind, .link = link});
+    bool alone = buf_len(&c->out) == 0;
+    bool sent = queue_frame(c, &(struct frame){.kind = kind, .link = link});
     if (once)
         c->told[link] = sent;
+    /* Nothing comes right after it that could go with it, as stanzas do: to wait for the loop
+     * to say that there is room would cost three system calls more than to try. */
+    if (sent && alone)
+        write_some(c);
+    if (sent && buf_len(&c->out) > 0)
+        event_add(c->writing, NULL);
     return sent;
 }
 

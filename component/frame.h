@@ -69,8 +69,8 @@ void frame_channel_free(struct frame_channel **c);
 
 /* False when the queue is full or the other side is gone; then nothing of it was queued. */
 bool frame_channel_send(struct frame_channel *c, const struct frame *f);
-/* The frames with no more than a link number.  A SPOOLED that the other side has not been
- * given yet is not queued twice. */
+/* The frames with no more than a link number, written at once where nothing is queued.  A
+ * SPOOLED that waits in the queue is not queued twice. */
 bool frame_channel_tell(struct frame_channel *c, enum frame_kind kind, unsigned link);
 size_t frame_channel_queued(const struct frame_channel *c);
 /* Stops reading: the other side's queue fills. */

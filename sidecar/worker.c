@@ -237,7 +237,7 @@ static void on_frame(void *ctx, const struct frame *f)
     struct worker *w = ctx;
     switch (f->kind) {
     case FRAME_SPOOLED:
-        wake_pump(w);
+        event_active(w->pump, EV_TIMEOUT, 0); /* in this turn of the loop */
         break;
     case FRAME_LINK_STATE:
         break;

@@ -162,17 +162,44 @@ static void test_a_full_queue_refuses_and_keeps_what_it_has(void **state)
     assert_true(frame_channel_send(a.channel, &f));
 }
 
-static void test_many_wake_ups_are_one_and_the_last_is_never_lost(void **state)
+static void test_many_wake_ups_wait_as_one_and_the_last_is_never_lost(void **state)
 {
     (void)state;
-    for (int i = 0; i < 100; i++)
+    frame_channel_pause(b.channel, true);
+    for (int i = 0; i < 100000; i++)
         assert_true(frame_channel_tell(a.channel, FRAME_SPOOLED, 1));
+    assert_in_range(frame_channel_queued(a.channel), 1, FRAME_HEADER_BYTES);
+    frame_channel_pause(b.channel, false);
     turn();
-    assert_in_range(b.counts[FRAME_SPOOLED], 1, 2);
+    assert_int_equal(frame_channel_queued(a.channel), 0);
     unsigned before = b.counts[FRAME_SPOOLED];
+    assert_in_range(before, 1, 99999);
     assert_true(frame_channel_tell(a.channel, FRAME_SPOOLED, 1));
     turn();
     assert_int_equal(b.counts[FRAME_SPOOLED], before + 1);
+}
+
+static void test_a_wake_up_is_written_at_once_when_nothing_waits(void **state)
+{
+    (void)state;
+    uint8_t header[FRAME_HEADER_BYTES + 1];
+    assert_true(frame_channel_tell(a.channel, FRAME_SPOOLED, 1));
+    assert_int_equal(frame_channel_queued(a.channel), 0);
+    assert_int_equal(read(raw[1], header, sizeof header), FRAME_HEADER_BYTES);
+}
+
+static void test_a_wake_up_stays_behind_what_is_queued(void **state)
+{
+    (void)state;
+    uint8_t data[1000] = {0};
+    struct frame f = {.kind = FRAME_STANZA, .data = data, .len = sizeof data};
+    assert_true(frame_channel_send(a.channel, &f));
+    assert_true(frame_channel_tell(a.channel, FRAME_SPOOLED, 1));
+    assert_int_equal(frame_channel_queued(a.channel),
+                     sizeof data + (size_t)2 * FRAME_HEADER_BYTES);
+    turn();
+    assert_int_equal(b.counts[FRAME_STANZA], 1);
+    assert_int_equal(b.counts[FRAME_SPOOLED], 1);
 }
 
 static void test_a_pause_stops_between_two_frames(void **state)
@@ -262,7 +289,9 @@ int main(void)
         cmocka_unit_test(test_what_does_not_fit_is_not_written_in_part),
         T(test_frames_go_both_ways_and_the_queue_drains),
         T(test_a_full_queue_refuses_and_keeps_what_it_has),
-        T(test_many_wake_ups_are_one_and_the_last_is_never_lost),
+        T(test_many_wake_ups_wait_as_one_and_the_last_is_never_lost),
+        T(test_a_wake_up_is_written_at_once_when_nothing_waits),
+        T(test_a_wake_up_stays_behind_what_is_queued),
         T(test_a_pause_stops_between_two_frames),
         T(test_the_end_of_the_other_side_is_told_once),
         T(test_what_a_dead_process_wrote_is_read_all_the_same),

@@ -123,6 +123,7 @@ const char *payload_body(const struct payload_alert_opts *o, char count[PAYLOAD_
     case SAID_ENCRYPTED:
         return o->encrypted_text ? o->encrypted_text : "Encrypted message";
     case SAID_CALL:
+        assert(o->call);
         return o->call->text ? o->call->text : "Incoming call";
     }
     return "New message";

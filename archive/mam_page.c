@@ -304,11 +304,13 @@ static bool find_ids(struct mam_page *p)
             return false;
         }
     }
+    if (n == 0)
+        return true;
     qsort(ids, n, sizeof *ids, compare_ids);
     for (size_t i = 0; i < n; i++)
         if (i == 0 || ids[i] != ids[i - 1])
             pg_array_add_i64(&p->ids, ids[i]);
-    if (n > 0 && p->query.fulltext)
+    if (p->query.fulltext)
         p->wanted = keep_once(ids, n);
     return true;
 }

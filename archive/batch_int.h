@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What batch.c, batch_provisional.c and batch_rooms.c share. */
+/* What batch.c and batch_*.c share. */
 #ifndef ARCHIVE_BATCH_INT_H
 #define ARCHIVE_BATCH_INT_H
 
+#include <string.h>
+
 #include "archive/batch.h"
+
+static inline bool batch_same_owner(const uint8_t *a, const uint8_t *b)
+{
+    return memcmp(a, b, OWNER_BYTES) == 0;
+}
 
 void *batch_grow(void *at, size_t *cap, size_t need, size_t size);
 /* batch_sort.c: fills sorted. */

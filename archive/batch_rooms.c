@@ -5,8 +5,6 @@
  */
 #include "archive/batch_int.h"
 
-#include <string.h>
-
 bool batch_is_of_room(const struct write *w)
 {
     return w->kind == WRITE_MEMBER || w->kind == WRITE_NO_MEMBER ||
@@ -28,7 +26,7 @@ struct op *batch_new_by_alias(struct batch *b, const struct op *op)
         size_t slot;
         const struct op *told = &b->ops[i];
         if (told->w.kind != WRITE_CONFIRM || told->w.alias != op->w.alias ||
-            memcmp(told->w.owner, op->w.owner, OWNER_BYTES) != 0)
+            !batch_same_owner(told->w.owner, op->w.owner))
             continue;
         struct op *at = batch_first_of_ref(b, &told->w, &slot);
         for (; at; at = at->next ? &b->ops[at->next - 1] : NULL)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,15 +16,16 @@ enum err_kind adapter_classify(const struct adapter *a, struct stanza *st,
                                const struct place *p, int64_t received_us,
                                const struct adapter_sink *sink, struct err *e)
 {
+    const struct adapter_look l = {a, *p, received_us, sink};
     switch (a->opts->server) {
     case SERVER_EJABBERD:
-        return adapter_ejabberd(a, st, p, received_us, sink, e);
+        return adapter_ejabberd(&l, st, e);
     case SERVER_OPENFIRE:
-        return adapter_openfire(a, st, p, received_us, sink, e);
+        return adapter_openfire(&l, st, e);
     case SERVER_PROSODY:
-        return adapter_prosody(a, st, p, received_us, sink, e);
+        return adapter_prosody(&l, st, e);
     case SERVER_GENERIC:
-        return adapter_generic(a, st, p, received_us, sink, e);
+        return adapter_generic(&l, st, e);
     }
     return err_set(e, ERR_CONFIG, "no adapter for this server");
 }
@@ -97,6 +98,11 @@ bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const
     if (local && (strncmp(to, local, len) != 0 || to[len] != '@'))
         return false;
     return strcmp(local ? to + len + 1 : to, a->opts->component) == 0;
+}
+
+struct stanza *adapter_forwarded(const struct stanza *st)
+{
+    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
 }
 
 bool adapter_serves(const struct adapter *a, const struct jid *j)
@@ -252,14 +258,44 @@ const char *adapter_marker_ref(const struct stanza *message)
     return stanza_get(m, "id");
 }
 
-bool adapter_fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
-                            const struct jid *to)
+struct event adapter_event(const struct adapter_look *l, enum event_kind kind,
+                           const struct stanza *stanza)
 {
+    return (struct event){.kind = kind,
+                          .from_resource = "",
+                          .to_resource = "",
+                          .received_us = l->received_us,
+                          .place = l->place,
+                          .stanza = stanza};
+}
+
+static enum err_kind too_large(struct err *e)
+{
+    return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
+}
+
+enum err_kind adapter_address(struct event *ev, const struct jid *from, const struct jid *to,
+                              struct err *e)
+{
+    struct arena *arena = ev->stanza->arena;
     ev->from = arena_strdup(arena, from->bare);
     ev->from_resource = arena_strdup(arena, from->resource);
     ev->to = arena_strdup(arena, to->bare);
     ev->to_resource = arena_strdup(arena, to->resource);
-    return ev->from && ev->from_resource && ev->to && ev->to_resource;
+    return ev->from && ev->from_resource && ev->to && ev->to_resource ? ERR_NONE
+                                                                      : too_large(e);
+}
+
+enum err_kind adapter_own_word(const struct adapter_look *l, struct event *ev,
+                               const char *owner, const struct jid *chat, struct err *e)
+{
+    ev->from = arena_strdup(ev->stanza->arena, owner);
+    ev->to = arena_strdup(ev->stanza->arena, chat->bare);
+    ev->from_local = true;
+    if (!ev->from || !ev->to)
+        return too_large(e);
+    l->sink->event(l->sink->ctx, ev);
+    return ERR_NONE;
 }
 
 static void emit(const struct adapter_sink *sink, struct event *ev, enum event_kind kind,
@@ -287,11 +323,10 @@ static void emit_all(const struct adapter_sink *sink, struct event *ev, const ch
 }
 
 /* passed_us: of a late one, else 0. */
-static enum err_kind take_message(const struct adapter *a, struct stanza *message,
-                                  const struct place *p, int64_t received_us,
-                                  int64_t passed_us, const struct adapter_sink *sink,
-                                  struct err *e)
+static enum err_kind take_message(const struct adapter_look *l, struct stanza *message,
+                                  int64_t passed_us, struct err *e)
 {
+    const struct adapter *a = l->a;
     const char *type = stanza_get(message, "type");
     struct jid from, to;
     const char *to_text = stanza_get(message, "to");
@@ -304,50 +339,43 @@ static enum err_kind take_message(const struct adapter *a, struct stanza *messag
     }
     if (is_copy_of_known(a, message, &from, &to))
         return ERR_NONE;
-    struct event ev = {
-        .from_local = adapter_is_local(a, &from),
-        .to_local = adapter_is_local(a, &to),
-        .id = stanza_get(message, "id"),
-        .received_us = received_us,
-        .place = *p,
-        .stanza = message,
-    };
+    struct event ev = adapter_event(l, EVENT_MESSAGE, message);
+    ev.from_local = adapter_is_local(a, &from);
+    ev.to_local = adapter_is_local(a, &to);
+    ev.id = stanza_get(message, "id");
     if (!ev.from_local && !ev.to_local)
         return ERR_NONE;
     FAILPOINT_TEXT("adapter-message", ev.id ? ev.id : "");
     if (ev.to_local)
-        ev.delayed_us = delayed_us(message, &to, received_us);
+        ev.delayed_us = delayed_us(message, &to, l->received_us);
     /* Openfire's own store is not copied when it is emptied: a delay of its own is on what a
      * session did not acknowledge, routed once more. */
     ev.undelivered = a->opts->server == SERVER_OPENFIRE && ev.delayed_us > 0 && passed_us == 0;
     if (passed_us > 0 && (ev.delayed_us == 0 || passed_us < ev.delayed_us))
         ev.delayed_us = passed_us;
-    if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
-        return err_set(e, ERR_REJECT, "copy of a message that is too large");
-    emit_all(sink, &ev, type, jid_is_bare(&from));
+    enum err_kind k = adapter_address(&ev, &from, &to, e);
+    if (k)
+        return k;
+    emit_all(l->sink, &ev, type, jid_is_bare(&from));
     if (!a->opts->groupchat || (type && strcmp(type, "error") == 0))
         return ERR_NONE;
-    enum err_kind k = adapter_room_expels(a, message, &from, &to, p, received_us, sink, e);
-    return k ? k : adapter_mucsub(a, message, &from, &to, p, received_us, sink, e);
+    k = adapter_room_expels(l, message, &from, &to, e);
+    return k ? k : adapter_mucsub(l, message, &from, &to, e);
 }
 
-enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
-                              const struct place *p, int64_t received_us,
-                              const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_message(const struct adapter_look *l, struct stanza *message,
+                              struct err *e)
 {
     const char *type = stanza_get(message, "type");
     if (!type || strcmp(type, "groupchat") != 0)
-        return take_message(a, message, p, received_us, 0, sink, e);
-    return a->opts->groupchat ? adapter_groupchat(a, message, p, received_us, sink, e)
-                              : ERR_NONE;
+        return take_message(l, message, 0, e);
+    return l->a->opts->groupchat ? adapter_groupchat(l, message, e) : ERR_NONE;
 }
 
-enum err_kind adapter_late_message(const struct adapter *a, struct stanza *message,
-                                   const struct place *p, int64_t received_us,
-                                   int64_t passed_us, const struct adapter_sink *sink,
-                                   struct err *e)
+enum err_kind adapter_late_message(const struct adapter_look *l, struct stanza *message,
+                                   int64_t passed_us, struct err *e)
 {
-    return take_message(a, message, p, received_us, passed_us, sink, e);
+    return take_message(l, message, passed_us, e);
 }
 
 /* A session that became unavailable: told to all its own account's contacts (seen as the copy
@@ -382,16 +410,17 @@ void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64
 }
 
 /* What a session tells all its contacts: to nobody, to the server, or to its own account. */
-void adapter_presence(const struct adapter *a, const struct stanza *presence, int64_t at_us,
-                      const struct adapter_sink *sink)
+void adapter_presence(const struct adapter_look *l, const struct stanza *presence,
+                      int64_t at_us)
 {
     struct jid from, to;
+    const struct adapter_sink *sink = l->sink;
     const char *type = stanza_get(presence, "type");
     const char *to_text = stanza_get(presence, "to");
     if (!jid_parse(&from, stanza_get(presence, "from")) || jid_is_bare(&from) ||
-        !adapter_is_local(a, &from))
+        !adapter_is_local(l->a, &from))
         return;
-    if (to_text && !adapter_is_host(a, to_text) &&
+    if (to_text && !adapter_is_host(l->a, to_text) &&
         (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
         return;
     if (!type && sink->available)
@@ -401,15 +430,15 @@ void adapter_presence(const struct adapter *a, const struct stanza *presence, in
 }
 
 /* What a client asks of its own account, or what the account tells a client of it. */
-void adapter_roster(const struct adapter *a, const struct stanza *iq,
-                    const struct adapter_sink *sink)
+void adapter_roster(const struct adapter_look *l, const struct stanza *iq)
 {
     struct jid from, to;
+    const struct adapter_sink *sink = l->sink;
     const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
     if (!sink->roster || !type || strcmp(type, "set") != 0 ||
         !stanza_child(iq, "query", NS_ROSTER) || !jid_parse(&from, stanza_get(iq, "from")))
         return;
-    if (adapter_is_local(a, &from) &&
+    if (adapter_is_local(l->a, &from) &&
         (!to_text || (jid_parse(&to, to_text) && jid_same_bare(&from, &to))))
         sink->roster(sink->ctx, &from);
 }

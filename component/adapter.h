@@ -16,7 +16,6 @@
 #include "base/jid.h"
 #include "component/opts.h"
 
-struct arena;
 struct stanza;
 
 #define ADAPTER_KEY_BYTES 16
@@ -97,94 +96,8 @@ bool adapter_is_echo(const struct adapter *a, const char *id, const struct jid *
 /* The id looks like one of these; cheaper, and by itself says nothing. */
 bool adapter_may_be_echo(const char *id);
 
-/* What follows is between adapter.c and adapter_*.c. */
-
-/* st is a message of exactly a server host to exactly us, or to local at us when local is not
- * NULL.  Anybody can send us the same in his own name, and errors quote what we sent. */
-bool adapter_is_envelope(const struct adapter *a, const struct stanza *st, const char *local);
-/* A copy of a message that the server made, out of its envelope. */
-MUST_CHECK enum err_kind adapter_message(const struct adapter *a, struct stanza *message,
-                                         const struct place *p, int64_t received_us,
-                                         const struct adapter_sink *sink, struct err *e);
-/* One that the server's archive told of, which passed at that time: a late delivery. */
-MUST_CHECK enum err_kind adapter_late_message(const struct adapter *a, struct stanza *message,
-                                              const struct place *p, int64_t received_us,
-                                              int64_t passed_us,
-                                              const struct adapter_sink *sink, struct err *e);
-/* A copy of one of type groupchat, and the event by which a room tells a subscriber of
- * one (MucSub).  adapter_groupchat.c */
-MUST_CHECK enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
-                                           const struct place *p, int64_t received_us,
-                                           const struct adapter_sink *sink, struct err *e);
-/* Copies of presence and of an IQ: who belongs to a room. */
-MUST_CHECK enum err_kind adapter_room_presence(const struct adapter *a,
-                                               const struct stanza *presence,
-                                               const struct place *p, int64_t received_us,
-                                               const struct adapter_sink *sink, struct err *e);
-MUST_CHECK enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
-                                         const struct place *p, int64_t received_us,
-                                         const struct adapter_sink *sink, struct err *e);
-MUST_CHECK enum err_kind adapter_room_expels(const struct adapter *a,
-                                             const struct stanza *message,
-                                             const struct jid *from, const struct jid *to,
-                                             const struct place *p, int64_t received_us,
-                                             const struct adapter_sink *sink, struct err *e);
-MUST_CHECK enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *message,
-                                        const struct jid *from, const struct jid *to,
-                                        const struct place *p, int64_t received_us,
-                                        const struct adapter_sink *sink, struct err *e);
-/* What the sender has displayed, NULL when the message does not say; and whether it says
- * anything else. */
-const char *adapter_marker_ref(const struct stanza *message);
-bool adapter_has_content(const struct stanza *message);
-/* False when the arena is full. */
-bool adapter_fill_addresses(struct event *ev, struct arena *arena, const struct jid *from,
-                            const struct jid *to);
 /* Liveness of the sender of any copy. */
 void adapter_liveness(const struct adapter *a, const struct stanza *inner, int64_t at_us,
                       const struct adapter_sink *sink);
-/* What an account publishes of what it has displayed, out of its own request to its own
- * address or its own address's notification; nothing for anything else.  adapter_displayed.c
- */
-MUST_CHECK enum err_kind adapter_displayed_request(const struct adapter *a,
-                                                   const struct stanza *iq,
-                                                   const struct place *p, int64_t received_us,
-                                                   const struct adapter_sink *sink,
-                                                   struct err *e);
-MUST_CHECK enum err_kind adapter_displayed_told(const struct adapter *a,
-                                                const struct stanza *message,
-                                                const struct place *p, int64_t received_us,
-                                                const struct adapter_sink *sink,
-                                                struct err *e);
-/* When an account wants to be told of rooms, as its bookmarks say (XEP-0402, XEP-0492); items
- * are the account's own word, published, retracted or told; NULL: nothing. adapter_bookmarks.c
- */
-MUST_CHECK enum err_kind adapter_bookmarks(const struct adapter *a, const struct stanza *items,
-                                           const char *owner, const struct place *p,
-                                           int64_t received_us,
-                                           const struct adapter_sink *sink, struct err *e);
-/* A copy of an IQ: one that changes the roster of a local account. */
-void adapter_roster(const struct adapter *a, const struct stanza *iq,
-                    const struct adapter_sink *sink);
-/* A copy of presence: what a session tells all its contacts. */
-void adapter_presence(const struct adapter *a, const struct stanza *presence, int64_t at_us,
-                      const struct adapter_sink *sink);
-MUST_CHECK enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
-                                          const struct place *p, int64_t received_us,
-                                          const struct adapter_sink *sink, struct err *e);
-bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head);
-MUST_CHECK enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
-                                          const struct place *p, int64_t received_us,
-                                          const struct adapter_sink *sink, struct err *e);
-bool adapter_openfire_copies_message(const struct adapter *a, const struct stanza *head);
-MUST_CHECK enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
-                                         const struct place *p, int64_t received_us,
-                                         const struct adapter_sink *sink, struct err *e);
-bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head);
-MUST_CHECK enum err_kind adapter_generic(const struct adapter *a, struct stanza *st,
-                                         const struct place *p, int64_t received_us,
-                                         const struct adapter_sink *sink, struct err *e);
-bool adapter_generic_copies_message(const struct adapter *a, const struct stanza *head);
-bool adapter_generic_hears(const struct adapter *a, const char *from);
 
 #endif

@@ -6,9 +6,8 @@
  */
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 /* How well the setting fits a phone: 0 not at all, 3 best (XEP-0492 section 3). */
@@ -49,37 +48,24 @@ static enum event_notify notify_of(const struct stanza *item)
 }
 
 /* An item that was published, or the name of one that was taken away. */
-enum err_kind adapter_bookmarks(const struct adapter *a, const struct stanza *items,
-                                const char *owner, const struct place *p, int64_t received_us,
-                                const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_bookmarks(const struct adapter_look *l, const struct stanza *items,
+                                const char *owner, struct err *e)
 {
     const char *node = stanza_get(items, "node");
-    if (!a->opts->groupchat || !node || strcmp(node, NS_BOOKMARKS) != 0)
+    if (!l->a->opts->groupchat || !node || strcmp(node, NS_BOOKMARKS) != 0)
         return ERR_NONE;
-    const struct stanza *item = items->first;
-    for (size_t n = 0; item && n < ADAPTER_ITEMS_MAX; item = item->next) {
+    const struct stanza *item = stanza_child(items, NULL, NULL);
+    for (size_t n = 0; item && n < ADAPTER_ITEMS_MAX;
+         item = stanza_sibling(item, NULL, NULL), n++) {
         struct jid room;
-        if (!item->name) /* text between them */
-            continue;
-        n++;
         if (!jid_parse(&room, stanza_get(item, "id")) || !jid_is_bare(&room) ||
             room.local_len == 0)
             continue;
-        struct event ev = {
-            .kind = EVENT_NOTIFY,
-            .from = arena_strdup(item->arena, owner),
-            .from_resource = "",
-            .to = arena_strdup(item->arena, room.bare),
-            .to_resource = "",
-            .from_local = true,
-            .notify = notify_of(item),
-            .received_us = received_us,
-            .place = *p,
-            .stanza = items,
-        };
-        if (!ev.from || !ev.to)
-            return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
-        sink->event(sink->ctx, &ev);
+        struct event ev = adapter_event(l, EVENT_NOTIFY, items);
+        ev.notify = notify_of(item);
+        enum err_kind k = adapter_own_word(l, &ev, owner, &room, e);
+        if (k)
+            return k;
     }
     return ERR_NONE;
 }

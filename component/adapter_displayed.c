@@ -8,9 +8,8 @@
  */
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 static bool is_node(const struct stanza *el)
@@ -33,10 +32,8 @@ static const char *id_of(const struct stanza *item, const char *owner)
 
 /* The item's id is the chat's address; a full one is somebody in a room, whose messages lie
  * with the room's. */
-static enum err_kind take_items(const struct adapter *a, const struct stanza *items,
-                                const char *ns, const char *owner, const struct place *p,
-                                int64_t received_us, const struct adapter_sink *sink,
-                                struct err *e)
+static enum err_kind take_items(const struct adapter_look *l, const struct stanza *items,
+                                const char *ns, const char *owner, struct err *e)
 {
     const struct stanza *item = stanza_child(items, "item", ns);
     for (size_t n = 0; item && n < ADAPTER_ITEMS_MAX;
@@ -45,53 +42,42 @@ static enum err_kind take_items(const struct adapter *a, const struct stanza *it
         if (!jid_parse(&chat, stanza_get(item, "id")))
             continue;
         const char *id = id_of(item, owner);
-        bool in_room = !id && a->opts->groupchat && jid_is_bare(&chat);
+        bool in_room = !id && l->a->opts->groupchat && jid_is_bare(&chat);
         if (in_room)
             id = id_of(item, chat.bare);
         if (!id || !*id)
             continue;
-        struct event ev = {
-            .kind = in_room ? EVENT_ROOM_MARKER : EVENT_DISPLAYED,
-            .from = arena_strdup(item->arena, owner),
-            .from_resource = "",
-            .to = arena_strdup(item->arena, chat.bare),
-            .to_resource = "",
-            .from_local = true,
-            .ref = id,
-            .received_us = received_us,
-            .place = *p,
-            .stanza = items,
-        };
-        if (!ev.from || !ev.to)
-            return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
-        sink->event(sink->ctx, &ev);
+        struct event ev =
+            adapter_event(l, in_room ? EVENT_ROOM_MARKER : EVENT_DISPLAYED, items);
+        ev.ref = id;
+        enum err_kind k = adapter_own_word(l, &ev, owner, &chat, e);
+        if (k)
+            return k;
     }
     return ERR_NONE;
 }
 
-enum err_kind adapter_displayed_request(const struct adapter *a, const struct stanza *iq,
-                                        const struct place *p, int64_t received_us,
-                                        const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_displayed_request(const struct adapter_look *l, const struct stanza *iq,
+                                        struct err *e)
 {
     struct jid from, to;
     const char *type = stanza_get(iq, "type"), *to_text = stanza_get(iq, "to");
     const struct stanza *pubsub = stanza_child(iq, "pubsub", NS_PUBSUB);
     const struct stanza *publish = stanza_child(pubsub, "publish", NS_PUBSUB);
     if (!pubsub || !type || strcmp(type, "set") != 0 ||
-        !jid_parse(&from, stanza_get(iq, "from")) || !adapter_is_local(a, &from))
+        !jid_parse(&from, stanza_get(iq, "from")) || !adapter_is_local(l->a, &from))
         return ERR_NONE;
     if (to_text &&
         (!jid_parse(&to, to_text) || !jid_is_bare(&to) || !jid_same_bare(&to, &from)))
         return ERR_NONE;
     if (!publish || !is_node(publish))
-        return adapter_bookmarks(a, publish ? publish : stanza_child(pubsub, "retract", NULL),
-                                 from.bare, p, received_us, sink, e);
-    return take_items(a, publish, NS_PUBSUB, from.bare, p, received_us, sink, e);
+        return adapter_bookmarks(l, publish ? publish : stanza_child(pubsub, "retract", NULL),
+                                 from.bare, e);
+    return take_items(l, publish, NS_PUBSUB, from.bare, e);
 }
 
-enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanza *message,
-                                     const struct place *p, int64_t received_us,
-                                     const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_displayed_told(const struct adapter_look *l,
+                                     const struct stanza *message, struct err *e)
 {
     struct jid from, to;
     const char *type = stanza_get(message, "type");
@@ -99,10 +85,10 @@ enum err_kind adapter_displayed_told(const struct adapter *a, const struct stanz
                                               "items", NS_PUBSUB_EVENT);
     if (!items || (type && strcmp(type, "error") == 0) ||
         !jid_parse(&from, stanza_get(message, "from")) || !jid_is_bare(&from) ||
-        !adapter_is_local(a, &from) || !jid_parse(&to, stanza_get(message, "to")) ||
+        !adapter_is_local(l->a, &from) || !jid_parse(&to, stanza_get(message, "to")) ||
         !jid_same_bare(&to, &from))
         return ERR_NONE;
     if (!is_node(items))
-        return adapter_bookmarks(a, items, from.bare, p, received_us, sink, e);
-    return take_items(a, items, NS_PUBSUB_EVENT, from.bare, p, received_us, sink, e);
+        return adapter_bookmarks(l, items, from.bare, e);
+    return take_items(l, items, NS_PUBSUB_EVENT, from.bare, e);
 }

@@ -7,40 +7,31 @@
 #include <string.h>
 
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
-
-/* What the forwarded stanza itself forwards is its sender's business: one level only. */
-static struct stanza *inner_of(const struct stanza *st)
-{
-    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
-}
 
 bool adapter_ejabberd_copies_message(const struct adapter *a, const struct stanza *head)
 {
-    const struct stanza *inner = adapter_is_envelope(a, head, NULL) ? inner_of(head) : NULL;
+    const struct stanza *inner =
+        adapter_is_envelope(a, head, NULL) ? adapter_forwarded(head) : NULL;
     return inner && strcmp(inner->name, "message") == 0;
 }
 
-enum err_kind adapter_ejabberd(const struct adapter *a, struct stanza *st,
-                               const struct place *p, int64_t received_us,
-                               const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_ejabberd(const struct adapter_look *l, struct stanza *st, struct err *e)
 {
-    if (!adapter_is_envelope(a, st, NULL))
-        return ERR_NONE;
-    struct stanza *inner = inner_of(st);
+    bool rooms = l->a->opts->groupchat;
+    struct stanza *inner = adapter_is_envelope(l->a, st, NULL) ? adapter_forwarded(st) : NULL;
     if (!inner)
         return ERR_NONE;
-    adapter_liveness(a, inner, received_us, sink);
+    adapter_liveness(l->a, inner, l->received_us, l->sink);
     if (strcmp(inner->name, "iq") == 0) {
-        adapter_roster(a, inner, sink);
-        enum err_kind k =
-            a->opts->groupchat ? adapter_room_iq(a, inner, p, received_us, sink, e) : ERR_NONE;
-        return k ? k : adapter_displayed_request(a, inner, p, received_us, sink, e);
+        adapter_roster(l, inner);
+        enum err_kind k = rooms ? adapter_room_iq(l, inner, e) : ERR_NONE;
+        return k ? k : adapter_displayed_request(l, inner, e);
     }
-    if (strcmp(inner->name, "presence") == 0 && a->opts->groupchat)
-        return adapter_room_presence(a, inner, p, received_us, sink, e);
+    if (strcmp(inner->name, "presence") == 0 && rooms)
+        return adapter_room_presence(l, inner, e);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
-    return adapter_message(a, inner, p, received_us, sink, e);
+    return adapter_message(l, inner, e);
 }

@@ -10,7 +10,7 @@
 
 #include "base/datetime.h"
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 /* One that is named with its resource is that session only. */
@@ -29,7 +29,6 @@ bool adapter_generic_hears(const struct adapter *a, const char *from)
     return false;
 }
 
-/* What the forwarded stanza itself forwards is its sender's business: one level only. */
 static struct stanza *inner_of(const struct adapter *a, const struct stanza *st)
 {
     const char *to = stanza_get(st, "to"), *type = stanza_get(st, "type");
@@ -37,7 +36,7 @@ static struct stanza *inner_of(const struct adapter *a, const struct stanza *st)
         (type && strcmp(type, "error") == 0) ||
         !adapter_generic_hears(a, stanza_get(st, "from")))
         return NULL;
-    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
+    return adapter_forwarded(st);
 }
 
 bool adapter_generic_copies_message(const struct adapter *a, const struct stanza *head)
@@ -55,24 +54,21 @@ static int64_t passed_us(const struct stanza *st, int64_t received_us)
     return stamp && datetime_parse(stamp, &at) && at < received_us ? at : received_us;
 }
 
-enum err_kind adapter_generic(const struct adapter *a, struct stanza *st,
-                              const struct place *p, int64_t received_us,
-                              const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_generic(const struct adapter_look *l, struct stanza *st, struct err *e)
 {
-    struct stanza *inner = inner_of(a, st);
+    struct stanza *inner = inner_of(l->a, st);
     if (!inner)
         return ERR_NONE;
-    int64_t at_us = passed_us(st, received_us);
+    int64_t at_us = passed_us(st, l->received_us);
     if (strcmp(inner->name, "presence") == 0) {
-        adapter_presence(a, inner, at_us, sink);
-        return a->opts->groupchat ? adapter_room_presence(a, inner, p, received_us, sink, e)
-                                  : ERR_NONE;
+        adapter_presence(l, inner, at_us);
+        return l->a->opts->groupchat ? adapter_room_presence(l, inner, e) : ERR_NONE;
     }
     if (strcmp(inner->name, "iq") == 0)
-        return adapter_displayed_request(a, inner, p, received_us, sink, e);
+        return adapter_displayed_request(l, inner, e);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
-    adapter_liveness(a, inner, at_us, sink);
-    enum err_kind k = adapter_displayed_told(a, inner, p, received_us, sink, e);
-    return k ? k : adapter_message(a, inner, p, received_us, sink, e);
+    adapter_liveness(l->a, inner, at_us, l->sink);
+    enum err_kind k = adapter_displayed_told(l, inner, e);
+    return k ? k : adapter_message(l, inner, e);
 }

@@ -9,7 +9,7 @@
 
 #include "base/arena.h"
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 #define NODE_MESSAGES "urn:xmpp:mucsub:nodes:messages"
@@ -63,61 +63,58 @@ static void emit_told(const struct adapter_sink *sink, struct event *ev)
         sink->event(sink->ctx, ev);
 }
 
-enum err_kind adapter_groupchat(const struct adapter *a, struct stanza *message,
-                                const struct place *p, int64_t received_us,
-                                const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_groupchat(const struct adapter_look *l, struct stanza *message,
+                                struct err *e)
 {
     struct jid from, to;
     const char *to_text = stanza_get(message, "to");
     if (!jid_parse(&from, stanza_get(message, "from")) ||
         (to_text && !jid_parse(&to, to_text)))
         return err_set(e, ERR_REJECT, "copy of a message with an address that is none");
-    bool said = to_text && is_said(a, &from, &to);
-    if (!said && (!to_text || !is_told(a, &from, &to)))
+    bool said = to_text && is_said(l->a, &from, &to);
+    if (!said && (!to_text || !is_told(l->a, &from, &to)))
         return ERR_NONE;
-    struct event ev = {
-        .kind = said ? EVENT_GROUPCHAT : EVENT_REFLECTED,
-        .from_local = said,
-        .to_local = !said,
-        .id = stanza_get(message, "id"),
-        .received_us = received_us,
-        .place = *p,
-        .stanza = message,
-    };
-    if (!adapter_fill_addresses(&ev, message->arena, &from, &to))
-        return err_set(e, ERR_REJECT, "copy of a message that is too large");
+    struct event ev = adapter_event(l, said ? EVENT_GROUPCHAT : EVENT_REFLECTED, message);
+    ev.from_local = said;
+    ev.to_local = !said;
+    ev.id = stanza_get(message, "id");
+    enum err_kind k = adapter_address(&ev, &from, &to, e);
+    if (k)
+        return k;
     if (!said) {
-        emit_told(sink, &ev);
+        emit_told(l->sink, &ev);
         return ERR_NONE;
     }
     const char *marker = adapter_marker_ref(message);
     if (!marker || adapter_has_content(message))
-        sink->event(sink->ctx, &ev);
+        l->sink->event(l->sink->ctx, &ev);
     ev.kind = EVENT_ROOM_MARKER;
     ev.ref = marker;
     if (marker)
-        sink->event(sink->ctx, &ev);
+        l->sink->event(l->sink->ctx, &ev);
     return ERR_NONE;
 }
 
-static enum err_kind emit_bond(const struct adapter_sink *sink, const struct stanza *stanza,
-                               enum event_kind kind, enum event_bond bond,
-                               const struct jid *room, const struct jid *member,
-                               const char *nick, const struct place *p, int64_t received_us,
-                               struct err *e)
+/* Who belongs to a room by what, or does so no longer. */
+struct bond {
+    enum event_kind kind;
+    enum event_bond by;
+    const struct jid *room;
+    const struct jid *member;
+    const char *nick; /* NULL: not told */
+};
+
+static enum err_kind emit_bond(const struct adapter_look *l, const struct stanza *stanza,
+                               const struct bond *bond, struct err *e)
 {
-    struct event ev = {
-        .kind = kind,
-        .bond = bond,
-        .to_local = true,
-        .received_us = received_us,
-        .place = *p,
-        .stanza = stanza,
-    };
-    if (!adapter_fill_addresses(&ev, stanza->arena, room, member))
-        return err_set(e, ERR_REJECT, "copy of a stanza that is too large");
-    ev.from_resource = nick ? nick : "";
-    sink->event(sink->ctx, &ev);
+    struct event ev = adapter_event(l, bond->kind, stanza);
+    ev.bond = bond->by;
+    ev.to_local = true;
+    enum err_kind k = adapter_address(&ev, bond->room, bond->member, e);
+    if (k)
+        return k;
+    ev.from_resource = bond->nick ? bond->nick : "";
+    l->sink->event(l->sink->ctx, &ev);
     return ERR_NONE;
 }
 
@@ -129,9 +126,8 @@ static bool is_none(const char *rank)
 /* XEP-0045 section 7.2.2: status 110 is on what the room tells an occupant of himself.  Who
  * has a rank keeps it when he leaves; who has none is nobody there once he has left, and while
  * he is there his client gets everything. */
-enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza *presence,
-                                    const struct place *p, int64_t received_us,
-                                    const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_room_presence(const struct adapter_look *l,
+                                    const struct stanza *presence, struct err *e)
 {
     struct jid from, to;
     const char *type = stanza_get(presence, "type");
@@ -147,11 +143,11 @@ enum err_kind adapter_room_presence(const struct adapter *a, const struct stanza
     }
     if (!self || !jid_parse(&from, stanza_get(presence, "from")) ||
         !jid_parse(&to, stanza_get(presence, "to")) || jid_is_bare(&from) ||
-        !is_told(a, &from, &to))
+        !is_told(l->a, &from, &to))
         return ERR_NONE;
-    return emit_bond(sink, presence, is_none(rank) ? EVENT_NO_MEMBER : EVENT_MEMBER,
-                     BOND_AFFILIATION, &from, &to,
-                     arena_strdup(presence->arena, from.resource), p, received_us, e);
+    const struct bond bond = {is_none(rank) ? EVENT_NO_MEMBER : EVENT_MEMBER, BOND_AFFILIATION,
+                              &from, &to, arena_strdup(presence->arena, from.resource)};
+    return emit_bond(l, presence, &bond, e);
 }
 
 /* It is to stand in an address of the room, like any occupant's. */
@@ -163,10 +159,10 @@ static const char *nick_of(const struct stanza *subscribe)
 
 /* That a subscription is made the room says, that it is ended who had it: the room's answer to
  * that is empty. */
-enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
-                              const struct place *p, int64_t received_us,
-                              const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_room_iq(const struct adapter_look *l, const struct stanza *iq,
+                              struct err *e)
 {
+    const struct adapter *a = l->a;
     struct jid from, to;
     const char *type = stanza_get(iq, "type");
     const struct stanza *ends = stanza_child(iq, "unsubscribe", NS_MUCSUB);
@@ -176,36 +172,34 @@ enum err_kind adapter_room_iq(const struct adapter *a, const struct stanza *iq,
         return ERR_NONE;
     if (!jid_parse(&from, stanza_get(iq, "from")) || !jid_parse(&to, stanza_get(iq, "to")))
         return ERR_NONE;
+    const struct bond begun = {EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to, nick_of(begins)};
+    const struct bond ended = {EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, NULL};
     if (begins && jid_is_bare(&from) && may_be_room(a, &from) && adapter_is_local(a, &to))
-        return emit_bond(sink, iq, EVENT_MEMBER, BOND_SUBSCRIPTION, &from, &to,
-                         nick_of(begins), p, received_us, e);
+        return emit_bond(l, iq, &begun, e);
     /* With an address it is a moderator who ends somebody else's. */
     if (ends && type && strcmp(type, "set") == 0 && !stanza_get(ends, "jid") &&
         jid_is_bare(&to) && may_be_room(a, &to) && adapter_is_local(a, &from))
-        return emit_bond(sink, iq, EVENT_NO_MEMBER, BOND_SUBSCRIPTION, &to, &from, NULL, p,
-                         received_us, e);
+        return emit_bond(l, iq, &ended, e);
     return ERR_NONE;
 }
 
 /* XEP-0045 section 9: that somebody who is not there has lost his rank the room tells those
  * who are.  What he is given counts when he comes: nobody is made a member by a room alone. */
-enum err_kind adapter_room_expels(const struct adapter *a, const struct stanza *message,
-                                  const struct jid *from, const struct jid *to,
-                                  const struct place *p, int64_t received_us,
-                                  const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_room_expels(const struct adapter_look *l, const struct stanza *message,
+                                  const struct jid *from, const struct jid *to, struct err *e)
 {
     const struct stanza *x = stanza_child(message, "x", NS_MUC_USER);
-    if (!x || !jid_is_bare(from) || !is_told(a, from, to))
+    if (!x || !jid_is_bare(from) || !is_told(l->a, from, to))
         return ERR_NONE;
     const struct stanza *item = stanza_child(x, "item", NS_MUC_USER);
     for (; item; item = stanza_sibling(item, "item", NS_MUC_USER)) {
         struct jid member;
         const char *rank = stanza_get(item, "affiliation"), *jid = stanza_get(item, "jid");
         if (!rank || !is_none(rank) || !jid || !jid_parse(&member, jid) ||
-            !adapter_is_local(a, &member))
+            !adapter_is_local(l->a, &member))
             continue;
-        enum err_kind k = emit_bond(sink, message, EVENT_NO_MEMBER, BOND_AFFILIATION, from,
-                                    &member, NULL, p, received_us, e);
+        const struct bond bond = {EVENT_NO_MEMBER, BOND_AFFILIATION, from, &member, NULL};
+        enum err_kind k = emit_bond(l, message, &bond, e);
         if (k)
             return k;
     }
@@ -227,29 +221,22 @@ static struct stanza *inner_of(const struct stanza *message)
     return type && strcmp(type, "groupchat") == 0 ? inner : NULL;
 }
 
-enum err_kind adapter_mucsub(const struct adapter *a, const struct stanza *message,
-                             const struct jid *from, const struct jid *to,
-                             const struct place *p, int64_t received_us,
-                             const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_mucsub(const struct adapter_look *l, const struct stanza *message,
+                             const struct jid *from, const struct jid *to, struct err *e)
 {
     struct jid occupant;
-    struct stanza *inner = jid_is_bare(from) && may_be_room(a, from) && adapter_is_local(a, to)
-                               ? inner_of(message)
-                               : NULL;
+    bool meant = jid_is_bare(from) && may_be_room(l->a, from) && adapter_is_local(l->a, to);
+    struct stanza *inner = meant ? inner_of(message) : NULL;
     if (!inner || !jid_parse(&occupant, stanza_get(inner, "from")) ||
         !jid_same_bare(&occupant, from))
         return ERR_NONE;
-    struct event ev = {
-        .kind = EVENT_REFLECTED,
-        .to_local = true,
-        .id = stanza_get(inner, "id"),
-        .received_us = received_us,
-        .place = *p,
-        .stanza = inner,
-    };
-    if (!adapter_fill_addresses(&ev, inner->arena, &occupant, to))
-        return err_set(e, ERR_REJECT, "copy of a message that is too large");
-    emit_told(sink, &ev);
-    return emit_bond(sink, message, EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, NULL, p,
-                     received_us, e);
+    struct event ev = adapter_event(l, EVENT_REFLECTED, inner);
+    ev.to_local = true;
+    ev.id = stanza_get(inner, "id");
+    enum err_kind k = adapter_address(&ev, &occupant, to, e);
+    if (k)
+        return k;
+    emit_told(l->sink, &ev);
+    const struct bond bond = {EVENT_MEMBER, BOND_SUBSCRIPTION, from, to, NULL};
+    return emit_bond(l, message, &bond, e);
 }

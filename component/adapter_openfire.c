@@ -15,10 +15,9 @@
  */
 #include <string.h>
 
-#include "base/arena.h"
 #include "base/datetime.h"
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 #define LATE_MAX_US INT64_C(15000000) /* two batches, and a delivery that took its time */
@@ -130,9 +129,15 @@ static bool is_of_room(const struct stanza *message)
            stanza_child(message, "x", NS_MUC_USER) != NULL;
 }
 
-static enum err_kind take_told(const struct adapter *a, const struct stanza *st,
-                               const struct place *p, int64_t received_us,
-                               const struct adapter_sink *sink, struct err *e)
+/* The parser lets more pass, for the list of who is online. */
+static bool is_too_long(const struct adapter_look *l)
+{
+    return l->place.end - l->place.begin >
+           l->a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES;
+}
+
+static enum err_kind take_told(const struct adapter_look *l, const struct stanza *st,
+                               struct err *e)
 {
     const struct stanza *result = stanza_child(st, "result", NS_MAM);
     const struct stanza *forwarded = stanza_child(result, "forwarded", NS_FORWARD);
@@ -141,39 +146,38 @@ static enum err_kind take_told(const struct adapter *a, const struct stanza *st,
     int64_t passed_us;
     if (!message || !stamp || !datetime_parse(stamp, &passed_us))
         return err_set(e, ERR_REJECT, "result of an archive without a message or its time");
-    if (sink->told)
-        sink->told(sink->ctx, stanza_get(result, "queryid"), passed_us);
-    if (p->end - p->begin > a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES)
+    if (l->sink->told)
+        l->sink->told(l->sink->ctx, stanza_get(result, "queryid"), passed_us);
+    if (is_too_long(l))
         return err_set(e, ERR_REJECT, "result with a message over limits.stanza_bytes");
     give_namespace(message);
-    if (is_aside(a, message) || is_of_room(message))
+    if (is_aside(l->a, message) || is_of_room(message))
         return ERR_NONE;
-    if (passed_us > received_us)
-        passed_us = received_us;
-    add_delay(a, message, stamp);
-    return adapter_late_message(a, message, p, received_us, passed_us, sink, e);
+    if (passed_us > l->received_us)
+        passed_us = l->received_us;
+    add_delay(l->a, message, stamp);
+    return adapter_late_message(l, message, passed_us, e);
 }
 
-enum err_kind adapter_openfire(const struct adapter *a, struct stanza *st,
-                               const struct place *p, int64_t received_us,
-                               const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_openfire(const struct adapter_look *read, struct stanza *st,
+                               struct err *e)
 {
-    struct stanza *inner = adapter_is_envelope(a, st, NULL) ? inner_of(st) : NULL;
-    if (!inner && adapter_is_told(a, st))
-        return take_told(a, st, p, received_us, sink, e);
+    struct adapter_look l = *read;
+    struct stanza *inner = adapter_is_envelope(l.a, st, NULL) ? inner_of(st) : NULL;
+    if (!inner && adapter_is_told(l.a, st))
+        return take_told(&l, st, e);
     if (!inner)
         return ERR_NONE;
-    int64_t at_us = happened_us(st, received_us, sink);
+    l.received_us = happened_us(st, l.received_us, l.sink);
     if (strcmp(inner->name, "presence") == 0)
-        adapter_presence(a, inner, at_us, sink);
+        adapter_presence(&l, inner, l.received_us);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
-    /* The parser lets more pass, for the list of who is online. */
-    if (p->end - p->begin > a->opts->stanza_bytes_max + OPENFIRE_ENVELOPE_BYTES)
+    if (is_too_long(&l))
         return err_set(e, ERR_REJECT, "copy of a message over limits.stanza_bytes");
     give_namespace(inner);
-    adapter_liveness(a, inner, at_us, sink);
-    if (is_aside(a, inner))
-        return adapter_displayed_told(a, inner, p, at_us, sink, e);
-    return adapter_message(a, inner, p, at_us, sink, e);
+    adapter_liveness(l.a, inner, l.received_us, l.sink);
+    if (is_aside(l.a, inner))
+        return adapter_displayed_told(&l, inner, e);
+    return adapter_message(&l, inner, e);
 }

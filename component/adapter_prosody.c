@@ -9,7 +9,7 @@
 #include <string.h>
 
 #include "base/stanza.h"
-#include "component/adapter.h"
+#include "component/adapter_int.h"
 #include "component/ns.h"
 
 enum side {
@@ -25,15 +25,10 @@ static enum side side_of(const struct adapter *a, const struct stanza *st)
     return adapter_is_envelope(a, st, "in") ? SIDE_IN : SIDE_NONE;
 }
 
-/* What the forwarded stanza itself forwards is its sender's business: one level only. */
-static struct stanza *inner_of(const struct stanza *st)
-{
-    return stanza_child(stanza_child(st, "forwarded", NS_FORWARD), NULL, NS_CLIENT);
-}
-
 bool adapter_prosody_copies_message(const struct adapter *a, const struct stanza *head)
 {
-    const struct stanza *inner = side_of(a, head) != SIDE_NONE ? inner_of(head) : NULL;
+    const struct stanza *inner =
+        side_of(a, head) != SIDE_NONE ? adapter_forwarded(head) : NULL;
     return inner && strcmp(inner->name, "message") == 0;
 }
 
@@ -53,28 +48,28 @@ static void on_event(void *ctx, const struct event *e)
         h->sink->event(h->sink->ctx, &own);
 }
 
-enum err_kind adapter_prosody(const struct adapter *a, struct stanza *st,
-                              const struct place *p, int64_t received_us,
-                              const struct adapter_sink *sink, struct err *e)
+enum err_kind adapter_prosody(const struct adapter_look *l, struct stanza *st, struct err *e)
 {
-    struct half half = {.side = side_of(a, st), .sink = sink};
-    struct stanza *inner = inner_of(st);
+    struct half half = {.side = side_of(l->a, st), .sink = l->sink};
+    struct stanza *inner = adapter_forwarded(st);
     if (half.side == SIDE_NONE || !inner)
         return ERR_NONE;
-    adapter_liveness(a, inner, received_us, sink);
+    adapter_liveness(l->a, inner, l->received_us, l->sink);
     if (strcmp(inner->name, "iq") == 0 && half.side == SIDE_OUT) {
-        adapter_roster(a, inner, sink);
-        return adapter_displayed_request(a, inner, p, received_us, sink, e);
+        adapter_roster(l, inner);
+        return adapter_displayed_request(l, inner, e);
     }
-    if (strcmp(inner->name, "presence") == 0 && half.side == SIDE_IN && a->opts->groupchat)
-        return adapter_room_presence(a, inner, p, received_us, sink, e);
+    if (strcmp(inner->name, "presence") == 0 && half.side == SIDE_IN && l->a->opts->groupchat)
+        return adapter_room_presence(l, inner, e);
     if (strcmp(inner->name, "message") != 0)
         return ERR_NONE;
     if (half.side == SIDE_IN) {
-        enum err_kind k = adapter_displayed_told(a, inner, p, received_us, sink, e);
+        enum err_kind k = adapter_displayed_told(l, inner, e);
         if (k)
             return k;
     }
-    const struct adapter_sink halved = {.event = on_event, .ctx = &half};
-    return adapter_message(a, inner, p, received_us, &halved, e);
+    const struct adapter_sink sink = {.event = on_event, .ctx = &half};
+    struct adapter_look halved = *l;
+    halved.sink = &sink;
+    return adapter_message(&halved, inner, e);
 }

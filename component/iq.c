@@ -8,7 +8,6 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "base/crypt.h"
 #include "base/stanza.h"
 #include "component/adapter.h"
 #include "component/delegation.h"
@@ -18,7 +17,6 @@
 #define REQUEST_MAGIC 0x49715265u
 #define ARENA_MAX (16u << 20)
 #define STANZA_MAX (8u << 20) /* what we send at once */
-#define QUESTIONS_MAX 1000
 
 enum request_state {
     REQUEST_OPEN,  /* -> ENDED */
@@ -56,23 +54,11 @@ struct list {
     size_t count;
 };
 
-struct question {
-    struct question *next;
-    char id[48];
-    unsigned link;
-    int64_t deadline_ms;
-    iq_answer_fn fn;
-    void *ctx;
-    char to[];
-};
-
 struct iq_table {
     const struct adapter *adapter;
     struct iq_ops ops;
     struct list open;
     struct list ended;
-    struct question *questions;
-    size_t questions_n;
 };
 
 static struct list *list_of(struct request *q)
@@ -126,7 +112,7 @@ struct iq_table *iq_table_new(const struct adapter *adapter, const struct iq_ops
 
 /* ---- answering ---- */
 
-static void add_attr(struct buf *out, const char *name, const char *value)
+void iq_write_attr(struct buf *out, const char *name, const char *value)
 {
     if (!value)
         return;
@@ -137,11 +123,11 @@ static void add_attr(struct buf *out, const char *name, const char *value)
     buf_add_char(out, '"');
 }
 
-/* The namespace that a child of what we send need not name.  Within a component's stream that
- * is the stream's own; servers take it for jabber:client, but for those that do not. */
-static const char *outer_ns(const struct iq_table *t)
+/* Within a component's stream it is the stream's own; servers take that for jabber:client, but
+ * for those that do not. */
+const char *iq_outer_ns(const struct adapter *a)
 {
-    return t->adapter->opts->client_namespace ? NS_COMPONENT : NS_CLIENT;
+    return a->opts->client_namespace ? NS_COMPONENT : NS_CLIENT;
 }
 
 static void write_answer(struct buf *out, const struct request *q, const char *type,
@@ -151,22 +137,23 @@ static void write_answer(struct buf *out, const struct request *q, const char *t
     if (r->delegation_ns) {
         /* An outer error would leave the client without any answer. */
         buf_add_str(out, "<iq type=\"result\"");
-        add_attr(out, "id", r->outer_id);
-        add_attr(out, "from", r->outer_to);
-        add_attr(out, "to", r->outer_from);
+        iq_write_attr(out, "id", r->outer_id);
+        iq_write_attr(out, "from", r->outer_to);
+        iq_write_attr(out, "to", r->outer_from);
         buf_add_char(out, '>');
         delegation_open(out, r->delegation_ns);
         buf_add_str(out, "<iq xmlns=\"" NS_CLIENT "\"");
     } else {
         buf_add_str(out, "<iq");
     }
-    add_attr(out, "type", type);
-    add_attr(out, "id", r->id);
-    add_attr(out, "from", r->from);
-    add_attr(out, "to", r->to);
+    iq_write_attr(out, "type", type);
+    iq_write_attr(out, "id", r->id);
+    iq_write_attr(out, "from", r->from);
+    iq_write_attr(out, "to", r->to);
     if (payload) {
         buf_add_char(out, '>');
-        stanza_write(out, payload, r->delegation_ns ? NS_CLIENT : outer_ns(q->table));
+        stanza_write(out, payload,
+                     r->delegation_ns ? NS_CLIENT : iq_outer_ns(q->table->adapter));
         buf_add_str(out, "</iq>");
     } else {
         buf_add_str(out, "/>");
@@ -285,13 +272,13 @@ static void send_children(struct request *q, const char *type, const char *grant
     if (wrapped)
         privilege_open(&out, grant, component, jid_domain(&q->is.account));
     buf_add_str(&out, wrapped ? "<message xmlns=\"" NS_CLIENT "\"" : "<message");
-    add_attr(&out, "from", sender.bare);
-    add_attr(&out, "to", q->is.asker_text);
-    add_attr(&out, "id", id);
-    add_attr(&out, "type", type);
+    iq_write_attr(&out, "from", sender.bare);
+    iq_write_attr(&out, "to", q->is.asker_text);
+    iq_write_attr(&out, "id", id);
+    iq_write_attr(&out, "type", type);
     buf_add_char(&out, '>');
     for (const struct stanza *c = children; c; c = c->next)
-        stanza_write(&out, c, wrapped ? NS_CLIENT : outer_ns(t));
+        stanza_write(&out, c, wrapped ? NS_CLIENT : iq_outer_ns(t->adapter));
     buf_add(&out, xml, len);
     buf_add_str(&out, "<no-store xmlns=\"" NS_HINTS "\"/></message>");
     if (wrapped)
@@ -497,25 +484,6 @@ static void end_unanswered(struct request *q)
     tell_handler(q);
 }
 
-static void end_question(struct iq_table *t, struct question **at, const struct stanza *iq)
-{
-    struct question *q = *at;
-    *at = q->next;
-    t->questions_n--;
-    q->fn(q->ctx, iq);
-    free(q);
-}
-
-/* A callback may ask or end others: after each, the search starts again. */
-static struct question **find_question(struct iq_table *t, const unsigned *link,
-                                       int64_t now_ms)
-{
-    for (struct question **at = &t->questions; *at; at = &(*at)->next)
-        if (link ? (*at)->link == *link : (*at)->deadline_ms <= now_ms)
-            return at;
-    return NULL;
-}
-
 void iq_link_lost(struct iq_table *t, unsigned link)
 {
     struct request *q;
@@ -526,8 +494,6 @@ void iq_link_lost(struct iq_table *t, unsigned link)
         if (q)
             end_unanswered(q);
     } while (q);
-    for (struct question **at; (at = find_question(t, &link, 0));)
-        end_question(t, at, NULL);
 }
 
 void iq_session_gone(struct iq_table *t, const struct jid *who)
@@ -544,17 +510,11 @@ void iq_tick(struct iq_table *t, int64_t now_ms)
         answer_error(q, "wait", "internal-server-error", "no answer in time");
         tell_handler(q);
     }
-    for (struct question **at; (at = find_question(t, NULL, now_ms));)
-        end_question(t, at, NULL);
 }
 
 int64_t iq_deadline(const struct iq_table *t)
 {
-    int64_t next = t->open.first ? t->open.first->deadline_ms : INT64_MAX;
-    for (const struct question *q = t->questions; q; q = q->next)
-        if (q->deadline_ms < next)
-            next = q->deadline_ms;
-    return next;
+    return t->open.first ? t->open.first->deadline_ms : INT64_MAX;
 }
 
 size_t iq_open_count(const struct iq_table *t)
@@ -570,60 +530,6 @@ void iq_table_free(struct iq_table **t)
         end_unanswered((*t)->open.first);
     while ((*t)->ended.first)
         request_free((*t)->ended.first);
-    while ((*t)->questions)
-        end_question(*t, &(*t)->questions, NULL);
     free(*t);
     *t = NULL;
-}
-
-/* ---- our own questions ---- */
-
-void iq_ask(struct iq_table *t, const struct iq_question *ask)
-{
-    if (t->questions_n >= QUESTIONS_MAX) {
-        ask->fn(ask->ctx, NULL);
-        return;
-    }
-    size_t len = strlen(ask->to);
-    struct question *q = calloc(1, sizeof *q + len + 1);
-    if (!q)
-        abort();
-    memcpy(q->to, ask->to, len);
-    /* So long because Openfire knows questions of all components by nothing but their ids. */
-    snprintf(q->id, sizeof q->id, "xs-ask-%016llx%016llx",
-             (unsigned long long)crypt_random_u64(), (unsigned long long)crypt_random_u64());
-    q->link = ask->link;
-    q->deadline_ms = ask->deadline_ms;
-    q->fn = ask->fn;
-    q->ctx = ask->ctx;
-    q->next = t->questions;
-    t->questions = q;
-    t->questions_n++;
-
-    struct buf out;
-    buf_init(&out, STANZA_MAX);
-    buf_add_str(&out, "<iq");
-    add_attr(&out, "type", ask->type);
-    add_attr(&out, "id", q->id);
-    add_attr(&out, "from", t->adapter->opts->component);
-    add_attr(&out, "to", ask->to);
-    buf_add_char(&out, '>');
-    stanza_write(&out, ask->payload, outer_ns(t));
-    buf_add_str(&out, "</iq>");
-    t->ops.send(t->ops.ctx, ask->link, ask->epoch, buf_data(&out), buf_len(&out));
-    buf_deinit(&out);
-}
-
-bool iq_answered(struct iq_table *t, const struct stanza *iq)
-{
-    const char *id = stanza_get(iq, "id");
-    const char *from = stanza_get(iq, "from");
-    if (!id || !from)
-        return false;
-    for (struct question **at = &t->questions; *at; at = &(*at)->next)
-        if (strcmp((*at)->id, id) == 0 && strcmp((*at)->to, from) == 0) {
-            end_question(t, at, iq);
-            return true;
-        }
-    return false;
 }

@@ -17,6 +17,7 @@
 
 struct adapter;
 struct arena;
+struct buf;
 struct stanza;
 struct iq_table;
 
@@ -71,7 +72,7 @@ bool iq_asker_gone(const struct iq_request *r);
 typedef void (*iq_cancel_fn)(void *ctx, struct iq_request *r);
 void iq_on_cancel(struct iq_request *r, iq_cancel_fn fn, void *ctx);
 
-/* What follows is between this file and service.c. */
+/* What follows is between this file, questions.c and service*.c. */
 
 #define IQ_DIRECTLY ""
 
@@ -114,27 +115,15 @@ enum iq_open_result iq_open_delegated(struct iq_table *t, const struct stanza *o
                                       const char *delegation_ns, const struct iq_origin *o,
                                       struct iq_request **out);
 
-/* Our own questions.  fn is called exactly once, with NULL when no answer came. */
-typedef void (*iq_answer_fn)(void *ctx, const struct stanza *iq);
-struct iq_question {
-    unsigned link;
-    uint64_t epoch;
-    const char *to;
-    const char *type;
-    const struct stanza *payload; /* borrowed */
-    int64_t deadline_ms;
-    iq_answer_fn fn;
-    void *ctx;
-};
-void iq_ask(struct iq_table *t, const struct iq_question *q);
-/* An <iq type='result|error'>, by any link: a client answers by that of its own node.  False
- * when it answers none of our questions. */
-bool iq_answered(struct iq_table *t, const struct stanza *iq);
-
 void iq_link_lost(struct iq_table *t, unsigned link);
 void iq_session_gone(struct iq_table *t, const struct jid *who);
 void iq_tick(struct iq_table *t, int64_t now_ms);
 int64_t iq_deadline(const struct iq_table *t); /* INT64_MAX when nothing is open */
 size_t iq_open_count(const struct iq_table *t);
+
+/* An attribute as it stands in a tag that is being written; nothing when value is NULL. */
+void iq_write_attr(struct buf *out, const char *name, const char *value);
+/* The namespace that a child of what we send need not name. */
+const char *iq_outer_ns(const struct adapter *a);
 
 #endif

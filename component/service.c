@@ -7,19 +7,12 @@
 
 #include "base/clock.h"
 #include "base/crypt.h"
-#include "base/failpoint.h"
-#include "base/log.h"
 #include "base/stanza.h"
-#include "component/cursor.h"
 #include "component/ns.h"
 #include "component/presence.h"
 #include "component/service_int.h"
 
-#define UNSETTLED_US (120 * INT64_C(1000000))
 #define SWEEP_MS (10 * 60 * 1000)
-#define STRANGERS_PERIOD_MS 10000
-#define STRANGERS_MAX 50     /* refusals in a period, */
-#define STRANGERS_EACH_MAX 5 /* to one domain (or those that share its slot) */
 
 /* ---- making one ---- */
 
@@ -146,6 +139,7 @@ struct service *service_new(const struct component_opts *opts,
                                .done = on_iq_done,
                                .ctx = s};
     s->iqs = iq_table_new(&s->adapter, &ops);
+    s->questions = questions_new(&s->adapter, on_iq_send, s);
     s->sessions = sessions_new();
     s->adhoc = adhoc_new(&s->adapter, opts->commands_per_minute);
     s->disco = (struct disco){.adapter = &s->adapter,
@@ -169,6 +163,7 @@ void service_free(struct service **sp)
     for (size_t i = 0; i < s->links_n; i++)
         s->links[i].up = false; /* nobody asks anything more */
     iq_table_free(&s->iqs);
+    questions_free(&s->questions);
     sessions_free(&s->sessions);
     adhoc_free(&s->adhoc);
     for (size_t i = 0; i < s->links_n; i++)
@@ -227,6 +222,7 @@ static void lose_link(struct service *s, unsigned link)
     l->up = false;
     l->closed_us = clock_real_us();
     iq_link_lost(s->iqs, link);
+    questions_link_lost(s->questions, link);
     link_reset(s, l);
     sessions_link_lost(s->sessions, link);
     bool any = false;
@@ -293,153 +289,11 @@ static void take_presence(struct service *s, const struct stanza *st, unsigned l
         service_session_gone(s, &who, received_us);
 }
 
-/* ---- IQs ---- */
-
-static bool is_read(const struct iq_request *r)
-{
-    return !r->is_set || stanza_is(r->payload, "query", NS_MAM) ||
-           stanza_is(r->payload, "query", NS_MAM_1);
-}
-
-static void dispatch(struct service *s, struct iq_request *r)
-{
-    bool known_ns = false;
-    FAILPOINT_TEXT("service-request", stanza_get(r->iq, "id") ? stanza_get(r->iq, "id") : "");
-    for (size_t i = 0; i < s->handlers_n; i++) {
-        const struct handler *h = &s->handlers[i];
-        if ((h->direct_only && r->delegated) || strcmp(h->ns, r->payload->ns) != 0)
-            continue;
-        known_ns = true;
-        if (!h->name || strcmp(h->name, r->payload->name) == 0) {
-            if (r->guest && !h->guests)
-                break;
-            h->fn(h->ctx, r);
-            return;
-        }
-    }
-    if (r->guest) {
-        iq_forbid(r);
-        return;
-    }
-    iq_error(r, "cancel", known_ns ? "feature-not-implemented" : "service-unavailable", NULL);
-}
-
-/* So many refusals and no more: whoever wants us to talk to a domain that never asked cannot
- * make us, nor fill our link. */
-static bool may_refuse(struct service *s, const struct jid *stranger, int64_t now_ms)
-{
-    if (now_ms >= s->strangers_until_ms) {
-        s->strangers_until_ms = now_ms + STRANGERS_PERIOD_MS;
-        s->strangers_all = 0;
-        memset(s->strangers, 0, sizeof s->strangers);
-    }
-    const char *domain = jid_domain(stranger);
-    uint64_t hash = crypt_siphash(s->strangers_key, domain, strlen(domain));
-    uint8_t *each = &s->strangers[hash % STRANGER_SLOTS];
-    if (s->strangers_all >= STRANGERS_MAX || *each >= STRANGERS_EACH_MAX)
-        return false;
-    s->strangers_all++;
-    ++*each;
-    return true;
-}
-
-/* NULL when it is not for a handler: it has been refused, or cannot be answered. */
-static struct iq_request *open_direct(struct service *s, const struct stanza *st,
-                                      const struct iq_origin *o)
-{
-    struct jid from;
-    struct iq_request *r;
-    if (!jid_parse(&from, stanza_get(st, "from")))
-        return NULL;
-    bool stranger = !adapter_serves(&s->adapter, &from) &&
-                    !adapter_is_prober(&s->adapter, &from) &&
-                    !adapter_is_guest(&s->adapter, &from);
-    if (stranger && !may_refuse(s, &from, o->now_ms))
-        return NULL;
-    if (iq_open_direct(s->iqs, st, o, &r) != IQ_OPENED)
-        return NULL;
-    const char *to = stanza_get(r->iq, "to");
-    if (!stranger && to && strcmp(to, s->opts->component) == 0)
-        return r;
-    if (stranger)
-        iq_forbid(r);
-    else
-        iq_error(r, "cancel", "service-unavailable", NULL);
-    return NULL;
-}
-
-static struct iq_request *open_request(struct service *s, const struct stanza *st,
-                                       const struct stanza *delegation,
-                                       const struct iq_origin *o)
-{
-    struct iq_request *r;
-    if (!delegation)
-        return open_direct(s, st, o);
-    const char *ns = delegation_ns(delegation_version(delegation->ns));
-    return iq_open_delegated(s->iqs, st, ns, o, &r) == IQ_OPENED ? r : NULL;
-}
-
-static struct iq_origin origin_of(uint64_t epoch, const struct place *p, int64_t received_us)
-{
-    int64_t age_ms = (clock_real_us() - received_us) / 1000;
-    return (struct iq_origin){.place = *p,
-                              .epoch = epoch,
-                              .received_us = received_us,
-                              .age_ms = age_ms > 0 ? age_ms : 0,
-                              .now_ms = clock_mono_ms()};
-}
-
-static const struct stanza *delegation_of(const struct service *s, const struct stanza *st)
-{
-    return service_host(s, stanza_get(st, "from")) >= 0 ? delegation_element(st) : NULL;
-}
-
-static void take_request(struct service *s, uint64_t epoch, const struct stanza *st,
-                         const struct place *p, int64_t received_us, enum service_pass pass)
-{
-    const struct stanza *delegation = delegation_of(s, st);
-    const struct stanza *inner =
-        delegation
-            ? stanza_child(stanza_child(delegation, "forwarded", NS_FORWARD), "iq", NS_CLIENT)
-            : st;
-    service_asker_seen(s, inner, p->spool, received_us);
-    bool again = pass == SERVICE_REPLAY;
-    if (again && !s->events.request_is_open(s->events.ctx, p))
-        return;
-    struct iq_origin o = origin_of(epoch, p, received_us);
-    struct iq_request *r = open_request(s, st, delegation, &o);
-    if (r && again && !(is_read(r) && o.age_ms < IQ_REPEAT_WITHIN_MS))
-        iq_later(r, "interrupted");
-    else if (r)
-        dispatch(s, r);
-}
-
-static bool is_request(const struct stanza *st)
-{
-    const char *type = stanza_get(st, "type");
-    return strcmp(st->name, "iq") == 0 && type &&
-           (strcmp(type, "get") == 0 || strcmp(type, "set") == 0);
-}
-
-void service_refuse(struct service *s, const struct stanza *head, const struct cursor_piece *p,
-                    enum service_pass pass, bool over_limit)
-{
-    if (!is_request(head) ||
-        (pass == SERVICE_REPLAY && !s->events.request_is_open(s->events.ctx, &p->place)))
-        return;
-    struct iq_origin o = origin_of(p->epoch, &p->place, p->received_us);
-    struct iq_request *r = open_request(s, head, delegation_of(s, head), &o);
-    if (r && over_limit)
-        iq_error(r, "modify", "policy-violation", p->why);
-    else if (r)
-        iq_error(r, "cancel", "internal-server-error", NULL);
-}
-
 static void take_iq(struct service *s, uint64_t epoch, const struct stanza *st,
                     const struct place *p, int64_t received_us, enum service_pass pass)
 {
-    if (is_request(st)) {
-        take_request(s, epoch, st, p, received_us, pass);
+    if (service_is_request(st)) {
+        service_take_request(s, epoch, st, p, received_us, pass);
         return;
     }
     if (!stanza_get(st, "type"))
@@ -447,7 +301,7 @@ static void take_iq(struct service *s, uint64_t epoch, const struct stanza *st,
     int host = service_host(s, stanza_get(st, "from"));
     if (host >= 0)
         link_read_list(s, &s->links[p->spool], (unsigned)host, st, received_us);
-    iq_answered(s->iqs, st);
+    questions_answered(s->questions, st);
 }
 
 enum err_kind service_stanza(struct service *s, uint64_t epoch, struct stanza *st,
@@ -483,7 +337,7 @@ void service_ask(struct service *s, unsigned link, const char *to, const char *t
                                   .deadline_ms = clock_mono_ms() + within_ms,
                                   .fn = fn,
                                   .ctx = ctx};
-    iq_ask(s->iqs, &q);
+    questions_ask(s->questions, &q);
 }
 
 uint64_t service_looked_at(const struct service *s)
@@ -496,6 +350,7 @@ uint64_t service_looked_at(const struct service *s)
 void service_tick(struct service *s, int64_t now_ms)
 {
     iq_tick(s->iqs, now_ms);
+    questions_tick(s->questions, now_ms);
     for (size_t i = 0; i < s->links_n; i++)
         link_check(s, &s->links[i], now_ms);
     nodes_tick(s, now_ms);
@@ -507,104 +362,13 @@ void service_tick(struct service *s, int64_t now_ms)
 
 int64_t service_deadline(const struct service *s)
 {
-    int64_t next = iq_deadline(s->iqs);
+    int64_t next = iq_deadline(s->iqs), asked = questions_deadline(s->questions);
+    if (asked < next)
+        next = asked;
     for (size_t i = 0; i < s->links_n; i++)
         if (s->links[i].check_ms < next)
             next = s->links[i].check_ms;
     if (s->nodes.ask_ms < next)
         next = s->nodes.ask_ms;
     return s->sweep_ms < next ? s->sweep_ms : next;
-}
-
-/* ---- questions of others ---- */
-
-/* All hosts of a link have told who is online. */
-static bool is_listed(const struct service *s, const struct link_state *l)
-{
-    for (size_t h = 0; h < s->opts->domains_n; h++)
-        if (l->hosts[h].listing != LISTING_DONE)
-            return false;
-    return true;
-}
-
-static bool is_unsettled(const struct service *s, int64_t now_us)
-{
-    for (size_t i = 0; i < s->links_n; i++) {
-        const struct link_state *l = &s->links[i];
-        int64_t since_us = l->up ? l->opened_us : l->closed_us;
-        if (now_us < since_us + UNSETTLED_US && !(l->up && is_listed(s, l)))
-            return true;
-    }
-    return false;
-}
-
-enum session_state service_session_state(const struct service *s, const char *bare,
-                                         int64_t now_us, int64_t stale_after_us,
-                                         int64_t *seen_us_out)
-{
-    int64_t seen_us;
-    enum session_state state =
-        sessions_state(s->sessions, bare, now_us, stale_after_us, &seen_us);
-    if (seen_us_out)
-        *seen_us_out = seen_us;
-    if (state == SESSION_OFFLINE && seen_us == 0 && is_unsettled(s, now_us))
-        return SESSION_UNKNOWN;
-    return state;
-}
-
-const struct sessions *service_sessions(const struct service *s)
-{
-    return s->sessions;
-}
-
-void service_session_stuck(struct service *s, const char *bare, const char *resource,
-                           int64_t at_us)
-{
-    sessions_stuck(s->sessions, bare, resource, at_us);
-}
-
-bool service_grants_rosters(const struct service *s, const char *bare, unsigned *link_out)
-{
-    const char *at = strchr(bare, '@');
-    int host = service_host(s, at ? at + 1 : bare);
-    for (unsigned i = 0; host >= 0 && i < s->links_n; i++)
-        if (s->links[i].up && s->links[i].hosts[host].privilege.rosters) {
-            *link_out = i;
-            return true;
-        }
-    return false;
-}
-
-const struct adapter *service_adapter(const struct service *s)
-{
-    return &s->adapter;
-}
-
-void service_link_status(const struct service *s, unsigned link,
-                         struct service_link_status *out)
-{
-    assert(link < s->links_n);
-    const struct link_state *l = &s->links[link];
-    *out = (struct service_link_status){
-        .up = l->up,
-        .live = l->live,
-        .messages_granted = true,
-        .presence_granted = true,
-        .namespaces_delegated = (unsigned)s->delegation.served_n,
-        .sessions_listed = is_listed(s, l),
-        .accounts_online = sessions_accounts(s->sessions),
-        .requests_open = iq_open_count(s->iqs),
-    };
-    for (size_t h = 0; h < s->opts->domains_n; h++) {
-        const struct host_state *host = &l->hosts[h];
-        unsigned delegated = 0;
-        for (size_t i = 0; i < s->delegation.served_n; i++)
-            delegated += host->delegated[i] > 0;
-        out->messages_granted &= host->privilege.messages || link_speaks_directly(s);
-        out->presence_granted &= host->privilege.presence;
-        if (delegated < out->namespaces_delegated)
-            out->namespaces_delegated = delegated;
-    }
-    if (s->opts->server == SERVER_OPENFIRE)
-        openfire_status(s, l, out);
 }

@@ -18,6 +18,7 @@
 #include "component/adhoc.h"
 #include "component/iq.h"
 #include "component/opts.h"
+#include "component/questions.h"
 #include "component/sessions.h"
 
 struct buf;

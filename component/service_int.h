@@ -69,6 +69,7 @@ struct service {
     struct adapter adapter;
     struct service_events events;
     struct iq_table *iqs;
+    struct questions *questions;
     struct sessions *sessions;
     struct adhoc *adhoc;
     struct disco disco;
@@ -91,6 +92,11 @@ struct service {
 
 /* Place of an exact server host in opts->domains, -1 when it is none. */
 int service_host(const struct service *s, const char *name);
+
+/* service_requests.c: an <iq> of type get or set. */
+bool service_is_request(const struct stanza *st);
+void service_take_request(struct service *s, uint64_t epoch, const struct stanza *st,
+                          const struct place *p, int64_t received_us, enum service_pass pass);
 
 /* service_copies.c */
 /* A message from a server host: an announcement, a refusal, or a copy. */

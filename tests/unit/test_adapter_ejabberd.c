@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "component/adapter_int.h"
 #include "tests/unit/xmpp_world.h"
 
 #include "base/datetime.h"
 
 static int world_setup(void **state)
 {
-    struct world *w = calloc(1, sizeof *w);
-    world_begin(w);
-    *state = w;
-    return 0;
+    return world_setup_on(state, SERVER_EJABBERD);
 }
 
 static void expect_events(struct world *w, const char *expected)

@@ -4,10 +4,6 @@
 #define FROM(who, inside)                                                                     \
     "<message to='sidecar.e.test' from='" who                                                 \
     "'><forwarded xmlns='urn:xmpp:forward:0'>" inside "</forwarded></message>"
-#define CHAT(addresses, payload)                                                              \
-    "<message xmlns='jabber:client' type='chat' id='m1' " addresses                           \
-    "><body>hi</body>" payload "</message>"
-#define ALICE_TO_BOB "from='alice@e.test/r1' to='bob@e.test'"
 #define BOTH "message alice@e.test/r1* -> bob@e.test* id=m1\n"
 
 static const char *const sources[] = {"e.test", "copier.e.test", "bot@e.test",
@@ -32,13 +28,7 @@ static int generic_setup(void **state)
     return 0;
 }
 
-struct row {
-    const char *what;
-    const char *copy;
-    const char *events;
-};
-
-static const struct row rows[] = {
+static const struct world_case cases[] = {
     {"the server itself", FROM("e.test", CHAT(ALICE_TO_BOB, "")), BOTH},
     {"another component", FROM("copier.e.test", CHAT(ALICE_TO_BOB, "")), BOTH},
     {"any session of an account", FROM("bot@e.test/x", CHAT(ALICE_TO_BOB, "")), BOTH},
@@ -85,12 +75,7 @@ static const struct row rows[] = {
 static void what_a_copy_says_depends_on_who_sends_it(void **state)
 {
     struct world *w = *state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        buf_reset(&w->events);
-        world_feed(w, rows[i].copy);
-        if (strcmp(buf_cstr(&w->events), rows[i].events) != 0)
-            fail_msg("%s: %s", rows[i].what, buf_cstr(&w->events));
-    }
+    world_cases(w, cases, sizeof cases / sizeof *cases);
 }
 
 static enum session_state state_of(const struct world *w, const char *bare)

@@ -8,31 +8,21 @@
     "<message from=\"e.test\" to=\"sidecar.e.test\"><copy xmlns=\"" EVENT_NS                  \
     "\" incoming=\"true\" processed=\"true\" date=\"" date "\">" stanza "</copy></message>"
 #define OF_COPY(stanza) COPY_AT("2026-11-20T10:29:58.500Z", stanza)
-#define CHAT(attributes, payload)                                                             \
+#define OF_CHAT(attributes, payload)                                                          \
     "<message xmlns=\"\" type=\"chat\" id=\"m1\" " attributes "><body>hi</body>" payload      \
     "</message>"
-#define ALICE_TO_BOB "from=\"alice@e.test/r1\" to=\"bob@e.test\""
 
 static int openfire_setup(void **state)
 {
-    struct world *w = calloc(1, sizeof *w);
-    world_begin_on(w, SERVER_OPENFIRE);
-    *state = w;
-    return 0;
+    return world_setup_on(state, SERVER_OPENFIRE);
 }
 
-struct row {
-    const char *what;
-    const char *copy;
-    const char *events;
-};
-
-static const struct row rows[] = {
-    {"a message between two local users", OF_COPY(CHAT(ALICE_TO_BOB, "")),
+static const struct world_case cases[] = {
+    {"a message between two local users", OF_COPY(OF_CHAT(ALICE_TO_BOB, "")),
      "message alice@e.test/r1* -> bob@e.test* id=m1\n"},
     {"to and from another server",
-     OF_COPY(CHAT("from=\"alice@e.test/r1\" to=\"rob@r.test\"", ""))
-         OF_COPY(CHAT("from=\"rob@r.test/x\" to=\"alice@e.test\"", "")),
+     OF_COPY(OF_CHAT("from=\"alice@e.test/r1\" to=\"rob@r.test\"", ""))
+         OF_COPY(OF_CHAT("from=\"rob@r.test/x\" to=\"alice@e.test\"", "")),
      "message alice@e.test/r1* -> rob@r.test id=m1\n"
      "message rob@r.test/x -> alice@e.test* id=m1\n"},
     {"a marker",
@@ -40,8 +30,8 @@ static const struct row rows[] = {
              "<displayed xmlns=\"urn:xmpp:chat-markers:0\" id=\"m1\"/></message>"),
      "marker bob@e.test/r1* -> alice@e.test* id=k1 ref=m1\n"},
     {"routed again after a stream broke: the server's delay says so",
-     OF_COPY(CHAT(ALICE_TO_BOB, "<delay xmlns=\"urn:xmpp:delay\" from=\"e.test\" "
-                                "stamp=\"2026-11-20T10:20:00.000Z\"/>")),
+     OF_COPY(OF_CHAT(ALICE_TO_BOB, "<delay xmlns=\"urn:xmpp:delay\" from=\"e.test\" "
+                                   "stamp=\"2026-11-20T10:20:00.000Z\"/>")),
      "message alice@e.test/r1* -> bob@e.test* id=m1 delayed undelivered\n"},
     {"a refusal by the server",
      OF_COPY("<message xmlns=\"\" type=\"error\" id=\"m1\" from=\"nobody@e.test\" "
@@ -56,8 +46,8 @@ static const struct row rows[] = {
              "<result xmlns=\"urn:xmpp:mam:2\" id=\"1\"/></message>"),
      ""},
     {"to us: it came directly as well",
-     OF_COPY(CHAT("from=\"alice@e.test/r1\" to=\"sidecar.e.test\"", "")), ""},
-    {"from us", OF_COPY(CHAT("from=\"sidecar.e.test\" to=\"alice@e.test/r1\"", "")), ""},
+     OF_COPY(OF_CHAT("from=\"alice@e.test/r1\" to=\"sidecar.e.test\"", "")), ""},
+    {"from us", OF_COPY(OF_CHAT("from=\"sidecar.e.test\" to=\"alice@e.test/r1\"", "")), ""},
     {"a notification of a contact's own node",
      OF_COPY("<message xmlns=\"\" from=\"bob@e.test\" to=\"alice@e.test/r1\" id=\"n\">"
              "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/><body>x</body>"
@@ -75,14 +65,14 @@ static const struct row rows[] = {
              "</message>"),
      ""},
     {"what a user writes in its likeness stays a message",
-     OF_COPY(CHAT("from=\"eve@e.test/x\" to=\"bob@e.test\"",
-                  "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/>"
-                  "<result xmlns=\"urn:xmpp:mam:2\"/>"
-                  "<received xmlns=\"urn:xmpp:carbons:2\"/>")),
+     OF_COPY(OF_CHAT("from=\"eve@e.test/x\" to=\"bob@e.test\"",
+                     "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/>"
+                     "<result xmlns=\"urn:xmpp:mam:2\"/>"
+                     "<received xmlns=\"urn:xmpp:carbons:2\"/>")),
      "message eve@e.test/x* -> bob@e.test* id=m1\n"},
     {"what another server writes in its likeness, too",
-     OF_COPY(CHAT("from=\"note.test\" to=\"bob@e.test\"",
-                  "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/>")),
+     OF_COPY(OF_CHAT("from=\"note.test\" to=\"bob@e.test\"",
+                     "<event xmlns=\"http://jabber.org/protocol/pubsub#event\"/>")),
      "message note.test -> bob@e.test* id=m1\n"},
     {"a room's broadcast, of which all copies name the last occupant",
      OF_COPY("<message xmlns=\"\" type=\"groupchat\" from=\"r@conference.e.test/al\" "
@@ -94,20 +84,20 @@ static const struct row rows[] = {
              "from=\"r@conference.e.test\" stamp=\"2026-11-20T10:20:00Z\"/></message>"),
      ""},
     {"what is said in private in a room",
-     OF_COPY(CHAT("from=\"r@conference.e.test/al\" to=\"bob@e.test/r1\"", "")),
+     OF_COPY(OF_CHAT("from=\"r@conference.e.test/al\" to=\"bob@e.test/r1\"", "")),
      "message r@conference.e.test/al -> bob@e.test/r1* id=m1\n"},
     {"without an address it goes to the own account",
-     OF_COPY(CHAT("from=\"alice@e.test/r1\"", "")),
+     OF_COPY(OF_CHAT("from=\"alice@e.test/r1\"", "")),
      "message alice@e.test/r1* -> alice@e.test* id=m1\n"},
     {"IQs are nothing here",
      OF_COPY("<iq xmlns=\"\" type=\"get\" from=\"alice@e.test/r1\" id=\"1\"/>"), ""},
     {"somebody else's envelope",
      "<message from=\"eve@e.test/x\" to=\"sidecar.e.test\"><copy xmlns=\"" EVENT_NS
-     "\" incoming=\"true\" processed=\"true\">" CHAT(ALICE_TO_BOB, "") "</copy></message>",
+     "\" incoming=\"true\" processed=\"true\">" OF_CHAT(ALICE_TO_BOB, "") "</copy></message>",
      ""},
     {"a copy of what went out, which nobody asked for",
      "<message from=\"e.test\" to=\"sidecar.e.test\"><copy xmlns=\"" EVENT_NS
-     "\" incoming=\"false\" processed=\"true\">" CHAT(ALICE_TO_BOB, "") "</copy></message>",
+     "\" incoming=\"false\" processed=\"true\">" OF_CHAT(ALICE_TO_BOB, "") "</copy></message>",
      ""},
     {"an empty envelope",
      "<message from=\"e.test\" to=\"sidecar.e.test\"><copy xmlns=\"" EVENT_NS
@@ -122,19 +112,14 @@ static const struct row rows[] = {
 static void each_copy_is_what_it_means(void **state)
 {
     struct world *w = *state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        print_message("%s\n", rows[i].what);
-        world_feed(w, rows[i].copy);
-        assert_string_equal(buf_cstr(&w->events), rows[i].events);
-        buf_reset(&w->events);
-    }
+    world_cases(w, cases, sizeof cases / sizeof *cases);
 }
 
 static void an_impossible_address_is_for_quarantine(void **state)
 {
     struct world *w = *state;
     assert_int_equal(
-        world_feed_link(w, 0, OF_COPY(CHAT("from=\"a b@e.test\" to=\"bob@e.test\"", ""))),
+        world_feed_link(w, 0, OF_COPY(OF_CHAT("from=\"a b@e.test\" to=\"bob@e.test\"", ""))),
         ERR_REJECT);
 }
 
@@ -214,14 +199,14 @@ static void the_servers_date_orders_what_one_batch_brings(void **state)
 {
     struct world *w = *state;
     w->real_us = time_of("2026-11-20T10:30:00Z");
-    classify(w, COPY_AT("2026-11-20T10:29:57.250Z", CHAT(ALICE_TO_BOB, "")));
+    classify(w, COPY_AT("2026-11-20T10:29:57.250Z", OF_CHAT(ALICE_TO_BOB, "")));
     assert_int_equal(event_us, time_of("2026-11-20T10:29:57.25Z"));
     /* A clock ahead of ours, or far behind it, or none. */
-    classify(w, COPY_AT("2026-11-20T10:30:01Z", CHAT(ALICE_TO_BOB, "")));
+    classify(w, COPY_AT("2026-11-20T10:30:01Z", OF_CHAT(ALICE_TO_BOB, "")));
     assert_int_equal(event_us, w->real_us);
-    classify(w, COPY_AT("2026-11-20T09:30:00Z", CHAT(ALICE_TO_BOB, "")));
+    classify(w, COPY_AT("2026-11-20T09:30:00Z", OF_CHAT(ALICE_TO_BOB, "")));
     assert_int_equal(event_us, time_of("2026-11-20T10:29:45Z"));
-    classify(w, COPY_AT("yesterday", CHAT(ALICE_TO_BOB, "")));
+    classify(w, COPY_AT("yesterday", OF_CHAT(ALICE_TO_BOB, "")));
     assert_int_equal(event_us, w->real_us);
     free(written);
     written = NULL;
@@ -234,7 +219,7 @@ static void a_head_tells_whether_a_message_is_copied(void **state)
         const char *copy;
         bool message;
     } table[] = {
-        {OF_COPY(CHAT(ALICE_TO_BOB, "")), true},
+        {OF_COPY(OF_CHAT(ALICE_TO_BOB, "")), true},
         {OF_COPY("<iq xmlns=\"\" type=\"get\"/>"), false},
         {COPY("<message xmlns='jabber:client'/>"), false},
     };

@@ -5,26 +5,13 @@
     "<message to='" side "@sidecar.e.test' from='e.test'><forwarded "                         \
     "xmlns='urn:xmpp:forward:0'>" stanza "</forwarded></message>"
 #define BOTH(stanza) SIDE("out", stanza) SIDE("in", stanza)
-#define CHAT(addresses, payload)                                                              \
-    "<message xmlns='jabber:client' type='chat' id='m1' " addresses                           \
-    "><body>hi</body>" payload "</message>"
-#define ALICE_TO_BOB "from='alice@e.test/r1' to='bob@e.test'"
 
 static int prosody_setup(void **state)
 {
-    struct world *w = calloc(1, sizeof *w);
-    world_begin_on(w, SERVER_PROSODY);
-    *state = w;
-    return 0;
+    return world_setup_on(state, SERVER_PROSODY);
 }
 
-struct row {
-    const char *what;
-    const char *copies;
-    const char *events;
-};
-
-static const struct row rows[] = {
+static const struct world_case cases[] = {
     {"each side of a message has its own copy", BOTH(CHAT(ALICE_TO_BOB, "")),
      "message alice@e.test/r1* -> bob@e.test id=m1\n"
      "message alice@e.test/r1 -> bob@e.test* id=m1\n"},
@@ -95,12 +82,7 @@ static const struct row rows[] = {
 static void what_a_copy_says(void **state)
 {
     struct world *w = *state;
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        buf_reset(&w->events);
-        world_feed(w, rows[i].copies);
-        if (strcmp(buf_cstr(&w->events), rows[i].events) != 0)
-            fail_msg("%s: %s", rows[i].what, buf_cstr(&w->events));
-    }
+    world_cases(w, cases, sizeof cases / sizeof *cases);
 }
 
 #define ROSTER_SET(side, from)                                                                \

@@ -196,7 +196,14 @@ __attribute__((unused)) static void world_end(struct world *w)
     clock_fake_off();
 }
 
-/* Of a test whose state is a world. */
+/* Of tests whose state is a world. */
+__attribute__((unused)) static int world_setup_on(void **state, enum server_kind server)
+{
+    struct world *w = calloc(1, sizeof *w);
+    world_begin_on(w, server);
+    *state = w;
+    return 0;
+}
 __attribute__((unused)) static int world_teardown(void **state)
 {
     struct world *w = *state;
@@ -255,6 +262,25 @@ __attribute__((unused)) static void world_feed(struct world *w, const char *xml)
     assert_int_equal(world_feed_link(w, 0, xml), ERR_NONE);
 }
 
+/* The events of what is fed, case by case. */
+struct world_case {
+    const char *what;
+    const char *feed;
+    const char *events;
+};
+
+__attribute__((unused)) static void world_cases(struct world *w,
+                                                const struct world_case *cases, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        buf_reset(&w->events);
+        world_feed(w, cases[i].feed);
+        if (strcmp(buf_cstr(&w->events), cases[i].events) != 0)
+            fail_msg("%s: %s", cases[i].what, buf_cstr(&w->events));
+    }
+    buf_reset(&w->events);
+}
+
 /* A file of tests/fixtures, NUL-terminated, to be freed. */
 __attribute__((unused)) static char *world_fixture(const char *name)
 {
@@ -285,6 +311,10 @@ __attribute__((unused)) static void world_feed_fixture(struct world *w, const ch
 #define COPY(stanza)                                                                          \
     "<message to='sidecar.e.test' from='e.test' id='1'><forwarded "                           \
     "xmlns='urn:xmpp:forward:0'>" stanza "</forwarded></message>"
+#define CHAT(addresses, payload)                                                              \
+    "<message xmlns='jabber:client' type='chat' id='m1' " addresses                           \
+    "><body>hi</body>" payload "</message>"
+#define ALICE_TO_BOB "from='alice@e.test/r1' to='bob@e.test'"
 /* What XEP-0490 keeps of one chat, as an <item/> of the pubsub element around it. */
 #define MDS_ITEM(chat, by, id)                                                                \
     "<item id='" chat "'><displayed xmlns='urn:xmpp:mds:displayed:0'><stanza-id "             \

@@ -31,6 +31,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "tests/unit/apns_peer.h"
+#include "tests/unit/tls_server.h"
 
 #define PUSHES 3000
 #define LINKS 64
@@ -189,30 +190,8 @@ static inline void stop_listening(void)
 
 static inline void make_certificate(const char *alt_names)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    X509_set_version(cert, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
-                               (const unsigned char *)"gateway", -1, -1, 0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
-    X509_set_pubkey(cert, key);
-    X509_EXTENSION *ext = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, alt_names);
-    X509_add_ext(cert, ext, -1);
-    X509_EXTENSION_free(ext);
-    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-    BIO *bio = BIO_new(BIO_s_mem());
-    PEM_write_bio_X509(bio, cert);
-    w.cert_pem[BIO_read(bio, w.cert_pem, sizeof w.cert_pem - 1)] = '\0';
-    BIO_free(bio);
-    w.server.tls = SSL_CTX_new(TLS_server_method());
-    assert_int_equal(SSL_CTX_use_certificate(w.server.tls, cert), 1);
-    assert_int_equal(SSL_CTX_use_PrivateKey(w.server.tls, key), 1);
+    w.server.tls = tls_server_new(alt_names, w.cert_pem, sizeof w.cert_pem);
     SSL_CTX_set_alpn_select_cb(w.server.tls, choose_alpn, &w.server);
-    X509_free(cert);
-    EVP_PKEY_free(key);
 }
 
 /* --- the client --- */

@@ -1,73 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "archive/call.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <string.h>
+#include "tests/unit/rows_world.h"
 
-#include <cmocka.h>
-
-#include "archive/ident.h"
-#include "archive/opts.h"
-#include "archive/rows.h"
-#include "base/xml_parse.h"
-
-#define NOW INT64_C(1772586123000000)
 #define JMI "urn:xmpp:jingle-message:0"
 #define AUDIO "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='audio'/>"
 #define VIDEO "<description xmlns='urn:xmpp:jingle:apps:rtp:1' media='video'/>"
 #define PROPOSE "<propose xmlns='" JMI "' id='s1'>" AUDIO "</propose>"
 #define STORE "<store xmlns='urn:xmpp:hints'/>"
 
-static struct ident *ident;
-static struct rows *rows;
-static struct archive_opts opts = {.own_message_reads = true, .calls = true};
 static struct stanza *stanza;
 
-static int make(void **state)
+static int make_with_calls(void **state)
 {
-    (void)state;
-    struct ident_keys keys = {.owner = {1}, .hash = {2}, .archive = {3}, .lanes = 8};
-    ident = ident_new(&keys);
-    rows = rows_new(ident, &opts);
-    return 0;
-}
-
-static int destroy(void **state)
-{
-    (void)state;
-    if (stanza)
-        stanza_free(&stanza);
-    rows_free(&rows);
-    ident_free(&ident);
+    make(state);
     opts.calls = true;
     return 0;
 }
 
-static struct event event_of(const char *inside, const char *type)
+static int destroy_with_stanza(void **state)
 {
-    char text[4096];
-    struct err e = {0};
-    snprintf(text, sizeof text,
-             "<message xmlns='jabber:client' id='m1' type='%s'>%s</message>", type, inside);
     if (stanza)
         stanza_free(&stanza);
-    stanza = xml_parse_element(text, strlen(text), &e);
-    if (!stanza)
-        fail_msg("%s: %s", text, e.text);
-    return (struct event){.kind = EVENT_MESSAGE,
-                          .from = "li@chat.example",
-                          .from_resource = "phone",
-                          .to = "mei@chat.example",
-                          .to_resource = "",
-                          .from_local = true,
-                          .to_local = true,
-                          .id = "m1",
-                          .received_us = NOW,
-                          .stanza = stanza};
+    return destroy(state);
+}
+
+static struct event call_of(const char *inside, const char *type)
+{
+    char attrs[64];
+    snprintf(attrs, sizeof attrs, " id='m1' type='%s'", type);
+    if (stanza)
+        stanza_free(&stanza);
+    stanza = parse(inside, attrs);
+    return event_of(stanza);
 }
 
 /* The words of calls among what an event writes. */
@@ -87,7 +52,7 @@ static void a_call_is_told_to_who_is_called(void **state)
     (void)state;
     struct write w[WRITES_MAX];
     uint8_t owner[OWNER_BYTES];
-    struct event ev = event_of(PROPOSE, "chat");
+    struct event ev = call_of(PROPOSE, "chat");
     assert_int_equal(calls_of(&ev, w), 1);
     ident_owner(ident, "mei@chat.example", owner);
     assert_memory_equal(w[0].owner, owner, OWNER_BYTES);
@@ -111,10 +76,10 @@ static void it_is_archived_only_when_it_says_so_and_never_counted(void **state)
 {
     (void)state;
     struct write w[WRITES_MAX];
-    struct event ev = event_of(PROPOSE, "chat");
+    struct event ev = call_of(PROPOSE, "chat");
     assert_int_equal(rows_from_event(rows, &ev, w), 1);
     assert_int_equal(w[0].kind, WRITE_CALL);
-    ev = event_of(PROPOSE STORE, "chat");
+    ev = call_of(PROPOSE STORE, "chat");
     assert_int_equal(rows_from_event(rows, &ev, w), 3);
     assert_int_equal(w[0].kind, WRITE_ROW);
     assert_int_equal(w[1].kind, WRITE_ROW);
@@ -161,7 +126,7 @@ static void what_is_a_call(void **state)
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct write w[WRITES_MAX];
-        struct event ev = event_of(cases[i].inside, cases[i].type);
+        struct event ev = call_of(cases[i].inside, cases[i].type);
         size_t n = calls_of(&ev, w);
         if (n != (cases[i].media != NULL))
             fail_msg("%s %s: %zu calls", cases[i].type, cases[i].inside, n);
@@ -174,7 +139,7 @@ static void one_that_is_delivered_late_is_none(void **state)
 {
     (void)state;
     struct write w[WRITES_MAX];
-    struct event ev = event_of(PROPOSE, "chat");
+    struct event ev = call_of(PROPOSE, "chat");
     ev.delayed_us = NOW - (CALL_LIFE_MS + 1) * INT64_C(1000);
     assert_int_equal(calls_of(&ev, w), 0);
     ev.delayed_us = NOW - CALL_LIFE_MS * INT64_C(1000);
@@ -185,7 +150,7 @@ static void nobody_calls_himself(void **state)
 {
     (void)state;
     struct write w[WRITES_MAX];
-    struct event ev = event_of(PROPOSE, "chat");
+    struct event ev = call_of(PROPOSE, "chat");
     ev.to = ev.from;
     assert_int_equal(calls_of(&ev, w), 0);
 }
@@ -202,7 +167,7 @@ static void it_is_over_for_both_when_one_of_them_says_so(void **state)
         char inside[200];
         uint8_t mei[OWNER_BYTES];
         snprintf(inside, sizeof inside, "<%s xmlns='" JMI "' id='s1'/>", words[i]);
-        struct event ev = event_of(inside, "chat");
+        struct event ev = call_of(inside, "chat");
         assert_int_equal(calls_of(&ev, w), 2);
         /* Of his own account somebody's word counts whoever called; of another's, his calls.
          */
@@ -229,7 +194,7 @@ static void a_call_whose_message_is_refused_is_over(void **state)
 {
     (void)state;
     struct write begun[WRITES_MAX], w[WRITES_MAX];
-    struct event ev = event_of(PROPOSE, "chat");
+    struct event ev = call_of(PROPOSE, "chat");
     assert_int_equal(calls_of(&ev, begun), 1);
     struct event bounce = {.kind = EVENT_BOUNCE,
                            .from = "mei@chat.example",
@@ -252,14 +217,14 @@ static void where_no_app_asks_for_calls_there_are_none(void **state)
     (void)state;
     struct write w[WRITES_MAX];
     opts.calls = false;
-    struct event ev = event_of(PROPOSE STORE, "chat");
+    struct event ev = call_of(PROPOSE STORE, "chat");
     assert_int_equal(calls_of(&ev, w), 0);
     assert_int_equal(rows_from_event(rows, &ev, w), 2);
-    ev = event_of("<retract xmlns='" JMI "' id='s1'/>", "chat");
+    ev = call_of("<retract xmlns='" JMI "' id='s1'/>", "chat");
     assert_int_equal(rows_from_event(rows, &ev, w), 0);
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, make, destroy)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, make_with_calls, destroy_with_stanza)
 
 int main(void)
 {

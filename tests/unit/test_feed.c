@@ -41,16 +41,24 @@ uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
     return ing->start;
 }
 
-enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
+static bool has_room(struct ingest *ing, const struct place *p)
 {
     if (ing->room == 0) {
-        ing->refused = ev->place.begin;
-        return INGEST_FULL;
+        ing->refused = p->begin;
+        return false;
     }
-    if (ing->refused != NOTHING)
-        assert_int_equal(ev->place.begin, ing->refused);
     ing->refused = NOTHING;
     ing->room--;
+    return true;
+}
+
+enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
+{
+    uint64_t refused = ing->refused;
+    if (!has_room(ing, &ev->place))
+        return INGEST_FULL;
+    if (refused != NOTHING)
+        assert_int_equal(ev->place.begin, refused);
     if (!ing->slow || ing->begin == NOTHING)
         ing->begin = ev->place.begin;
     buf_addf(&ing->ids, "%s ", ev->id);
@@ -60,12 +68,8 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 /* It may be told again of what it took: the table's key tells. */
 enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st)
 {
-    if (ing->room == 0) {
-        ing->refused = st->place.begin;
+    if (!has_room(ing, &st->place))
         return INGEST_FULL;
-    }
-    ing->refused = NOTHING;
-    ing->room--;
     assert_string_equal(st->server, "e.test:5347");
     char line[256];
     snprintf(line, sizeof line, "%s%llu at %lld%s%s\n", st->opened ? "+" : "-",
@@ -78,12 +82,8 @@ enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream 
 
 enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_aside *a)
 {
-    if (ing->room == 0) {
-        ing->refused = a->place.begin;
+    if (!has_room(ing, &a->place))
         return INGEST_FULL;
-    }
-    ing->refused = NOTHING;
-    ing->room--;
     buf_addf(&ing->aside, "%s (%s) ", a->why, a->with_bytes ? "bytes" : "no bytes");
     return INGEST_TAKEN;
 }

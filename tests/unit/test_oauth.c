@@ -27,6 +27,7 @@
 #include "base/clock.h"
 #include "base/datetime.h"
 #include "base/log.h"
+#include "tests/unit/tls_server.h"
 
 #define GOOD "{\"access_token\":\"ya29.one\",\"expires_in\":3599,\"token_type\":\"Bearer\"}"
 #define SECRET "ya29.one"
@@ -98,30 +99,7 @@ static struct bufferevent *make_bufferevent(struct event_base *base, void *ctx)
 
 static void make_certificate(void)
 {
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *cert = X509_new();
-    X509_set_version(cert, X509_VERSION_3);
-    ASN1_INTEGER_set(X509_get_serialNumber(cert), 1);
-    X509_gmtime_adj(X509_getm_notBefore(cert), -3600);
-    X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
-                               (const unsigned char *)"tokens", -1, -1, 0);
-    X509_set_issuer_name(cert, X509_get_subject_name(cert));
-    X509_set_pubkey(cert, key);
-    X509_EXTENSION *ext =
-        X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, "IP:127.0.0.1");
-    X509_add_ext(cert, ext, -1);
-    X509_EXTENSION_free(ext);
-    assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
-    BIO *bio = BIO_new(BIO_s_mem());
-    PEM_write_bio_X509(bio, cert);
-    w.cert_pem[BIO_read(bio, w.cert_pem, sizeof w.cert_pem - 1)] = '\0';
-    BIO_free(bio);
-    w.tls = SSL_CTX_new(TLS_server_method());
-    assert_int_equal(SSL_CTX_use_certificate(w.tls, cert), 1);
-    assert_int_equal(SSL_CTX_use_PrivateKey(w.tls, key), 1);
-    X509_free(cert);
-    EVP_PKEY_free(key);
+    w.tls = tls_server_new("IP:127.0.0.1", w.cert_pem, sizeof w.cert_pem);
 }
 
 /* As the console makes it; an RSA key takes long to make. */

@@ -40,6 +40,14 @@ const struct notice_opts *notice_find(const struct notice_list *list, const char
     return NULL;
 }
 
+const struct notice_opts *notice_find_plain(const struct notice_list *list, const char *from)
+{
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->of[i].from, from) == 0 && !list->of[i].node)
+            return &list->of[i];
+    return NULL;
+}
+
 bool notice_is_by(const struct stanza *message, const char *bare)
 {
     struct jid by;

@@ -35,6 +35,9 @@ struct notice_list {
  * event without an item is none. */
 const struct notice_opts *notice_find(const struct notice_list *list, const char *from,
                                       const char *from_resource, const struct stanza *message);
+/* The first one that is meant by a message of exactly this address that is no event, NULL when
+ * none is. */
+const struct notice_opts *notice_find_plain(const struct notice_list *list, const char *from);
 /* The item's publisher, as the service tells, is this bare address. */
 bool notice_is_by(const struct stanza *message, const char *bare);
 

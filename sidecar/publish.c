@@ -110,6 +110,14 @@ static bool is_remote(const struct publish *p, const struct jid *sender)
     return sender->local_len > 0;
 }
 
+/* What a service says to who is away is not copied either, nor is an event, of which a publish
+ * does not say whose it is. */
+static bool is_news(const struct publish *p, const struct jid *sender)
+{
+    const struct notice_opts *o = notice_find_plain(&p->push->notices, sender->bare);
+    return o && o->count && o->push;
+}
+
 /* ---- ends ---- */
 
 static void accept(struct taken *t)
@@ -266,7 +274,7 @@ static void take_sign(struct taken *t, const struct device_owner *o)
     service_session_stuck(p->service, o->account, o->resource, r->received_us);
     outbox_reconsider(p->opts.outbox, o->owner);
     if (!t->n.body || !t->n.sender || !jid_parse(&sender, t->n.sender) ||
-        !is_remote(p, &sender)) {
+        !(is_remote(p, &sender) || is_news(p, &sender))) {
         accept(t);
         return;
     }

@@ -8,6 +8,8 @@ from harness.ejabberd import HOST
 from harness.procs import wait_until
 
 PUBSUB = f"pubsub.{HOST}"
+NEWS, SILENT = f"news.{HOST}", f"silent.{HOST}"
+UNCOUNTED, ANOTHER = f"log.{HOST}", f"another.{HOST}"
 NS_PUBSUB = "http://jabber.org/protocol/pubsub"
 NS_EVENT = f"{{{NS_PUBSUB}#event}}"
 SERVER = {"ejabberd": {"extra": {"modules": {
@@ -21,13 +23,16 @@ SETTINGS = {
         {"from": PUBSUB, "node": "joined", "title": "{who}", "body": "has joined", "push": False},
         {"from": PUBSUB, "node": "log", "count": False},
         {"from": HOST, "title": "{subject}", "body": "Server: {body}"},
+        {"from": NEWS, "title": "{subject}", "body": "News: {body}"},
+        {"from": SILENT, "push": False},
+        {"from": UNCOUNTED, "count": False},
     ],
 }
 
 
 @pytest.fixture(autouse=True)
 def services(world):
-    world.oracle.notices_from = {PUBSUB, HOST}
+    world.oracle.notices_from = {PUBSUB, HOST, NEWS, SILENT, UNCOUNTED}
 
 
 @pytest.fixture
@@ -162,6 +167,73 @@ def test_the_server_itself(world, alice, phone, token, kind):
     assert world.oracle.unread(phone.bare, HOST) == 1
     push = world.gateway.wait(token, 1)[0]
     assert push.alert == {"title": "Maintenance", "body": f"Server: {text}"}
+
+
+@pytest.fixture
+def away(world):
+    """bob, who has gone away; his client has enabled push; (user, token)."""
+    user = world.user("bob")
+    phone = world.login(user, "phone")
+    token, answer = world.register_push_apns(phone)
+    phone.enable_push(answer["jid"], answer["node"], answer["secret"])
+    phone.logout()
+    world.away(user)
+    return user, token
+
+
+def tell(world, user, sender, text, kind="normal"):
+    world.ejabberd.api("send_message", **{"type": kind, "from": sender, "to": user.bare,
+                                          "subject": "Maintenance", "body": text})
+
+
+@pytest.mark.parametrize("kind", ["headline", "normal"])
+def test_the_server_itself_tells_who_is_away(world, away, kind):
+    """By ejabberd's command send_message, which makes a copy of what it sends for a host."""
+    user, token = away
+    text = world.body("restart at noon")
+    tell(world, user, HOST, text, kind)
+    push = world.gateway.wait(token, 1)[0]
+    assert push.alert == {"title": "Maintenance", "body": f"Server: {text}"}
+    assert push.badge == 1
+    world.no_push(token, 3 + CONFIRM + 1, since=1)  # the publish is about the same
+    assert world.oracle.unread(user.bare, HOST) == 1
+
+
+def test_a_service_tells_who_is_away(world, away):
+    """No copy is made then: what ejabberd publishes is all that is seen, and has no subject."""
+    user, token = away
+    text = world.body("a new version")
+    tell(world, user, NEWS, text)
+    push = world.gateway.wait(token, 1)[0]
+    assert push.alert == {"title": NEWS, "body": text}
+    assert push.badge == 1
+    assert world.oracle.unread(user.bare, NEWS) == 1
+    # The copy of its delivery takes that one's place.
+    laptop = world.login(user, "laptop")
+    laptop.wait_message(text)
+    world.oracle.wait_body(user.bare, text)
+    world.drain(laptop)
+    assert world.oracle.unread(user.bare, NEWS) == 1
+    world.no_push(token, CONFIRM + 1, since=1)
+
+
+def test_who_is_away_is_told_what_the_settings_say(world, alice, away):
+    user, token = away
+    for sender in (SILENT, UNCOUNTED, ANOTHER):
+        tell(world, user, sender, world.body())
+    tell(world, user, NEWS, world.body(), kind="headline")  # ejabberd drops it
+    node = f"orders/{new_id('n')}"
+    make_node(alice, node, kind="normal")
+    pubsub(alice, f"<subscriptions node='{node}'><subscription jid='{user.bare}'"
+                  " subscription='subscribed'/></subscriptions>", "#owner")
+    item = publish(alice, node, order(8, "x"))  # of an event it does not say whose it is
+    world.no_push(token, 3 + CONFIRM + 1)
+    assert world.oracle.unread(user.bare) == 0
+    laptop = world.login(user, "laptop")
+    told(laptop, item)
+    world.drain(laptop)
+    assert [world.oracle.unread(user.bare, sender)
+            for sender in (SILENT, UNCOUNTED, NEWS, PUBSUB)] == [1, 0, 0, 1]
 
 
 def test_a_look_alike_is_an_ordinary_message(world, alice, phone, token):

@@ -27,6 +27,35 @@ static bool is_plain(char c)
     return (unsigned char)c >= 0x20 && (unsigned char)c < 0x7F && c != '"' && c != '\\';
 }
 
+#define EACH_BYTE(value) (UINT64_C(0x0101010101010101) * (value))
+
+static uint64_t any_below(uint64_t bytes, uint8_t least)
+{
+    return (bytes - EACH_BYTE(least)) & ~bytes;
+}
+
+/* is_plain of eight characters at a time: of a long text one by one is most of what a push
+ * costs. */
+static bool are_plain(const char text[8])
+{
+    uint64_t bytes;
+    memcpy(&bytes, text, sizeof bytes);
+    uint64_t bad = bytes | any_below(bytes, 0x20) | any_below(bytes ^ EACH_BYTE(0x7F), 1) |
+                   any_below(bytes ^ EACH_BYTE('"'), 1) |
+                   any_below(bytes ^ EACH_BYTE('\\'), 1);
+    return (bad & EACH_BYTE(0x80)) == 0;
+}
+
+static size_t plain_length(const char *text, size_t max)
+{
+    size_t n = 0;
+    while (max - n >= 8 && are_plain(text + n))
+        n += 8;
+    while (n < max && is_plain(text[n]))
+        n++;
+    return n;
+}
+
 /* One character of input as JSON; returns the bytes of input it took. */
 static size_t escape_char(const char *text, size_t len, char out[8], size_t *out_len)
 {
@@ -66,8 +95,12 @@ void payload_add_text(struct buf *b, const char *text, size_t max)
     for (size_t i = 0; i < len;) {
         char json[8];
         size_t json_len;
-        if (is_plain(text[i]) && used + ELLIPSIS_BYTES < room) {
-            out[used++] = text[i++];
+        size_t space = used + ELLIPSIS_BYTES < room ? room - ELLIPSIS_BYTES - used : 0;
+        size_t plain = plain_length(text + i, len - i < space ? len - i : space);
+        if (plain > 0) {
+            memcpy(out + used, text + i, plain);
+            i += plain;
+            used += plain;
             fits = used;
             continue;
         }

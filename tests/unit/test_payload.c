@@ -264,6 +264,31 @@ static void every_byte_below_128_comes_back_as_it_was(void **state)
     assert_string_equal(text_of(alert, "title"), all);
 }
 
+/* Plain ones are taken several at a time. */
+static void every_byte_comes_back_wherever_it_stands(void **state)
+{
+    (void)state;
+    for (int c = 1; c < 256; c++) {
+        for (size_t at = 0; at < 17; at++) {
+            char text[18 + 2], wanted[18 + 2];
+            memset(text, '~', 17);
+            text[17] = '\0';
+            text[at] = (char)c;
+            bool good = c < 128;
+            snprintf(wanted, sizeof wanted, "%.*s%.*s%s", (int)at, text, good ? 1 : 3,
+                     good ? text + at : "\xEF\xBF\xBD", text + at + 1);
+            struct buf b;
+            buf_init(&b, 256);
+            payload_add_text(&b, text, 256);
+            cJSON *back = cJSON_ParseWithLength((const char *)buf_data(&b), buf_len(&b));
+            assert_non_null(back);
+            assert_string_equal(cJSON_GetStringValue(back), wanted);
+            cJSON_Delete(back);
+            buf_deinit(&b);
+        }
+    }
+}
+
 static void broken_utf8_becomes_a_replacement_character(void **state)
 {
     (void)state;
@@ -440,6 +465,7 @@ int main(void)
         cmocka_unit_test_teardown(what_only_wakes_an_app_shows_nothing, forget),
         cmocka_unit_test_teardown(what_is_missing_is_left_out, forget),
         cmocka_unit_test_teardown(every_byte_below_128_comes_back_as_it_was, forget),
+        cmocka_unit_test(every_byte_comes_back_wherever_it_stands),
         cmocka_unit_test_teardown(broken_utf8_becomes_a_replacement_character, forget),
         cmocka_unit_test_teardown(a_long_text_is_cut_between_characters, forget),
         cmocka_unit_test_teardown(a_text_that_just_fits_is_not_cut, forget),

@@ -285,6 +285,14 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
         t->asked++;
         job = adding(o, t);
     }
+    int64_t call_ms =
+        o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
+    if (outbox_sql_add_calls(o->sql, conn, held, call_ms, o->push, changes, n, added_result,
+                             job)) {
+        t->asked++;
+        job = adding(o, t);
+    }
+    /* Badges are locked last, see outbox_sql_int.h. */
     if (outbox_sql_add_badges(o->sql, conn, held, BADGE_WAIT_MS, changes, n, added_result,
                               job)) {
         t->asked++;
@@ -292,13 +300,6 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
     }
     if (outbox_withdraws(o) && outbox_sql_add_read(o->sql, conn, held, BADGE_WAIT_MS, changes,
                                                    n, added_result, job)) {
-        t->asked++;
-        job = adding(o, t);
-    }
-    int64_t call_ms =
-        o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
-    if (outbox_sql_add_calls(o->sql, conn, held, call_ms, o->push, changes, n, added_result,
-                             job)) {
         t->asked++;
         job = adding(o, t);
     }

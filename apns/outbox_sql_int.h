@@ -29,7 +29,7 @@ struct outbox_sql {
  * holds now.  A parked entry lives again; what a dead worker held is ours; what waits, waits.
  * Updates first and then inserts the rest: ON CONFLICT costs twice as much, and nobody else
  * makes such entries without the owner's lane.  Everybody who touches several entries does so
- * in this order: no deadlocks. */
+ * in this order, and comes to badges (peer 0) last: no deadlocks. */
 #define OUTBOX_ADD_SQL(source, only)                                                          \
     "WITH c AS MATERIALIZED ("                                                                \
     " SELECT d.owner, r.device, d.peer, d.newest, d.jid, r.resource, r.app,"                  \

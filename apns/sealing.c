@@ -40,8 +40,8 @@ static void own_id(const uint8_t device[16], uint8_t out[16])
 
 /* The two kinds of tokens, one walk after the other; both are asked with the same parameters,
  * of which devices need no owner.  Whoever else has changed a row since it was read has sealed
- * the token, or has another one of the second kind.  Registrations are locked in one order, as
- * by whoever else changes several. */
+ * the token, or has another one of the second kind.  Devices and registrations are locked in
+ * one order, as by whoever else changes several. */
 static const struct walk {
     struct pg_statement page, change;
     void (*id)(const uint8_t device[16], uint8_t out[16]); /* that it is sealed for */
@@ -51,11 +51,16 @@ static const struct walk {
       " WHERE (d.sealed_by, d.device) > ($1::int, $2::uuid) AND $3::uuid IS NOT NULL"
       " ORDER BY d.sealed_by, d.device LIMIT " PAGE},
      {"sealing_change",
-      "UPDATE xs.device d SET token = n.token, sealed = n.sealed, sealed_by = $6::int"
+      "WITH n AS ("
+      " SELECT d.device, x.token, x.sealed"
       " FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::bytea[])"
-      "   AS n (device, owner, token, sealed, was)"
-      " WHERE d.device = n.device AND d.sealed_by = $7::int"
-      "   AND coalesce(d.sealed, convert_to(d.token, 'UTF8')) = n.was"},
+      "   AS x (device, owner, token, sealed, was)"
+      " JOIN xs.device d ON d.device = x.device"
+      " WHERE d.sealed_by = $7::int"
+      "   AND coalesce(d.sealed, convert_to(d.token, 'UTF8')) = x.was"
+      " ORDER BY d.device FOR NO KEY UPDATE OF d)"
+      " UPDATE xs.device d SET token = n.token, sealed = n.sealed, sealed_by = $6::int"
+      " FROM n WHERE d.device = n.device"},
      own_id},
     {{"sealing_voip_page",
       "SELECT r.voip_sealed_by, r.device, r.owner, r.voip_token, r.voip_sealed"

@@ -408,17 +408,21 @@ void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mon
     wait_for(ing, lane, deadline_mono_ms, done, ctx);
 }
 
-/* The peer may be a room; done is said when the account's own lane is, and that of the room a
- * moment before or after. */
+/* The peer may be a room, and all rooms are in all lanes; done is said when the account's own
+ * lane is, and those of the rooms a moment before or after. */
 static void mark_rooms_read(struct ingest *ing, const char *owner_jid, const char *peer_jid)
 {
     struct write w = {.kind = peer_jid ? WRITE_ROOM_READ : WRITE_ROOMS_READ,
                       .owner_jid = peer_jid ? peer_jid : owner_jid};
+    const int64_t now_us = clock_real_us();
     ident_owner(ing->ident, w.owner_jid, w.owner);
     if (peer_jid)
         w.content = ident_peer(ing->ident, w.owner, owner_jid);
-    struct lane *lane = lane_of(ing, w.owner);
-    op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
+    for (unsigned l = 0; l < ing->lanes_n; l++) {
+        struct lane *lane = &ing->lanes[l];
+        if (!peer_jid || lane == lane_of(ing, w.owner))
+            op_queue_add(lane->queue, &w, NULL, now_us, ++lane->seq);
+    }
 }
 
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,

@@ -52,10 +52,11 @@ static const struct pg_statement add_member = {
 static const struct pg_statement remove_member = {
     "lane_room_leave", "SELECT 1 FROM xs.room_member_remove($1::uuid, $2::bigint, $3::int)"};
 
-/* Phones of who has read show less of it, after a moment: a read is seldom alone. */
+/* Phones of who has read show less of it; members are other lanes' owners, so they are only
+ * noted (archive/room_push.h). */
 #define MOVED_SQL(update)                                                                     \
     "WITH moved AS (" update " RETURNING r.member)"                                           \
-    " SELECT xs.badges_add_all(ARRAY(SELECT m.member FROM moved m), 2000)::text"
+    " SELECT xs.badge_due_add(ARRAY(SELECT m.member FROM moved m))::text"
 
 static const struct pg_statement move_by_id = {
     "lane_room_own",
@@ -77,9 +78,11 @@ static const struct pg_statement move_by_ref = {
               "   GROUP BY u.owner, u.peer) d"
               " WHERE r.owner = d.owner AND r.peer = d.peer AND r.read_id < d.id")};
 
+/* Of the rooms of this lane. */
 static const struct pg_statement move_all = {
     "lane_rooms_read", MOVED_SQL("UPDATE xs.room_member r SET read_id = $2::bigint"
-                                 " WHERE r.member = $1::uuid AND r.read_id < $2::bigint")};
+                                 " WHERE r.member = $1::uuid AND r.read_id < $2::bigint"
+                                 "   AND xs.lane_of(r.owner) = $3::int")};
 
 /* $3 0: the bookmark says nothing, or is gone. */
 static const struct pg_statement set_notify = {
@@ -234,8 +237,6 @@ static void send_marks(struct lane_writer *w)
         lane_send_arrays(w, &move_by_ref, 3, lane_on_plain);
 }
 
-/* The rooms are other lanes'; what is waited for in the wrong order is ended by PostgreSQL,
- * and the batch is tried again. */
 static void send_all_read(struct lane_writer *w)
 {
     for (size_t i = 0; i < w->batch.n; i++) {
@@ -246,6 +247,7 @@ static void send_all_read(struct lane_writer *w)
         pg_params_init(&p);
         pg_add_uuid(&p, op->w.owner);
         pg_add_i64(&p, ident_id_from_us(op->received_us));
+        pg_add_i32(&p, (int32_t)w->job.lane);
         lane_send(w, &move_all, &p, lane_on_plain);
     }
 }

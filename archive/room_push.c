@@ -22,7 +22,9 @@
 #define ARRAY_BYTES_MAX ((size_t)4 << 20)
 #define ROUND_S 30
 #define AGAIN_S 1
-#define READS_S 1
+#define BADGES_MAX 100      /* accounts of one statement */
+#define BADGES_WAIT_MS 2000 /* a read is seldom alone */
+#define TRIES_MAX 3         /* of one message, when it may be something that passes */
 #define ASIDE_MAX 16
 #define ASIDE_MS INT64_C(3600000)
 
@@ -31,17 +33,19 @@ enum { ID, SENDER, WORDS, NAMED_ID, NAMED, NICKED_ID, NICKED, PUSHED, ASIDE = PU
 struct room_push {
     struct room_push_opts opts;
     struct event *timer;
-    struct event *reads; /* somebody may have read, and badges are in the outbox */
     struct fold fold;
     struct buf words;
     struct pg_array arrays[ARRAYS];
-    bool running; /* a statement is under way */
-    bool again;   /* something came meanwhile */
+    bool told_notify; /* it is written down */
+    bool running;     /* a statement is under way */
+    bool again;       /* something came meanwhile */
     /* What PostgreSQL will not take must not stop the rest: messages are tried one by one, and
      * those that fail wait for an hour, or for the next worker. */
     bool one_by_one;
     int64_t pushed_id; /* of the page under way, the first message */
     size_t pushed_n;
+    unsigned tries; /* that have failed, of tried_id alone */
+    int64_t tried_id;
     int64_t aside[ASIDE_MAX];
     size_t aside_n;
     int64_t aside_until_ms;
@@ -70,7 +74,12 @@ static const struct pg_statement push_page = {
     " $5::bigint[], $6::bigint[], $7::text[], $8::bigint[], $9::bigint[], $10::bigint[],"
     " $11::text[])"};
 
+/* Who has read in rooms may have less on his icons. */
+static const struct pg_statement add_badges = {"rooms_badges",
+                                               "SELECT xs.badges_due($1::int, $2::bigint)"};
+
 static void read_next(struct room_push *r);
+static void tell_readers(struct room_push *r);
 
 /* The next look, unless one is asked for before. */
 static void rest(struct room_push *r, int seconds)
@@ -100,14 +109,21 @@ static void put_aside(struct room_push *r, const struct pg_error *e)
     r->aside_until_ms = clock_mono_ms() + ASIDE_MS;
 }
 
-/* True when it is the message's own fault, and the others can go on. */
+/* True when it is the message's own fault, and the others can go on.  What may pass, like a
+ * statement that took too long, is its fault when it does so alone again and again. */
 static bool passes_over(struct room_push *r, const struct pg_error *e)
 {
-    if (e->failure != PG_DATA && e->failure != PG_OTHER)
+    bool may_pass = e->failure == PG_CONFLICT;
+    if (e->failure != PG_DATA && e->failure != PG_OTHER && !may_pass)
         return false;
     r->one_by_one = true;
-    if (r->pushed_n == 1)
-        put_aside(r, e);
+    if (r->pushed_n > 1)
+        return true;
+    r->tries = r->tried_id == r->pushed_id ? r->tries + 1 : 1;
+    r->tried_id = r->pushed_id;
+    if (may_pass && r->tries < TRIES_MAX)
+        return false;
+    put_aside(r, e);
     return true;
 }
 
@@ -118,6 +134,8 @@ static void on_pushed(void *ctx, const struct pg_result *res, const struct pg_er
         failed(r, e);
         return;
     }
+    if (res)
+        r->tries = 0;
     if (res && pg_i64(res, 0, 0) > 0)
         r->opts.entries(r->opts.ctx);
     read_next(r);
@@ -208,7 +226,6 @@ static void on_due(void *ctx, const struct pg_result *res, const struct pg_error
 static void read_next(struct room_push *r)
 {
     struct pg_params p;
-    r->again = false;
     if (clock_mono_ms() > r->aside_until_ms)
         r->aside_n = 0;
     pg_array_reset(&r->arrays[ASIDE]);
@@ -220,40 +237,71 @@ static void read_next(struct room_push *r)
     pg_pool_send(r->opts.pool, &read_due, &p, on_due, r);
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *ctx)
+static void on_badges(void *ctx, const struct pg_result *res, const struct pg_error *e)
 {
-    (void)fd, (void)what;
     struct room_push *r = ctx;
-    if (r->running)
+    int64_t n = res ? pg_i64(res, 0, 0) : 0;
+    if (!res && e->failure == PG_LOST) {
+        failed(r, e);
         return;
-    r->running = true;
-    read_next(r);
+    }
+    if (!res) /* at the next look, and pushes need not wait for that */
+        log_warn(PREFIX, "icons wait sqlstate=%s why=\"%s\"", e->sqlstate, e->text);
+    if (n > 0)
+        r->opts.entries(r->opts.ctx);
+    if (n == BADGES_MAX)
+        tell_readers(r);
+    else
+        read_next(r);
 }
 
-static void on_reads(evutil_socket_t fd, short what, void *ctx)
+static void tell_readers(struct room_push *r)
 {
-    (void)fd, (void)what;
-    struct room_push *r = ctx;
-    r->opts.entries(r->opts.ctx);
-}
-
-void room_push_look(struct room_push *r)
-{
-    r->again = true;
-    if (!evtimer_pending(r->reads, NULL))
-        event_add(r->reads, &(struct timeval){READS_S, 0});
-    if (!r->running)
-        event_active(r->timer, EV_TIMEOUT, 0);
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i32(&p, BADGES_MAX);
+    pg_add_i64(&p, BADGES_WAIT_MS);
+    pg_pool_send(r->opts.pool, &add_badges, &p, on_badges, r);
 }
 
 static void on_notify_set(void *ctx, const struct pg_result *res, const struct pg_error *e)
 {
     struct room_push *r = ctx;
-    if (res) {
-        read_next(r);
+    if (!res) {
+        failed(r, e);
         return;
     }
-    failed(r, e);
+    r->told_notify = true;
+    tell_readers(r);
+}
+
+static void go_on(struct room_push *r)
+{
+    r->running = true;
+    r->again = false; /* all is looked at from here on */
+    if (r->told_notify) {
+        tell_readers(r);
+        return;
+    }
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_i32(&p, (int32_t)r->opts.notify);
+    pg_pool_send(r->opts.pool, &set_notify, &p, on_notify_set, r);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    struct room_push *r = ctx;
+    if (!r->running)
+        go_on(r);
+}
+
+void room_push_look(struct room_push *r)
+{
+    r->again = true;
+    if (!r->running)
+        event_active(r->timer, EV_TIMEOUT, 0);
 }
 
 struct room_push *room_push_new(struct event_base *base, const struct room_push_opts *opts)
@@ -261,8 +309,7 @@ struct room_push *room_push_new(struct event_base *base, const struct room_push_
     static const enum pg_array_type types[ARRAYS] = {PG_INT8, PG_INT8, PG_TEXT, PG_INT8,
                                                      PG_INT8, PG_INT8, PG_TEXT, PG_INT8};
     struct room_push *r = calloc(1, sizeof *r);
-    if (!r || !(r->timer = evtimer_new(base, on_timer, r)) ||
-        !(r->reads = evtimer_new(base, on_reads, r)))
+    if (!r || !(r->timer = evtimer_new(base, on_timer, r)))
         abort();
     r->opts = *opts;
     if (!r->opts.page)
@@ -271,11 +318,7 @@ struct room_push *room_push_new(struct event_base *base, const struct room_push_
     buf_init(&r->words, 32 * ROOM_PUSH_WORDS_BYTES);
     for (int i = 0; i < ARRAYS; i++)
         pg_array_init(&r->arrays[i], types[i], ARRAY_BYTES_MAX);
-    r->running = true;
-    struct pg_params p;
-    pg_params_init(&p);
-    pg_add_i32(&p, (int32_t)opts->notify);
-    pg_pool_send(opts->pool, &set_notify, &p, on_notify_set, r);
+    go_on(r);
     return r;
 }
 
@@ -285,7 +328,6 @@ void room_push_free(struct room_push **rp)
     if (!r)
         return;
     event_free(r->timer);
-    event_free(r->reads);
     for (int i = 0; i < ARRAYS; i++)
         pg_array_deinit(&r->arrays[i]);
     buf_deinit(&r->words);

@@ -53,13 +53,16 @@ static const char *const age_names[AGES] = {"total", "1m",  "5m", "15m", "1h",
     " (SELECT a.jid FROM xs.account a WHERE a.owner = o.owner)" FROM_WHERE                    \
     " ORDER BY o.counted_at, 1 LIMIT $5::bigint"
 
-/* A page after a key, in the order in which everybody locks entries: no deadlocks. */
+/* A page after a key, locked in the order in which everybody locks entries: no deadlocks. */
 #define CHOSEN(which)                                                                         \
-    "WITH chosen AS MATERIALIZED (SELECT o.owner, o.device, o.peer" FROM_WHERE " AND" which   \
+    "WITH page AS MATERIALIZED (SELECT o.owner, o.device, o.peer" FROM_WHERE " AND" which     \
     " AND (o.owner, o.device, o.peer) > ($5::uuid, $6::uuid, $7::bigint)"                     \
-    " ORDER BY o.owner, o.device, o.peer LIMIT " PAGE " FOR UPDATE OF o), changed AS ("
+    " ORDER BY o.owner, o.device, o.peer LIMIT " PAGE "),"                                    \
+    " chosen AS MATERIALIZED (SELECT o.owner, o.device, o.peer"                               \
+    " FROM page c JOIN xs.outbox o ON" OF_CHOSEN " WHERE" which                               \
+    " ORDER BY o.peer = 0, o.owner, o.device, o.peer FOR UPDATE OF o), changed AS ("
 #define OF_CHOSEN " c.owner = o.owner AND c.device = o.device AND c.peer = o.peer"
-#define KEYS ") SELECT owner, device, peer FROM chosen ORDER BY 1, 2, 3"
+#define KEYS ") SELECT owner, device, peer FROM page ORDER BY 1, 2, 3"
 
 static const struct pg_statement shape_rows = {"cli_shape", SHAPE};
 static const struct pg_statement entry_rows = {"cli_entries", ENTRIES};

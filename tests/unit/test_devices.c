@@ -349,6 +349,26 @@ static void two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one(v
     assert_int_equal(db_int("SELECT count(*) FROM xs.outbox"), 0);
 }
 
+static void who_stays_on_a_phone_is_told_whatever_waits_for_it(void **state)
+{
+    struct world *w = *state;
+    enroll(w, juliet, "juliet@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    enroll(w, romeo, "romeo@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    /* One is on its way with the sum of before. */
+    db_do("INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due,"
+          " lease_by) SELECT owner, device, 0, 5, 0, now(), 1, now(), gen_random_uuid()"
+          " FROM xs.registration JOIN xs.account USING (owner) WHERE jid LIKE 'juliet%'");
+    assert_int_equal(leave(w, romeo, TOKEN_A, NULL), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE gen > 5 AND state = 1"), 1);
+    /* One was given up. */
+    db_do("UPDATE xs.outbox SET state = 3, due = now() + interval '1 day', reason = 'x'");
+    enroll(w, romeo, "romeo@a.example", DEVICE_TIGASE, TOKEN_A, NULL);
+    assert_int_equal(leave(w, romeo, TOKEN_A, NULL), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 2"
+                            " AND due <= now() AND reason IS NULL"),
+                     1);
+}
+
 static struct device_registered enroll_alone(struct world *w, const uint8_t *owner,
                                              const char *account, const char *token)
 {
@@ -598,6 +618,8 @@ int main(void)
             a_client_with_a_new_token_keeps_node_secret_and_what_is_queued, start, stop),
         cmocka_unit_test_setup_teardown(
             two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one, start, stop),
+        cmocka_unit_test_setup_teardown(who_stays_on_a_phone_is_told_whatever_waits_for_it,
+                                        start, stop),
         cmocka_unit_test_setup_teardown(
             an_account_that_is_alone_on_its_phone_ends_the_one_before, start, stop),
         cmocka_unit_test_setup_teardown(what_a_publish_has_registered_is_nobodys_login, start,

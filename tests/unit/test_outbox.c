@@ -889,6 +889,51 @@ static void a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed(
     assert_int_equal(db_int("SELECT count(*) FROM xs.push_log"), 3);
 }
 
+/* A batch counts before it looks whose total has fallen; what ends is locked in that order. */
+static void a_batch_and_what_ends_wait_for_each_other_one_way(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    message(w, 0, 0);
+    pass(w, 600);
+    accept_all(w);
+    read_all(w, 0, 0);
+    message(w, 1, 0);
+    pass(w, 2100);
+    assert_int_equal(w->gateway.n, 2); /* a badge and a message */
+    struct unread_change c = {.owner_jid = "user1@a.example",
+                              .peer = 1,
+                              .newest_id = ++w->last_id,
+                              .counted = 1,
+                              .received_us = w->real_us};
+    memcpy(c.owner, w->owners[1], 16);
+    pg_send_plain(w->lane, "BEGIN", NULL, NULL);
+    outbox_batch(w->outbox, w->lane, &c, 1);
+    w->committed = false;
+    pg_send_plain(w->lane, "SELECT 1", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    for (struct flying *f = any_flying(w); f; f = any_flying(w))
+        answer_with(w, f, &done);
+    outbox_run(w->outbox);
+    db_loop(w->base, settling_waits, w);
+    w->committed = false;
+    pg_send_plain(w->lane,
+                  "SELECT xs.badges_add(owner, 2000)::text FROM xs.account"
+                  " WHERE jid = 'user0@a.example'",
+                  NULL, NULL);
+    pg_send_plain(w->lane, "COMMIT", on_commit, w);
+    pg_sync(w->lane);
+    db_loop(w->base, is_committed, w);
+    assert_true(w->commit_ok);
+    outbox_committed(w->outbox, w->lane, true);
+    pass(w, 0);
+    assert_int_equal(w->outbox->sql_failure, PG_OK);
+    pass(w, 600);
+    accept_all(w);
+}
+
 static bool one_flies(void *ctx)
 {
     struct world *w = ctx;
@@ -2741,6 +2786,7 @@ int main(void)
         CASE(a_read_sends_one_silent_badge_two_seconds_later),
         CASE(a_message_during_the_flight_is_pushed_after_it),
         CASE(a_message_that_is_not_committed_when_the_answer_is_stored_is_pushed),
+        CASE(a_batch_and_what_ends_wait_for_each_other_one_way),
         CASE(an_answer_that_is_long_in_storing_holds_up_no_other_push),
         CASE(what_is_sent_is_what_an_icon_is_compared_with),
         CASE(a_read_during_the_flight_corrects_the_badge_after_it),

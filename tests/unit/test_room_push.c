@@ -57,7 +57,8 @@ static void end_rooms(struct rooms *r)
 static bool nothing_is_due(void *ctx)
 {
     (void)ctx;
-    return db_int("SELECT count(*) FROM xs.room_due") == 0;
+    return db_int("SELECT count(*) FROM xs.room_due") == 0 &&
+           db_int("SELECT count(*) FROM xs.badge_due") == 0;
 }
 
 static void settle_push(struct rooms *r)
@@ -549,6 +550,163 @@ static void what_postgresql_will_not_take_stops_nothing_else(void **state)
     end_rooms(&r);
 }
 
+/* A statement that takes too long is one that may pass, but this one does so each time. */
+static void what_takes_too_long_each_time_stops_nothing_else(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    db_do("CREATE FUNCTION xs.delay() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+          " IF (SELECT body FROM xs.message WHERE id = NEW.newest_id) = 'slow' THEN"
+          "  RAISE EXCEPTION 'too long' USING ERRCODE = '57014'; END IF;"
+          " RETURN NEW; END $$;"
+          "CREATE TRIGGER delay BEFORE INSERT OR UPDATE ON xs.outbox"
+          " FOR EACH ROW EXECUTE FUNCTION xs.delay()");
+    passes(&r, "li@here", "1", "good");
+    passes(&r, "li@here", "2", "slow");
+    settle(&r.w);
+    room_push_look(r.push);
+    db_loop(r.w.base, only_the_bad_one_is_due, &r);
+    assert_int_equal(due("mei@here", "good"), 2);
+    passes(&r, "li@here", "3", "later");
+    settle(&r.w);
+    room_push_look(r.push);
+    db_loop(r.w.base, only_the_bad_one_is_due, &r);
+    assert_int_equal(due("mei@here", "later"), 2);
+    db_do("DROP TRIGGER delay ON xs.outbox");
+    end_rooms(&r);
+}
+
+static bool was_tried(void *ctx)
+{
+    (void)ctx;
+    return strcmp(db_ask("SELECT is_called FROM xs.tried"), "t") == 0;
+}
+
+static void what_is_pushed_of_rooms_is_written_down_though_it_fails_at_first(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_rooms(&r);
+    comes(&r, "mei@here", "Mei");
+    settle(&r.w);
+    enroll("mei@here", 1);
+    db_do("CREATE SEQUENCE xs.tried;"
+          "CREATE FUNCTION xs.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+          " PERFORM nextval('xs.tried');"
+          " RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$;"
+          "CREATE TRIGGER refuse BEFORE UPDATE ON xs.setting"
+          " FOR EACH ROW EXECUTE FUNCTION xs.refuse()");
+    open_push(&r, NOTIFY_ALWAYS, 0);
+    db_loop(r.w.base, was_tried, &r);
+    db_do("DROP TRIGGER refuse ON xs.setting");
+    passes(&r, "far@here", "1", "hello");
+    settle_push(&r);
+    assert_int_equal(due("mei@here", "hello"), 1);
+    end_rooms(&r);
+}
+
+/* Its members are other lanes' owners, and who waits for these while he has locks of his own
+ * may be waited for. */
+static void a_room_waits_for_no_entry_of_its_members(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_three(&r, NOTIFY_ALWAYS);
+    passes(&r, "li@here", "1", "hello");
+    settle_push(&r);
+    db_do("INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due)"
+          " SELECT owner, device, 0, 1, 0, now(), 2, now() FROM xs.registration");
+    PGconn *other = PQconnectdb(db_url());
+    PQclear(PQexec(other, "BEGIN"));
+    PQclear(PQexec(other, "SELECT FROM xs.outbox FOR UPDATE"));
+    meaning(&r.w, EVENT_ROOM_MARKER, "mei@here", ROOM, "1");
+    add(&r.w, EVENT_NO_MEMBER, ROOM, "bo@here", "", "")->bond = BOND_SUBSCRIPTION;
+    add(&r.w, EVENT_NOTIFY, "mei@here", ROOM, "", "")->notify = NOTIFY_NEVER;
+    settle(&r.w);
+    PQclear(PQexec(other, "COMMIT"));
+    PQfinish(other);
+    settle_push(&r);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE peer = 0 AND gen > 1"), 3);
+    end_rooms(&r);
+}
+
+static int lane_of(const char *jid)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql, "SELECT xs.lane_of(owner) FROM xs.account WHERE jid = '%s'",
+             jid);
+    return (int)db_int(sql);
+}
+
+static void on_marked(void *ctx, bool done)
+{
+    *(bool *)ctx = done;
+}
+
+static bool is_true(void *ctx)
+{
+    return *(bool *)ctx;
+}
+
+/* Of all rooms each lane moves its own. */
+static void reading_everything_waits_for_no_room_of_another_lane(void **state)
+{
+    (void)state;
+    struct rooms r;
+    static const char *const rooms[] = {"a@rooms.here", "b@rooms.here", "c@rooms.here",
+                                        "d@rooms.here", "e@rooms.here", "f@rooms.here"};
+    bool marked = false;
+    begin_three(&r, NOTIFY_ALWAYS);
+    for (size_t i = 0; i < sizeof rooms / sizeof *rooms; i++)
+        add(&r.w, EVENT_MEMBER, rooms[i], "mei@here", "", "")->bond = BOND_SUBSCRIPTION;
+    settle(&r.w);
+    db_do("UPDATE xs.room_member SET read_id = 1");
+    char sql[256];
+    snprintf(sql, sizeof sql,
+             "SELECT FROM xs.room_member WHERE xs.lane_of(owner) <> %d FOR UPDATE",
+             lane_of("mei@here"));
+    PGconn *other = PQconnectdb(db_url());
+    PQclear(PQexec(other, "BEGIN"));
+    PQclear(PQexec(other, sql));
+    ingest_mark_read(r.w.ing, "mei@here", NULL, db_now_ms() + 10000, on_marked, &marked);
+    db_loop(r.w.base, is_true, &marked);
+    PQclear(PQexec(other, "COMMIT"));
+    PQfinish(other);
+    passes(&r, "li@here", "1", "hello");
+    settle_push(&r);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_member r JOIN xs.account a"
+                            " ON a.owner = r.member WHERE a.jid = 'mei@here'"
+                            " AND r.read_id = 1"),
+                     0);
+    end_rooms(&r);
+}
+
+/* Anybody's server can say that somebody belongs to its rooms. */
+static void an_account_belongs_to_so_many_rooms_and_no_more(void **state)
+{
+    (void)state;
+    struct rooms r;
+    begin_rooms(&r);
+    comes(&r, "mei@here", "Mei");
+    settle(&r.w);
+    db_do("INSERT INTO xs.room_member (owner, peer, member, conversation, bonds, read_id)"
+          " SELECT gen_random_uuid(), n, member, n, 1, 0 FROM xs.room_member,"
+          " generate_series(1, 999) n");
+    struct event *ev = add(&r.w, EVENT_MEMBER, "x@far", "mei@here", "", "");
+    ev->bond = BOND_SUBSCRIPTION;
+    ev->from_resource = "Mei";
+    comes(&r, "mei@here", "May"); /* where she is already she may be called otherwise */
+    comes(&r, "bo@here", "Bo");
+    settle(&r.w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_member"), 1001);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.account WHERE jid = 'x@far'"), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_nick WHERE nick = 'Mei'"), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_nick WHERE nick = 'May'"), 1);
+    open_push(&r, NOTIFY_ALWAYS, 0);
+    end_rooms(&r);
+}
+
 /* What the outbox is told when it sends. */
 static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
 {
@@ -800,6 +958,11 @@ int main(void)
         cmocka_unit_test(a_nick_that_was_told_is_not_written_again),
         cmocka_unit_test(a_crash_leaves_out_nobody_and_tells_nobody_twice),
         cmocka_unit_test(what_postgresql_will_not_take_stops_nothing_else),
+        cmocka_unit_test(what_takes_too_long_each_time_stops_nothing_else),
+        cmocka_unit_test(what_is_pushed_of_rooms_is_written_down_though_it_fails_at_first),
+        cmocka_unit_test(a_room_waits_for_no_entry_of_its_members),
+        cmocka_unit_test(reading_everything_waits_for_no_room_of_another_lane),
+        cmocka_unit_test(an_account_belongs_to_so_many_rooms_and_no_more),
         cmocka_unit_test(a_push_says_the_room_and_who_speaks_and_no_address),
         cmocka_unit_test(a_notification_goes_when_what_names_its_member_is_read),
         cmocka_unit_test(what_a_room_said_before_the_app_was_opened_is_not_on_its_icon),

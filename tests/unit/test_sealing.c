@@ -40,7 +40,8 @@ static int begin(void **state)
     memset(&w, 0, sizeof w);
     log_set_sink(count_errors, NULL);
     w.base = event_base_new();
-    db_do("INSERT INTO xs.device (device, app, token) SELECT md5('d' || n)::uuid, 'chat',"
+    db_do("INSERT INTO xs.device (device, app, token) SELECT md5('d' || "
+          "n)::uuid, 'chat',"
           " 'token-' || n FROM generate_series(1, 1203) n");
     return 0;
 }
@@ -126,7 +127,8 @@ static void tokens_in_clear_are_sealed_and_go_to_a_new_key_and_back(void **state
     assert_int_equal(w.errors, 0);
 }
 
-/* How many of the second tokens are what they were, after all went to the key in force. */
+/* How many of the second tokens are what they were, after all went to the key
+ * in force. */
 static int second_tokens(void)
 {
     int good = 0;
@@ -163,9 +165,11 @@ static bool second_are_under(void *ctx)
 static void second_tokens_go_the_same_way(void **state)
 {
     (void)state;
-    db_do("INSERT INTO xs.registration (owner, device, app, dialect, node, resource,"
+    db_do("INSERT INTO xs.registration (owner, device, app, dialect, node, "
+          "resource,"
           "   registered_at, voip_token, voip_at)"
-          " SELECT md5('o' || o)::uuid, md5('d' || n)::uuid, 'chat', 1, 'node', '', now(),"
+          " SELECT md5('o' || o)::uuid, md5('d' || n)::uuid, 'chat', 1, 'node', "
+          "'', now(),"
           "   CASE n % 2 WHEN 1 THEN 'voip-' || n || '-' || o END, now()"
           " FROM generate_series(1, 1203) n, generate_series(1, 3) o");
     seal_with(keys, 1, false);
@@ -213,12 +217,64 @@ static void what_is_under_a_key_that_is_not_there_stays_and_is_told(void **state
     assert_int_equal(w.errors, 1);
 }
 
+static int waiting(void)
+{
+    return (int)db_int("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                       " AND datname = current_database()");
+}
+
+static bool one_waits(void *ctx)
+{
+    (void)ctx;
+    return waiting() == 1;
+}
+
+static bool two_wait(void *ctx)
+{
+    (void)ctx;
+    return waiting() == 2;
+}
+
+/* The worker before may just be storing answers, of accounts in their order. */
+static void devices_are_locked_in_one_order(void **state)
+{
+    (void)state;
+    PGconn *slow = PQconnectdb(db_url()), *storing = PQconnectdb(db_url());
+    PQclear(PQexec(slow, "BEGIN"));
+    PQclear(PQexec(slow, "SELECT FROM xs.device WHERE device = (SELECT device FROM xs.device"
+                         " ORDER BY device OFFSET 250 LIMIT 1) FOR UPDATE"));
+    begin_worker(keys, 1, false);
+    db_loop(w.base, one_waits, NULL);
+    assert_int_equal(
+        PQsendQuery(storing,
+                    "SELECT s.* FROM (SELECT array_agg(device ORDER BY device DESC) AS of"
+                    " FROM (SELECT device, row_number() OVER (ORDER BY device) AS n"
+                    "   FROM xs.device) x WHERE n IN (1, 500)) d, xs.outbox_settle("
+                    " md5('w')::uuid, ARRAY['00000000-0000-0000-0000-000000000001',"
+                    " '00000000-0000-0000-0000-000000000002']::uuid[], d.of, '{1,1}',"
+                    " '{1,1}', '{1,1}', '{0,0}', '{0,0}', '{0,0}', '{200,200}', '{1,1}',"
+                    " d.of, '{x,x}', '{x,x}') s"),
+        1);
+    db_loop(w.base, two_wait, NULL);
+    PQclear(PQexec(slow, "COMMIT"));
+    PQfinish(slow);
+    w.expected = token_keys_current(w.keys);
+    db_loop(w.base, all_are_under, NULL);
+    PGresult *r = PQgetResult(storing);
+    if (PQresultStatus(r) != PGRES_TUPLES_OK)
+        fail_msg("%s", PQresultErrorMessage(r));
+    PQclear(r);
+    PQfinish(storing);
+    check_tokens();
+}
+
 static void a_damaged_token_holds_up_no_other(void **state)
 {
     (void)state;
     seal_with(keys, 1, false);
     int32_t old = w.expected;
-    db_do("UPDATE xs.device SET sealed = set_byte(sealed, 20, get_byte(sealed, 20) # 1)"
+    db_do("UPDATE xs.device SET sealed = set_byte(sealed, 20, get_byte(sealed, "
+          "20) # 1)"
           " WHERE device = md5('d7')::uuid");
     db_do("UPDATE xs.device SET sealed = '\\x00' WHERE device = md5('d8')::uuid");
     const uint8_t next[2][TOKEN_KEY_BYTES] = {{2}, {1}};
@@ -241,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             what_is_under_a_key_that_is_not_there_stays_and_is_told, begin, end),
         cmocka_unit_test_setup_teardown(second_tokens_go_the_same_way, begin, end),
+        cmocka_unit_test_setup_teardown(devices_are_locked_in_one_order, begin, end),
         cmocka_unit_test_setup_teardown(a_damaged_token_holds_up_no_other, begin, end),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

@@ -39,7 +39,7 @@ struct outbox_sql {
     " ORDER BY d.owner, r.device, d.peer),"                                                   \
     " u AS (UPDATE xs.outbox o SET"                                                           \
     "   gen = greatest(o.gen + 1, $3::bigint), newest_id = greatest(o.newest_id, c.newest),"  \
-    "   counted_at = c.counted_at,"                                                           \
+    "   counted_at = greatest(o.counted_at, c.counted_at),"                                   \
     "   state = CASE o.state WHEN 3 THEN $2::int ELSE o.state END,"                           \
     "   due = CASE o.state WHEN 3 THEN now() + $4::bigint * interval '1 ms' ELSE o.due END,"  \
     "   attempts = CASE o.state WHEN 3 THEN 0 ELSE o.attempts END,"                           \

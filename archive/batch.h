@@ -38,7 +38,7 @@ struct batch_conv {
     bool undelivered;     /* a stored row did not get through */
     unsigned counted;     /* new rows that are unread after all */
     int64_t newest_id;    /* of these */
-    int64_t newest_us;    /* when it was received */
+    int64_t newest_us;    /* when it was received, or had passed */
 };
 
 struct batch_account {

@@ -256,7 +256,8 @@ static void settle_counts(struct batch *b)
             continue; /* whoever is to be told has been */
         c->counted++;
         c->newest_id = op->id;
-        c->newest_us = op->received_us;
+        int64_t us = op->w.passed_us ? op->w.passed_us : op->received_us;
+        c->newest_us = us > c->newest_us ? us : c->newest_us;
     }
     /* Two that take back the same stored row count once. */
     for (size_t i = 0; i < b->n; i++) {

@@ -276,6 +276,7 @@ static size_t add_message(struct rows *r, const struct event *ev, const struct c
     w->reads =
         outgoing && !to_self && c->counts && !ev->delayed_us && r->opts->own_message_reads;
     w->undelivered = ev->undelivered && !outgoing && c->counts;
+    w->passed_us = ev->passed_us;
     set_window(w, ev);
     if (c->store)
         set_stanza(r, ev, w);

@@ -104,7 +104,8 @@ struct write {
     bool nick;        /* comes in, and says what its sender is called (XEP-0172) */
     bool undelivered; /* a copy of it means that it did not get through */
     bool has_id;
-    int64_t stamp_us; /* the server's delay stamp, 0 when none */
+    int64_t stamp_us;  /* the server's delay stamp, 0 when none */
+    int64_t passed_us; /* see struct event */
     /* The same identity with an id in [low, high], or with this very stamp and above low, is
      * the same message. */
     int64_t low;

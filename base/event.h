@@ -68,6 +68,7 @@ struct event {
     enum event_notify notify;
     int64_t received_us; /* when the link read it */
     int64_t delayed_us;  /* stamp of a <delay/> from exactly our server, 0 when none */
+    int64_t passed_us;   /* when our server had it, as its own archive says; else 0 */
     bool undelivered;    /* our server says that it could not hand it to a session of the
                             recipient */
     struct place place;
@@ -103,7 +104,8 @@ struct unread_change {
     bool undelivered;    /* a row that was counted before did not get through after all */
     bool lowered;        /* the account's total fell */
     bool emptied;        /* something in the conversation was unread, and nothing is now */
-    int64_t received_us; /* of the newest counted row, or of the call */
+    int64_t received_us; /* of the newest counted row, or of the call; what was asked for
+                            counts from when the server had it */
     const struct call_change *call; /* NULL: of no call */
 };
 

@@ -343,6 +343,7 @@ static enum err_kind take_message(const struct adapter_look *l, struct stanza *m
     ev.from_local = adapter_is_local(a, &from);
     ev.to_local = adapter_is_local(a, &to);
     ev.id = stanza_get(message, "id");
+    ev.passed_us = passed_us;
     if (!ev.from_local && !ev.to_local)
         return ERR_NONE;
     FAILPOINT_TEXT("adapter-message", ev.id ? ev.id : "");

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """On Openfire with the monitoring plugin: what no copy has come of is looked for in its archive."""
 
+import json
 import time
+from datetime import datetime
 
 import pytest
 
 from harness.clients import new_id
+from harness.openfire.xml import now_text
 from harness.oracle import COUNTED, LATE, OUTGOING
 from harness.procs import wait_until
 
@@ -272,6 +275,159 @@ def test_nobody_makes_up_a_result(open_world):
                      f" id='1'>{forwarded}</result></message>")
     world.drain(eve)
     assert world.oracle.with_body(bob.bare, body) == []
+
+
+# What nobody knows to be missing: looked for from time to time (archive.check_every).
+
+
+CHECKS = {"archive.check_every": "5m"}
+
+
+def lose(world, *texts, ages):
+    """They pass the server that many seconds ago, and of no copy anybody could notice that it is
+    missing: for one period there is room for none."""
+    server, room = world.server, world.server.copier.capacity
+    known_n = len(server.monitoring.rows)
+    server.copier.capacity = 0
+    server.pour(texts).result(5)
+    server.copier.capacity = room
+    for row, age in zip(server.monitoring.rows[known_n:], ages, strict=True):
+        row.at = now_text(time.time() - age)
+    for number, row in enumerate(sorted(server.monitoring.rows, key=lambda row: row.at), 1):
+        row.number = number
+
+
+def unix(at):
+    return datetime.fromisoformat(at).timestamp()
+
+
+def check(world):
+    """From now on, and so the first time at once."""
+    world.sidecar.configure(CHECKS)
+    world.sidecar.reload_and_wait()
+
+
+def pass_time(world, minutes):
+    """As if all that was checked had been checked so much earlier."""
+    world.oracle.value("UPDATE xs.fill SET from_at = from_at - %s * interval '1 minute',"
+                       " to_at = to_at - %s * interval '1 minute' RETURNING 1",
+                       (minutes, minutes))
+
+
+def questions(world, since=0):
+    """{account: (from, to) that it was asked for}, of each exactly one, in unix times."""
+    asked = world.server.monitoring.asked[since:]
+    assert len({account for _, account, _, _ in asked}) == len(asked)
+    return {account: tuple(unix(end) for end in ends) for _, account, *ends in asked}
+
+
+@pytest.mark.slow
+def test_what_nobody_noticed_is_found_by_the_check(open_world):
+    world = open_world(settings={"push.max_age": "45s"})
+    monitoring = world.server.monitoring
+    alice, bob, carol, dave = (world.user(name) for name in ("alice", "bob", "carol", "dave"))
+    known(world, bob, alice, carol)
+    token = world.phone(bob)
+    before = world.oracle.count(bob.bare), world.oracle.unread(bob.bare)
+    time.sleep(60)  # nothing was heard of his phone since any of these was sent
+    bodies = [world.body(text) for text in ("fresh", "old", "without an id", "before all checks")]
+    lose(world, chat(alice, bob, bodies[0], "k1"), chat(carol, bob, bodies[1], "k2"),
+         chat(carol, bob, bodies[2]), chat(alice, bob, bodies[3], "k4"), ages=(16, 55, 56, 400))
+    body = world.body("seen")
+    client = world.login(alice)
+    client.send_chat(dave.bare, body)  # he has shown nothing of his own: he is not asked
+    world.drain(client)
+    link = world.sidecar.status()["links"][0]
+    assert (link["copies_losses"], link["gaps"]) == (0, 0)
+    assert monitoring.asked == []
+    check(world)
+    (why, accounts, failed, _, _), = wait_filled(world)
+    assert (why, accounts, failed) == ("check", 3, 0)
+    # One question for each, for five minutes, as far as all has come.
+    asked = questions(world)
+    assert set(asked) == {alice.bare, bob.bare, carol.bare} and len(set(asked.values())) == 1
+    begin, end = asked[bob.bare]
+    assert 284 < end - begin < 286 and time.time() - 60 < end < time.time() - 15
+    assert monitoring.results == sum(begin < unix(row.at) < end for row in monitoring.rows
+                                     for _ in {*row.parties} - {dave.bare})
+    for body in bodies[:3]:
+        assert len(world.oracle.with_body(bob.bare, body)) == 1
+    assert [len(world.oracle.with_body(user.bare, body)) for user, body in
+            zip((alice, carol, carol, alice), bodies)] == [1, 1, 1, 0]
+    assert (world.oracle.count(bob.bare), world.oracle.unread(bob.bare)) == \
+        (before[0] + 3, before[1] + 3)
+    # One notification, for what is worth it; of the old ones there is only the number.
+    world.gateway.wait(token, 1, timeout=20)
+    time.sleep(3)
+    pushes = world.gateway.accepted(token)
+    assert [alice.name in json.dumps(push.payload) for push in pushes if push.alert] == [True]
+    assert pushes[-1].badge == before[1] + 3
+    # Nothing more is asked until it is time, and then from where that ended.
+    pushes_n = len(pushes)
+    time.sleep(6)
+    assert len(monitoring.asked) == 3
+    pass_time(world, 5)
+    wait_filled(world, tasks_n=2)
+    again = questions(world, since=3)
+    assert set(again) == set(asked)
+    assert all(abs(start - (end - 300)) < 0.002 for start, _ in again.values())
+    assert world.oracle.count(bob.bare) == before[0] + 3
+    assert world.oracle.duplicates() == []
+    world.no_push(token, 3, since=pushes_n)
+
+
+@pytest.mark.slow
+def test_checks_that_are_refused_wait_and_miss_nothing(open_world):
+    world = open_world(allowed="")
+    alice, bob = world.user("alice"), world.user("bob")
+    known(world, bob, alice)
+    first, second = world.body("first"), world.body("second")
+    lose(world, chat(alice, bob, first, "r1"), ages=[20])
+    check(world)
+    wait_until(lambda: "admin.authorizedJIDs" in fill_of(world)["trouble"], 20, "it is told", 0.3)
+    # Time passes: no further check is begun, and Openfire is left alone.
+    pass_time(world, 5)
+    lose(world, chat(alice, bob, second, "r2"), ages=[100])
+    asked = len(world.server.monitoring.asked)
+    time.sleep(6)
+    assert fill_of(world)["tasks"] == 1
+    assert len(world.server.monitoring.asked) == asked == 0
+    # Let in, and then by an archive that fails once: until now everything is looked at.
+    world.server.properties["admin.authorizedJIDs"] = ALLOWED
+    world.server.monitoring.fail = {bob.bare: 1}
+    world.server.disconnect_component()
+    tasks = wait_filled(world, 120, tasks_n=3)
+    assert [(why, failed) for why, _, failed, *_ in tasks] == \
+        [("check", 0), ("check", 0), ("gap", 0)]
+    for user in alice, bob:
+        assert [len(world.oracle.with_body(user.bare, body)) for body in (first, second)] == [1, 1]
+    assert world.oracle.duplicates() == []
+
+
+@pytest.mark.slow
+def test_a_check_that_is_never_answered_stops_nothing(open_world):
+    world = open_world()
+    alice, bob = world.user("alice"), world.user("bob")
+    known(world, bob, alice)
+    lost = world.body("lost")
+    lose(world, chat(alice, bob, lost, "s1"), ages=[20])
+    monitoring = world.server.monitoring
+    monitoring.silent = True
+    check(world)
+    wait_until(lambda: len(monitoring.asked) == 2, 20, "both were asked")
+    client = world.login(alice)
+    until = time.monotonic() + 100
+    while time.monotonic() < until:
+        client.send_chat(bob.bare, world.body("meanwhile"))
+        world.drain(client)
+        time.sleep(5)
+    assert world.oracle.with_body(bob.bare, lost) == []
+    assert len(monitoring.asked) == 2 and fill_of(world)["tasks"] == 1
+    monitoring.silent = False
+    (why, accounts, failed, *_), = wait_filled(world)
+    assert (why, accounts, failed) == ("check", 2, 0)
+    assert len(world.oracle.with_body(bob.bare, lost)) == 1
+    assert world.oracle.duplicates() == []
 
 
 # On an Openfire that is installed, too.

@@ -127,6 +127,38 @@ static void a_late_delivery_of_what_was_archived_is_no_second_row(void **state)
     end(&w);
 }
 
+static int64_t told_us;
+
+static void keep_time(struct world *w, struct pg *conn)
+{
+    (void)conn;
+    for (size_t i = 0; i < w->changes_n; i++)
+        if (w->changes[i].counted)
+            told_us = w->changes[i].received_us;
+}
+
+static void what_was_asked_for_is_as_old_as_when_it_passed(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    w.in_batch = keep_time;
+    int64_t passed = w.now_us - DAY;
+    struct event *ev = message(&w, "far@there", "mei@here", "1");
+    ev->delayed_us = ev->passed_us = passed;
+    settle(&w);
+    assert_true(told_us == passed);
+    /* Beside a new one it is the new one that is told of, whichever comes first. */
+    int64_t now = w.now_us;
+    message(&w, "far@there", "mei@here", "2");
+    ev = message(&w, "far@there", "mei@here", "3");
+    ev->delayed_us = ev->passed_us = passed;
+    settle(&w);
+    assert_true(told_us == now);
+    assert_int_equal(unread_of("mei@here", "far@there"), 3);
+    end(&w);
+}
+
 static void a_marker_reads_up_to_its_message_and_never_back(void **state)
 {
     (void)state;
@@ -1059,6 +1091,7 @@ int main(void)
         cmocka_unit_test(copies_are_stored_once_in_one_batch_or_in_two),
         cmocka_unit_test(without_ids_three_seconds_tell_copies_from_repeats),
         cmocka_unit_test(a_late_delivery_of_what_was_archived_is_no_second_row),
+        cmocka_unit_test(what_was_asked_for_is_as_old_as_when_it_passed),
         cmocka_unit_test(a_marker_reads_up_to_its_message_and_never_back),
         cmocka_unit_test(what_was_displayed_is_read_up_to_the_named_row),
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),

@@ -113,11 +113,11 @@ static void a_result_is_a_late_delivery_and_is_counted(void **state)
     begin(&w);
     struct question q = ask(&w, &h);
     tell(&w, q.queryid, "2026-11-20T11:10:00.250Z", "");
-    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed\n");
+    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed -2999\n");
     /* What a session had not acknowledged was pushed when it was routed again. */
     tell(&w, q.queryid, "2026-11-20T11:05:00Z",
          "<delay xmlns=\"urn:xmpp:delay\" from=\"e.test\" stamp=\"2026-11-20T11:01:00Z\"/>");
-    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed\n");
+    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed -3300\n");
     assert_int_equal(h.calls, 0);
     answer(&w, &q, "result", "<fin xmlns=\"" MAM "\" complete=\"true\"/>");
     assert_int_equal(h.calls, 1);
@@ -127,7 +127,7 @@ static void a_result_is_a_late_delivery_and_is_counted(void **state)
     assert_int_equal(h.page.last_us, time_of("2026-11-20T11:10:00.250Z"));
     /* One that comes later is archived all the same: its question was ours. */
     tell(&w, q.queryid, "2026-11-20T11:11:00Z", "");
-    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed\n");
+    expect_events(&w, "message alice@e.test/r1* -> bob@e.test* id=m1 delayed -2940\n");
     world_end(&w);
 }
 

@@ -1141,6 +1141,24 @@ static void a_message_that_got_too_old_changes_the_badge_only(void **state)
     assert_int_equal(w->phones[0].alerts, 0);
 }
 
+/* What was found of an earlier time does not make the new one old that waits. */
+static void an_older_message_that_comes_later_takes_no_alert_away(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    outbox_pause(w->outbox, true);
+    message(w, 0, 0);
+    w->real_us -= 13 * 3600 * INT64_C(1000000);
+    message(w, 0, 0);
+    w->real_us += 13 * 3600 * INT64_C(1000000);
+    outbox_pause(w->outbox, false);
+    pass(w, 1000);
+    assert_int_equal(any_flying(w)->priority, 10);
+    assert_int_equal(any_flying(w)->badge, 2);
+    accept_all(w);
+    assert_int_equal(w->phones[0].alerts, 1);
+}
+
 static void a_parked_push_says_why_and_a_new_message_wakes_it(void **state)
 {
     struct world *w = *state;
@@ -2794,6 +2812,7 @@ int main(void)
         CASE(a_device_that_was_there_is_skipped_but_not_for_what_came_later),
         CASE(a_retry_backs_off_keeps_its_id_and_survives_in_the_database),
         CASE(a_message_that_got_too_old_changes_the_badge_only),
+        CASE(an_older_message_that_comes_later_takes_no_alert_away),
         CASE(a_parked_push_says_why_and_a_new_message_wakes_it),
         CASE(a_gone_device_goes_and_one_registered_since_stays),
         CASE(a_wave_of_rejections_never_deletes_the_fleet),

@@ -87,6 +87,8 @@ static void event_line(struct buf *out, const struct event *e)
         buf_addf(out, " notify=%d", (int)e->notify);
     if (e->delayed_us)
         buf_addf(out, " delayed");
+    if (e->passed_us)
+        buf_addf(out, " -%lld", (long long)((e->received_us - e->passed_us) / 1000000));
     if (e->undelivered)
         buf_addf(out, " undelivered");
     buf_add_char(out, '\n');

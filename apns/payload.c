@@ -56,6 +56,21 @@ static size_t plain_length(const char *text, size_t max)
     return n;
 }
 
+/* How much of text, at most max bytes of it and whole characters, JSON takes as it is. */
+static size_t unescaped_length(const char *text, size_t len, size_t max)
+{
+    size_t n = 0;
+    max = len < max ? len : max;
+    while (n < max) {
+        size_t more = (unsigned char)text[n] < 0x80 ? plain_length(text + n, max - n)
+                                                    : utf8_char(text + n, len - n);
+        if (more == 0 || more > max - n)
+            break;
+        n += more;
+    }
+    return n;
+}
+
 /* One character of input as JSON; returns the bytes of input it took. */
 static size_t escape_char(const char *text, size_t len, char out[8], size_t *out_len)
 {
@@ -96,7 +111,7 @@ void payload_add_text(struct buf *b, const char *text, size_t max)
         char json[8];
         size_t json_len;
         size_t space = used + ELLIPSIS_BYTES < room ? room - ELLIPSIS_BYTES - used : 0;
-        size_t plain = plain_length(text + i, len - i < space ? len - i : space);
+        size_t plain = unescaped_length(text + i, len - i, space);
         if (plain > 0) {
             memcpy(out + used, text + i, plain);
             i += plain;

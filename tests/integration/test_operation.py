@@ -156,8 +156,10 @@ def test_status_text_and_json(world):
     assert text.returncode == 0
     for word in ("link", "spool", "database", "outbox", "org.example.chat"):
         assert word in text.stdout.lower()
-    status = world.sidecar.status()
-    assert world.sidecar.behind() == 0
+    done = world.sidecar.command("status", "--json")
+    assert done.returncode == 0
+    status = json.loads(done.stdout)
+    assert status.keys() == world.sidecar.status().keys()  # the same over HTTP
     for word in ("link", "spool", "database", "outbox"):
         assert any(word in key for key in status), f"{word} in {sorted(status)}"
     dumped = json.dumps(status)

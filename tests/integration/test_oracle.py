@@ -146,3 +146,21 @@ def test_a_problem_is_told_once(oracle):
     run(oracle, "UPDATE xs.account SET unread_conversations = 2")
     with pytest.raises(AssertionError):
         oracle.assert_sound()
+
+
+def newly_told(oracle):
+    """The kinds of what is wrong and was not wrong before."""
+    before = set(oracle._told)
+    with pytest.raises(AssertionError):
+        oracle.assert_sound()
+    return {kind for kind, *_ in oracle._told - before}
+
+
+def test_what_goes_wrong_in_an_archive_that_was_judged_is_seen(oracle):
+    oracle.assert_sound()
+    row(oracle, 20, "<body>three</body>", "c", 1 | 2)
+    assert "miscounted" in newly_told(oracle)
+    row(oracle, 30, "<body>two</body>", "b")
+    assert "duplicate" in newly_told(oracle)
+    run(oracle, "UPDATE xs.message SET flags = 1 | 32 WHERE id = %s", NOW << 8)
+    assert "miscounted" in newly_told(oracle)

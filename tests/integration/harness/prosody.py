@@ -3,7 +3,9 @@
 
 import re
 import secrets
-import subprocess
+import socket
+import xml.etree.ElementTree as ET
+from xml.sax.saxutils import escape
 
 from .ejabberd import COMPONENT, HOST, REMOTE_HOST, ROOMS
 from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
@@ -176,12 +178,23 @@ class Prosody(OneProcess):
     # Sessions, by the administrator's shell.
 
     def _shell(self, lua):
-        done = subprocess.run(["prosodyctl", "--config", self.config, "shell", f"> {lua}"],
-                              capture_output=True, text=True, timeout=30, check=False)
-        for line in done.stdout.splitlines():
-            if line.startswith("Result: "):
-                return line.removeprefix("Result: ")
-        raise HarnessError(f"prosodyctl shell {lua}: {done.stdout}{done.stderr}")
+        """As `prosodyctl shell` says it, which takes a Lua of its own for that."""
+        with socket.socket(socket.AF_UNIX) as shell:
+            shell.settimeout(30)
+            shell.connect(str(self.folder / "admin.sock"))
+            shell.sendall("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'"
+                          " xmlns='xmpp:prosody.im/admin' version='1.0'>"
+                          f"<repl-input>&gt; {escape(lua)}</repl-input>".encode())
+            parser = ET.XMLPullParser(("end",))
+            while data := shell.recv(65536):
+                parser.feed(data)
+                for _, element in parser.read_events():
+                    if element.tag.endswith("}repl-result"):
+                        text = element.text or ""
+                        if not text.startswith("Result: "):
+                            raise HarnessError(f"prosody's shell, {lua}: {text}")
+                        return text.removeprefix("Result: ")
+        raise HarnessError(f"prosody's shell, {lua}: no answer")
 
     def sessions(self, user, host=HOST):
         """Resources of the user that have a session, hibernating ones included."""

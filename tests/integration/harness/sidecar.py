@@ -74,6 +74,7 @@ class Sidecar:
         self.secrets = []         # texts that must never appear in the log
         self.allowed_errors = []  # expressions of error lines that a test provokes
         self._judged = 0          # bytes of the log that findings() has looked at
+        self._judged_secrets = 0  # and for how many secrets
         self.failpoints = workspace.folder(f"{name}-failpoints")
         self.settings = self._defaults(server, database_url, apps)
         self.configure({**server.settings(), **(settings or {})})
@@ -116,7 +117,11 @@ class Sidecar:
                               env={**os.environ, **self._environment(), **(env or {})})
 
     def status(self, within=10):
-        """`status --json`, parsed; waits for a worker that is only just starting (69)."""
+        """What `status --json` tells, parsed: the worker's own word, which the command asks for,
+        too; without one the command's.  Waits for a worker that is only just starting (69)."""
+        code, text = self.http("/status.json")
+        if code == 200:
+            return json.loads(text)
         deadline = time.monotonic() + within
         done = self.command("status", "--json")
         while done.returncode == 69 and time.monotonic() < deadline:
@@ -265,15 +270,16 @@ class Sidecar:
         Each line is judged once, by the test in which it was written.
         """
         found = []
-        text = self.log_text()
-        for secret in self.secrets:
-            if secret in text:
-                found.append(f"the log holds a secret: {secret[:6]}…")
         written = self.log.read_bytes() if self.log.exists() else b""
         end = written.rfind(b"\n") + 1
-        lines = written[self._judged:end].decode(errors="replace").splitlines()
-        self._judged = end
-        for line in lines:
+        text = written[self._judged:end].decode(errors="replace")
+        whole = written.decode(errors="replace")
+        for number, secret in enumerate(self.secrets):
+            # One that has become known since may stand further up.
+            if secret in (text if number < self._judged_secrets else whole):
+                found.append(f"the log holds a secret: {secret[:6]}…")
+        self._judged, self._judged_secrets = end, len(self.secrets)
+        for line in text.splitlines():
             if SANITIZER.search(line):
                 found.append(f"sanitizer: {line}")
             elif ERROR_LINE.search(line) and not any(p.search(line) for p in self.allowed_errors):

@@ -19,8 +19,9 @@ PAGES = 1500
 ROUNDS = 5
 PAGE = 50
 
-# Owners of so many rows; a rare peer has one page in each of their archives.
-BIG, MIDDLE, SMALL = 1_000_000, 100_000, 10_000
+# Owners of so many rows, less in a smaller table; a rare peer has one page in each of their
+# archives.
+BIG, MIDDLE, SMALL = min(1_000_000, ROWS // 2), min(100_000, ROWS // 20), min(10_000, ROWS // 20)
 PEERS = 10
 YEARS = 2  # eight partitions and more
 FROM_US = 1_704_067_200_000_000  # 2024

@@ -25,9 +25,12 @@ static bool jid_of_uri(const char *uri, struct jid *out)
         int low = high >= 0 ? hex_digit(at[2]) : -1;
         if (high == 0 && low == 0)
             return false;
-        char byte = low >= 0 ? (char)(high * 16 + low) : *at;
-        text[n++] = byte;
-        at += low >= 0 ? 2 : 0;
+        text[n] = *at;
+        if (low >= 0) {
+            text[n] = (char)(high * 16 + low);
+            at += 2;
+        }
+        n++;
     }
     text[n] = '\0';
     return jid_parse(out, text);

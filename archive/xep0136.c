@@ -93,19 +93,19 @@ void xep0136_set_chat(struct stanza *chat, const struct pg_result *r, int row, i
 
 struct verb {
     const char *name;
-    bool is_set;
     bool (*read)(struct xep0136_query *out, const struct stanza *el,
                  struct xep0136_refusal *why);
     void (*gathered)(struct xep0136_ask *a);
     enum turn_weight weight;
+    bool is_set;
 };
 
 static const struct verb verbs[] = {
-    {"list", false, xep0136_read_list, xep0136_list, TURN_PAGE},
-    {"retrieve", false, xep0136_read_retrieve, xep0136_retrieve, TURN_PAGE},
-    {"modified", false, xep0136_read_modified, xep0136_modified, TURN_PAGE},
-    {"save", true, xep0136_read_save, xep0136_save, TURN_PAGE},
-    {"remove", true, xep0136_read_remove, xep0136_remove, TURN_SCAN},
+    {"list", xep0136_read_list, xep0136_list, TURN_PAGE, false},
+    {"retrieve", xep0136_read_retrieve, xep0136_retrieve, TURN_PAGE, false},
+    {"modified", xep0136_read_modified, xep0136_modified, TURN_PAGE, false},
+    {"save", xep0136_read_save, xep0136_save, TURN_PAGE, true},
+    {"remove", xep0136_read_remove, xep0136_remove, TURN_SCAN, true},
 };
 
 static const struct verb *verb_of(const struct archive_request *r)

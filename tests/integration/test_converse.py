@@ -68,6 +68,9 @@ class Converse:
             "persistent_store": "sessionStorage", "loglevel": "warn", "i18n": "en",
             "archived_messages_page_size": "100", "assets_path": "/", "auto_reconnect": False,
             "reuse_scram_keys": False,
+            # ejabberd gives up who does not acknowledge for a minute, and while it draws, a
+            # page does not.
+            "enable_smacks": False,
             "whitelisted_plugins": ["test"], "blacklisted_plugins": ["converse-omemo"]}
         self.browser.run(START.format(settings=json.dumps(settings)), PATIENCE)
         self.browser.run(f"it.api.chats.open({json.dumps(self.peer.bare)}).then(() => true)",

@@ -16,7 +16,7 @@ TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
 PYTHON ?= /usr/bin/python3
 VERSION := 0.1.0
 JOBS ?= $(shell nproc)# for what people ask for; one by one with JOBS=1
-FILES ?= $(shell expr 2 \* $(JOBS))# of integration tests at once: they mostly wait
+FILES ?= $(shell expr 3 \* $(JOBS))# of integration tests at once: they mostly wait
 
 SERVERS := ejabberd prosody openfire generic
 B := build/$(MODE)

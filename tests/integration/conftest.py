@@ -64,15 +64,39 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    for item in items:
+    for number, item in enumerate(items):
         kind = item.callspec.params.get("server_kind") if hasattr(item, "callspec") else None
         for needed in [arg for mark in item.iter_markers("needs") for arg in mark.args]:
             item.user_properties.append(("proves", [kind, needed]))
             why = reason(kind, needed, stand_in=home() is None)
             if why:
                 item.add_marker(pytest.mark.skip(reason=why))
-        # With --dist loadgroup: what shares a world stays together.
-        item.add_marker(pytest.mark.xdist_group(f"{item.path.stem}-{kind}"))
+        # With --dist loadgroup: what shares a world stays together, and nothing else has to.
+        item.add_marker(pytest.mark.xdist_group(
+            f"{item.path.stem}-{kind if _shares_a_world(item) else number}"))
+    if items and hasattr(items[0].config, "workerinput"):
+        _longest_first(items)
+
+
+def _shares_a_world(item):
+    """Whether a fixture that the test needs is its module's."""
+    found = item._fixtureinfo.name2fixturedefs
+    return any(definitions[-1].scope == "module" for name, definitions in found.items()
+               if name != "server_kind")
+
+
+def _longest_first(items):
+    """What is long and begun at the end is waited for by processors that have nothing to do:
+    what says that it is slow first, then groups by their size."""
+    groups = {}
+    for item in items:
+        name = item.get_closest_marker("xdist_group").args[0]
+        groups.setdefault(name, []).append(item)
+
+    def weight(group):
+        return sum(30 if item.get_closest_marker("slow") else 1 for item in group)
+    items[:] = [item for group in sorted(groups.values(), key=weight, reverse=True)
+                for item in group]
 
 
 def pytest_runtest_logreport(report):

@@ -385,8 +385,8 @@ def test_the_trouble_of_some_services_delays_no_other(world, alice, bob, browser
         wait_until(lambda: sum(len(pit.accepted) for pit in pits) >= 16, 10, "they are tried")
         start = time.monotonic()
         write(world, alice, bob)
-        browser.wait(2, timeout=5)
-        assert time.monotonic() - start < 4
+        browser.wait(2)
+        assert time.monotonic() - start < 9  # connections are given up after 10 s
         write(world, alice, dave)  # a service that is new, too, has to wait for its turn
         late.wait(1, timeout=20)
         client = world.login(carol, "browser")

@@ -4,6 +4,8 @@
 import threading
 import time
 
+from .procs import PATIENCE
+
 
 class Inbox:
     def __init__(self):
@@ -31,6 +33,7 @@ class Inbox:
 
     def wait_for(self, predicate, timeout, what="an item", since=0):
         """The first item, from index `since` on, that satisfies predicate."""
+        timeout *= PATIENCE
         end = time.monotonic() + timeout
         index = since
         with self._changed:

@@ -44,8 +44,14 @@ def free_port():
     raise HarnessError("no port is free")
 
 
+# What is waited for takes so much longer on a machine that is busy.  It costs nothing where it
+# comes: what must come before something else is told by what came first.
+PATIENCE = 3
+
+
 def wait_until(condition, timeout, what, interval=0.02):
     """Polls until condition() is true and returns its value; says what was missing."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
         value = condition()

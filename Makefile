@@ -203,8 +203,10 @@ fuzz: ## libFuzzer on everything that reads bytes (FUZZ_SECONDS=60 each)
 	@$(MAKE) --no-print-directory MODE=fuzz CC=clang fuzz-built
 FUZZ_SECONDS ?= 60
 fuzz-built: $(FUZZERS:%=$(B)/fuzz/%)
+	@sed -n 's/^ *W(\(".*"\)),$$/\1/p' base/xml_intern.c >$(B)/words.dict
 	@for f in $(FUZZERS); do mkdir -p $(B)/corpus/$$f; \
-	  $(B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) $(B)/corpus/$$f tests/fuzz/corpus/$$f || exit 1; done
+	  $(B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -dict=$(B)/words.dict $(B)/corpus/$$f \
+	  tests/fuzz/corpus/$$f || exit 1; done
 
 TIDY := $(filter-out store/schema_data.c,$(SRC)) sidecar/main.c
 tidy: ## clang-tidy and cppcheck, one file per run

@@ -4,16 +4,13 @@
 #include <string.h>
 
 #include "base/datetime.h"
+#include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    char *text = malloc(size + 1);
-    if (!text)
-        abort();
-    memcpy(text, data, size);
-    text[size] = '\0';
+    char *text = fuzz_text(data, size);
     int64_t us, again;
     char written[DATETIME_BYTES];
     if (datetime_parse(text, &us)) {

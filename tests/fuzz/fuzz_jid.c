@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/jid.h"
+#include "tests/fuzz/text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -12,11 +13,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct jid j, again;
     static char full[3 * JID_PART_MAX + 4], local[JID_PART_MAX + 1];
-    char *text = malloc(size + 1);
-    if (!text)
-        abort();
-    memcpy(text, data, size);
-    text[size] = '\0';
+    char *text = fuzz_text(data, size);
     if (jid_parse(&j, text)) {
         jid_full(&j, full);
         if (!jid_parse(&again, full) || !jid_same(&j, &again) ||

@@ -7,6 +7,7 @@
 
 #include "apns/opts.h"
 #include "apns/subscription.h"
+#include "tests/fuzz/text.h"
 
 #define KEYS                                                                                  \
     "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4"
@@ -33,11 +34,7 @@ static void check(const struct subscription *s)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct subscription s;
-    char *text = malloc(size + 1);
-    if (!text)
-        abort();
-    memcpy(text, data, size);
-    text[size] = '\0';
+    char *text = fuzz_text(data, size);
     if (!subscription_read(text, KEYS, AUTH, &s))
         check(&s);
     if (subscription_parse(text, &s))

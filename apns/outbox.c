@@ -12,6 +12,7 @@
 #include "apns/outbox_int.h"
 #include "apns/payload.h"
 #include "base/clock.h"
+#include "base/crypt.h"
 #include "base/log.h"
 
 #define PREFIX "outbox"
@@ -48,7 +49,7 @@ struct outbox *outbox_new(struct event_base *base, const struct outbox_opts *opt
     o->gateways = opts->gateways;
     if (!o->gateways.submit)
         o->gateways = (struct outbox_gateway_ops){gateway_room, gateway_submit};
-    memcpy(o->key, opts->key, sizeof o->key);
+    o->names = crypt_hmac_new(opts->key, OUTBOX_KEY_BYTES);
     o->tokens = opts->tokens;
     o->memory_max = opts->memory_max ? opts->memory_max : OUTBOX_MEMORY_MAX;
     o->sql = outbox_sql_new(opts->pool, opts->reads, opts->worker);
@@ -92,6 +93,7 @@ void outbox_free(struct outbox **out)
     event_free(o->timer);
     outbox_set_free(&o->set);
     outbox_sql_free(&o->sql);
+    crypt_hmac_free(&o->names);
     buf_deinit(&o->payload);
     free(o->outcomes);
     free(o->outcome_entries);
@@ -267,6 +269,7 @@ static struct outbox_job *adding(struct outbox *o, struct outbox_txn *t)
 void outbox_upkeep_soon(struct outbox *o)
 {
     int64_t soon_ms = clock_mono_ms() + OUTBOX_ROUND_SOON_MS;
+    o->upkeep_soon = o->upkeep_running; /* it has passed by what it is asked for, perhaps */
     if (o->upkeep_ms > soon_ms)
         o->upkeep_ms = soon_ms;
 }
@@ -313,7 +316,7 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
         outbox_upkeep_soon(o);
 }
 
-void outbox_adopt(struct outbox *o, const struct outbox_row *row)
+struct entry *outbox_adopt(struct outbox *o, const struct outbox_row *row)
 {
     struct entry *e = outbox_set_find(o->set, row->owner, row->device, row->peer);
     if (!e) {
@@ -325,7 +328,7 @@ void outbox_adopt(struct outbox *o, const struct outbox_row *row)
         e->gen = row->gen;
         e->newest_id = row->newest_id;
         outbox_set_time(o->set, e, clock_mono_ms() + row->due_ms);
-        return;
+        return e;
     }
     /* While it waits, its time stays: a busy conversation must not put its push off for ever.
      * One that is being sent does not end when its generation has moved on; while its end is
@@ -338,6 +341,7 @@ void outbox_adopt(struct outbox *o, const struct outbox_row *row)
         e->newest_id = row->newest_id;
     if (e->state == ENTRY_SETTLING && e->again_us == 0)
         e->again_us = row->counted_us;
+    return NULL;
 }
 
 /* The outcome is known before the answers are: they will not be heard any more. */
@@ -436,8 +440,9 @@ static void note_decision(struct outbox *o, struct entry *e, const char *reason)
     e->decisions[0] = number;
 }
 
-static void decide(struct outbox *o, struct entry *e)
+void outbox_decide(struct outbox *o, struct entry *e)
 {
+    outbox_set_untime(o->set, e);
     if (!e->app->opts) {
         outbox_settle(o, e, OUTBOX_PARK, o->push->history_ms, 0, OUTBOX_BADGE_SAME,
                       "the app is not configured");
@@ -482,10 +487,8 @@ static void decide_due(struct outbox *o, int64_t now_ms)
     struct entry *e;
     /* A bound, so that a decision that puts nothing off cannot hold the loop. */
     for (size_t left = outbox_set_count(o->set);
-         left > 0 && (e = outbox_set_next(o->set)) && e->due_ms <= now_ms; left--) {
-        outbox_set_untime(o->set, e);
-        decide(o, e);
-    }
+         left > 0 && (e = outbox_set_next(o->set)) && e->due_ms <= now_ms; left--)
+        outbox_decide(o, e);
 }
 
 void outbox_reconsider(struct outbox *o, const uint8_t owner[OWNER_BYTES])

@@ -26,6 +26,7 @@ struct push_verdict;
 struct token_keys;
 
 #define OUTBOX_DEVICE_BYTES 16
+#define OUTBOX_KEY_BYTES 32
 /* As if a conversation, of an alert that is about none: xs.test_push. */
 #define OUTBOX_TEST_PEER UINT64_MAX
 /* As if conversations, of calls (xs.call.entry): so many numbers below OUTBOX_TEST_PEER.  That
@@ -90,7 +91,7 @@ struct outbox_opts {
     /* Borrowed: reads what to send, while answers are stored and what is due is loaded by
      * pool. NULL, and while it is down: pool does this too. */
     struct pg_pool *reads;
-    const uint8_t *key;        /* 32 bytes; what collapse ids are made with; copied */
+    const uint8_t *key; /* of OUTBOX_KEY_BYTES; what collapse ids are made with; copied */
     struct token_keys *tokens; /* what opens devices' tokens; borrowed */
     uint8_t worker[16];        /* who holds leases: new for every worker process */
     struct outbox_hooks hooks;

@@ -20,6 +20,7 @@
 #define OUTBOX_REASONS_MAX 64     /* others are not remembered */
 #define OUTBOX_ROUND_SOON_MS 1000 /* while there is more to load, or after a failure */
 
+struct crypt_hmac;
 struct event;
 struct event_base;
 struct push_opts;
@@ -58,7 +59,7 @@ struct outbox {
     const struct push_opts *push;
     struct outbox_hooks hooks;
     struct outbox_gateway_ops gateways;
-    uint8_t key[32];
+    struct crypt_hmac *names; /* what devices and services are told instead of ours */
     struct token_keys *tokens;
     bool damage_told; /* of a token that does not open */
     size_t memory_max;
@@ -91,12 +92,18 @@ struct outbox {
     /* Upkeep: one statement at a time, in turn. */
     int64_t upkeep_ms; /* when the next round begins */
     bool upkeep_running;
-    bool more;              /* the last page of what is due was full */
+    bool upkeep_soon;       /* another round is to come soon after the one that runs */
+    bool claimed;           /* once: from then on others may take it from us */
+    bool more;              /* the pass over what is due is not at its end */
+    int64_t pass_ms;        /* when it began */
+    struct outbox_place at; /* where it stands */
+    size_t hold_at;         /* where among our entries those are looked for that it shall not
+                               meet again */
     bool released;          /* something to load has just been made */
     bool reconcile;         /* entries may be ours without our knowing */
     size_t apps_written;    /* so many of them */
-    bool walked;            /* the walk that takes over is done */
-    int64_t walk_again_ms;  /* when it is done once more, 0: that was */
+    int64_t
+        walk_again_ms; /* when what dead workers held is looked for once more; 0: that was */
     struct outbox_key walk; /* where it stands */
     int64_t depth_ms;       /* not counted again before this */
     int64_t stored;
@@ -116,8 +123,10 @@ struct outbox_job *outbox_job_new(struct outbox *o, size_t entries,
 /* The pg_result_fn of all statements; ctx is a job.  r is NULL when it failed. */
 void outbox_job_result(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
-/* An entry that is ours by what PostgreSQL says. */
-void outbox_adopt(struct outbox *o, const struct outbox_row *row);
+/* An entry that is ours by what PostgreSQL says.  NULL: it was here already. */
+struct entry *outbox_adopt(struct outbox *o, const struct outbox_row *row);
+/* Asks the policy about an entry in TIMED. */
+void outbox_decide(struct outbox *o, struct entry *e);
 /* The entry waits for in_ms, then is decided. */
 void outbox_retime(struct outbox *o, struct entry *e, int64_t in_ms);
 

@@ -140,6 +140,7 @@ static void finish(struct outbox *o, struct entry *e, const struct outbox_outcom
     e->keep_turn = false;
     switch (out->action) {
     case OUTBOX_HOLD:
+        outbox_set_loaded(o->set, e, false);
         if (!keep_turn)
             outbox_set_pass_turn(o->set, e);
         outbox_retime(o, e, e->due_ms - clock_mono_ms());
@@ -168,12 +169,16 @@ static void settled(struct outbox *o, struct outbox_job *job, const struct pg_re
     FAILPOINT("push-settled");
     bool kept[OUTBOX_BATCH_MAX] = {false};
     for (int i = 0; i < pg_rows(r); i++) {
-        int64_t gen;
-        size_t n = outbox_sql_kept(r, i, &gen);
+        int64_t gen, counted_us;
+        size_t n = outbox_sql_kept(r, i, &gen, &counted_us);
         assert(n < job->n);
+        struct entry *e = o->outcome_entries[n];
         kept[n] = true;
-        if (o->outcome_entries[n])
-            o->outcome_entries[n]->gen = gen;
+        if (!e)
+            continue;
+        e->gen = gen;
+        if (counted_us > e->newest_us)
+            e->newest_us = counted_us;
     }
     for (size_t i = 0; i < job->n; i++)
         if (o->outcome_entries[i])

@@ -19,6 +19,7 @@ struct outbox_set {
     struct entry **turns; /* by device: those that have its turn */
     size_t mask;
     size_t count;
+    size_t loaded_n;
     struct entry **heap;
     size_t heap_n;
     size_t heap_cap;
@@ -210,12 +211,37 @@ void outbox_set_remove(struct outbox_set *s, struct entry *e)
         at = &(*at)->hash_next;
     *at = e->hash_next;
     s->count--;
+    s->loaded_n -= e->loaded;
     e->app->by_state[e->state]--;
     LIST_REMOVE(e, of_account);
     if (LIST_EMPTY(&e->account->entries))
         drop_account(s, e->account);
     free(e->flight);
     free(e);
+}
+
+void outbox_set_loaded(struct outbox_set *s, struct entry *e, bool loaded)
+{
+    s->loaded_n -= e->loaded;
+    s->loaded_n += loaded;
+    e->loaded = loaded;
+}
+
+size_t outbox_set_find_loaded(const struct outbox_set *s, size_t *place, struct entry **out,
+                              size_t max)
+{
+    size_t n = 0;
+    if (s->loaded_n == 0)
+        return 0;
+    for (; *place <= s->mask; ++*place)
+        for (struct entry *e = s->buckets[*place]; e; e = e->hash_next) {
+            if (!e->loaded || e->state == ENTRY_SETTLING)
+                continue;
+            if (n == max)
+                return n;
+            out[n++] = e;
+        }
+    return n;
 }
 
 void outbox_set_state(struct entry *e, enum entry_state state)

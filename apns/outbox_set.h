@@ -97,6 +97,7 @@ struct entry {
     uint16_t attempts;
     /* The last ones' reasons, newest first: see outbox_reason; 0: none. */
     uint8_t decisions[ENTRY_DECISIONS];
+    bool loaded;    /* the database says that it waits, and we have it all the same */
     bool turn;      /* of its device: READY and later; in TIMED only when the device is held */
     bool keep_turn; /* no other push to this device before this one's next try */
     bool elsewhere; /* its app's gateway did not know the token: to the other environment's */
@@ -119,6 +120,13 @@ struct entry *outbox_set_add(struct outbox_set *s, const uint8_t owner[16],
 /* Takes it from wherever it is and frees it; its device's turn passes on. */
 void outbox_set_remove(struct outbox_set *s, struct entry *e);
 struct outbox_account *outbox_set_account(const struct outbox_set *s, const uint8_t owner[16]);
+
+/* The only writer of e->loaded. */
+void outbox_set_loaded(struct outbox_set *s, struct entry *e, bool loaded);
+/* Loaded ones whose end is not being stored, at most max, from a place on that begins as 0.
+ * Who comes while the place moves may be left out. */
+size_t outbox_set_find_loaded(const struct outbox_set *s, size_t *place, struct entry **out,
+                              size_t max);
 
 /* The only writer of e->state. */
 void outbox_set_state(struct entry *e, enum entry_state state);

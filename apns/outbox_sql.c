@@ -125,11 +125,6 @@ static const struct pg_statement drop_st = {
     "SELECT * FROM xs.device_drop($1::uuid, $2::uuid, $3::bigint, $4::bigint, $5::bigint,"
     " timestamptz 'epoch' + $6::bigint * interval '1 microsecond', $7::uuid, $8::int,"
     " $9::text)"};
-static const struct pg_statement load_st = {
-    "outbox_load", "SELECT * FROM xs.outbox_load($1::uuid, $2::bigint, $3::int)"};
-static const struct pg_statement walk_st = {
-    "outbox_walk",
-    "SELECT * FROM xs.outbox_walk($1::uuid, $2::uuid, $3::uuid, $4::bigint, $5::int)"};
 static const struct pg_statement wake_st = {"outbox_wake",
                                             "SELECT xs.outbox_wake($1::text, $2::int)"};
 static const struct pg_statement give_back_st = {
@@ -186,7 +181,7 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, struct pg_pool *reads,
     pg_array_init(&q->badges, PG_UUID, ARRAY_BYTES_MAX);
     init_all(q->fetch, fetch, 4);
     init_all(q->settle, settle, OUTBOX_SETTLE_ARRAYS);
-    init_all(q->shown, settle, 3);
+    init_all(q->keys, settle, 3);
     pg_array_init(&q->peers, PG_INT8, ARRAY_BYTES_MAX);
     return q;
 }
@@ -201,7 +196,7 @@ void outbox_sql_free(struct outbox_sql **q)
     pg_array_deinit(&(*q)->badges);
     deinit_all((*q)->fetch, 4);
     deinit_all((*q)->settle, OUTBOX_SETTLE_ARRAYS);
-    deinit_all((*q)->shown, 3);
+    deinit_all((*q)->keys, 3);
     pg_array_deinit(&(*q)->peers);
     free(*q);
     *q = NULL;
@@ -314,7 +309,7 @@ void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out)
     out->app = pg_text(r, row, 10);
 }
 
-static void add_key(struct pg_array *arrays, const struct outbox_key *key)
+void outbox_sql_add_key(struct pg_array *arrays, const struct outbox_key *key)
 {
     pg_array_add_uuid(&arrays[0], key->owner);
     pg_array_add_uuid(&arrays[1], key->device);
@@ -328,7 +323,7 @@ void outbox_sql_fetch(struct outbox_sql *q, const struct outbox_fetch *what, pg_
     bool calls = false;
     reset_all(q->fetch, 4);
     for (size_t i = 0; i < what->n; i++) {
-        add_key(q->fetch, &what->keys[i]);
+        outbox_sql_add_key(q->fetch, &what->keys[i]);
         calls = calls || outbox_is_call(what->keys[i].peer);
     }
     for (size_t i = 0; i < what->notices->n; i++)
@@ -431,7 +426,7 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
     reset_all(a, OUTBOX_SETTLE_ARRAYS);
     for (size_t i = 0; i < n; i++) {
         const struct outbox_outcome *o = &outcomes[i];
-        add_key(a, &o->key);
+        outbox_sql_add_key(a, &o->key);
         pg_array_add_i64(&a[3], o->gen);
         pg_array_add_i64(&a[4], o->newest_id);
         pg_array_add_i32(&a[5], (int32_t)o->action);
@@ -451,23 +446,25 @@ void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcom
     pg_pool_send(q->pool, &settle_st, &p, cb, ctx);
 }
 
-size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out)
+size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out,
+                       int64_t *counted_us_out)
 {
     *gen_out = pg_i64(r, row, 1);
+    *counted_us_out = pg_time_us(r, row, 2);
     return (size_t)pg_i64(r, row, 0) - 1;
 }
 
 void outbox_sql_shown(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
                       pg_result_fn cb, void *ctx)
 {
-    reset_all(q->shown, 3);
+    reset_all(q->keys, 3);
     for (size_t i = 0; i < n; i++)
         if (outcomes[i].shown)
-            add_key(q->shown, &outcomes[i].key);
+            outbox_sql_add_key(q->keys, &outcomes[i].key);
     struct pg_params p;
     pg_params_init(&p);
     for (size_t i = 0; i < 3; i++)
-        pg_add_array(&p, &q->shown[i]);
+        pg_add_array(&p, &q->keys[i]);
     pg_pool_send(q->pool, &shown_st, &p, cb, ctx);
 }
 
@@ -520,30 +517,6 @@ void outbox_sql_environment(struct outbox_sql *q, const uint8_t device[16], bool
     pg_add_uuid(&p, device);
     pg_add_bool(&p, sandbox);
     pg_pool_send(q->pool, &environment_st, &p, cb, ctx);
-}
-
-void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
-                     void *ctx)
-{
-    struct pg_params p;
-    pg_params_init(&p);
-    pg_add_uuid(&p, q->worker);
-    pg_add_i64(&p, ahead_ms);
-    pg_add_i32(&p, (int32_t)limit);
-    pg_pool_send(q->pool, &load_st, &p, cb, ctx);
-}
-
-void outbox_sql_walk(struct outbox_sql *q, const uint8_t owner[16], const uint8_t device[16],
-                     uint64_t peer, unsigned limit, pg_result_fn cb, void *ctx)
-{
-    struct pg_params p;
-    pg_params_init(&p);
-    pg_add_uuid(&p, q->worker);
-    pg_add_uuid(&p, owner);
-    pg_add_uuid(&p, device);
-    pg_add_i64(&p, (int64_t)peer);
-    pg_add_i32(&p, (int32_t)limit);
-    pg_pool_send(q->pool, &walk_st, &p, cb, ctx);
 }
 
 void outbox_sql_wake(struct outbox_sql *q, const char *app, pg_result_fn cb, void *ctx)

@@ -27,6 +27,12 @@ struct outbox_sql *outbox_sql_new(struct pg_pool *pool, struct pg_pool *reads,
                                   const uint8_t worker[16]);
 void outbox_sql_free(struct outbox_sql **q);
 
+struct outbox_key {
+    uint8_t owner[16];
+    uint8_t device[16];
+    uint64_t peer;
+};
+
 /* An entry this worker holds now: of add, add_badges and load.  Strings live as long as r. */
 struct outbox_row {
     uint8_t owner[16];
@@ -40,6 +46,11 @@ struct outbox_row {
     const char *jid;
     const char *resource;
     const char *app;
+};
+/* Where a pass over what is due stands: behind this one. */
+struct outbox_place {
+    int64_t due_us;
+    struct outbox_key key;
 };
 void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out);
 
@@ -68,12 +79,6 @@ bool outbox_sql_add_calls(struct outbox_sql *q, struct pg *conn, bool held, int6
 bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
                           const struct unread_change *changes, size_t n, pg_result_fn cb,
                           void *ctx);
-
-struct outbox_key {
-    uint8_t owner[16];
-    uint8_t device[16];
-    uint64_t peer;
-};
 
 /* Of APNs, whose the token is. */
 enum outbox_environment { OUTBOX_AS_APP, OUTBOX_PRODUCTION, OUTBOX_SANDBOX };
@@ -163,8 +168,9 @@ struct outbox_outcome {
 /* The result's rows name those that did not end, because something happened meanwhile. */
 void outbox_sql_settle(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
                        pg_result_fn cb, void *ctx);
-/* Index from 0; its generation now. */
-size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out);
+/* Index from 0; its generation now, and when its newest message was counted. */
+size_t outbox_sql_kept(const struct pg_result *r, int row, int64_t *gen_out,
+                       int64_t *counted_us_out);
 
 /* Writes down where the shown ones of these were shown. */
 void outbox_sql_shown(struct outbox_sql *q, const struct outbox_outcome *outcomes, size_t n,
@@ -189,8 +195,18 @@ void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t owner[16],
                           const uint8_t device[16], int64_t before_us, pg_result_fn cb,
                           void *ctx);
 
-void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, unsigned limit, pg_result_fn cb,
-                     void *ctx);
+/* One number: OUTBOX_CLAIM_*.  Only who has the claim loads; a worker that begins takes it
+ * from whoever has it, a later claim from one that has not claimed for two minutes. */
+enum outbox_claim { OUTBOX_CLAIM_OTHERS = 0, OUTBOX_CLAIM_KEPT = 1, OUTBOX_CLAIM_TAKEN = 2 };
+void outbox_sql_claim(struct outbox_sql *q, bool begins, pg_result_fn cb, void *ctx);
+/* What is due and waits, behind a place, in the order of its keys; nothing is written.  The
+ * place moves to the last of them with outbox_sql_passed. */
+void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, const struct outbox_place *behind,
+                     unsigned limit, pg_result_fn cb, void *ctx);
+void outbox_sql_passed(const struct pg_result *r, struct outbox_place *place);
+/* Writes down that these, which were loaded, are in this worker's hands. */
+void outbox_sql_hold(struct outbox_sql *q, const struct outbox_key *keys, size_t n,
+                     pg_result_fn cb, void *ctx);
 /* Rows: owner, device, peer, mine; a page is full when it has limit rows. */
 void outbox_sql_walk(struct outbox_sql *q, const uint8_t owner[16], const uint8_t device[16],
                      uint64_t peer, unsigned limit, pg_result_fn cb, void *ctx);

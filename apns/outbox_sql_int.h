@@ -21,7 +21,7 @@ struct outbox_sql {
     struct pg_array badges;
     struct pg_array fetch[4];
     struct pg_array settle[OUTBOX_SETTLE_ARRAYS];
-    struct pg_array shown[3];
+    struct pg_array keys[3]; /* of statements that take nothing else */
     struct pg_array peers;
 };
 
@@ -63,6 +63,8 @@ struct outbox_sql {
     " UNION ALL SELECT n.owner, n.device, n.peer, $4::bigint, 0::smallint, n.counted_at,"     \
     "   $3::bigint, n.newest, n.jid, n.resource, n.app FROM n WHERE $2::int = 1"
 
+/* To three arrays. */
+void outbox_sql_add_key(struct pg_array *arrays, const struct outbox_key *key);
 /* The first four parameters of every statement that adds. */
 void outbox_sql_begin_add(struct outbox_sql *q, struct pg_params *p, bool held,
                           int64_t wait_ms);

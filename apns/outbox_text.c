@@ -37,7 +37,7 @@ static void hash_name(const struct outbox *o, enum name_kind kind, const struct 
     if (kind != NAME_CONVERSATION)
         memcpy(text + 17, e->device, 16);
     memcpy(text + 41, &gen, 8);
-    crypt_hmac_sha256(o->key, sizeof o->key, text, sizeof text, out);
+    crypt_hmac(o->names, text, sizeof text, out);
 }
 
 static void name_in_hex(const struct outbox *o, enum name_kind kind, const struct entry *e,

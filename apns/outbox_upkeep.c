@@ -11,18 +11,27 @@
 #include "store/pg.h"
 
 #define PREFIX "outbox"
-#define LOAD_PAGE 1000
+#define LOAD_PAGE 4000 /* the more, the more of them lie side by side in every index */
 #define WALK_PAGE 2000
 #define PURGE_PAGE 5000
 /* PostgreSQL may still be at what a worker that has just died asked it, but not so long: then
  * its statement timeouts are over. */
 #define WALK_AGAIN_MS 60000
 
+static void begin_pass(struct outbox *o)
+{
+    o->more = true;
+    o->pass_ms = clock_mono_ms();
+    o->at = (struct outbox_place){.due_us = 0};
+    o->hold_at = 0;
+}
+
 static void round_ends(struct outbox *o, bool ok)
 {
     o->upkeep_running = false;
-    o->upkeep_ms = clock_mono_ms() +
-                   (!ok || o->more || o->released ? OUTBOX_ROUND_SOON_MS : OUTBOX_ROUND_MS);
+    const bool soon = !ok || o->more || o->released || o->upkeep_soon;
+    o->upkeep_soon = false;
+    o->upkeep_ms = clock_mono_ms() + (soon ? OUTBOX_ROUND_SOON_MS : OUTBOX_ROUND_MS);
 }
 
 static void depth_counted(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
@@ -55,19 +64,34 @@ static void purged(struct outbox *o, struct outbox_job *job, const struct pg_res
 
 static void load(struct outbox *o);
 
+/* One that is here already was loaded before, or comes between its end and our knowing of it;
+ * only what was added to it since is news.  What is due is decided in the order in which it
+ * came: that of its keys, in which its rows lie in the indexes. */
+static void take(struct outbox *o, const struct outbox_row *row)
+{
+    struct entry *e = outbox_set_find(o->set, row->owner, row->device, row->peer);
+    if (e && row->gen <= e->gen)
+        return;
+    e = outbox_adopt(o, row);
+    if (!e)
+        return;
+    outbox_set_loaded(o->set, e, true);
+    if (row->due_ms == 0 && !o->paused)
+        outbox_decide(o, e);
+}
+
 static void loaded(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
 {
     if (!r) {
-        /* It may have been done all the same: the walk finds what is ours. */
-        o->reconcile = true;
         round_ends(o, false);
         return;
     }
     for (int i = 0; i < pg_rows(r); i++) {
         struct outbox_row row;
         outbox_sql_row(r, i, &row);
-        outbox_adopt(o, &row);
+        take(o, &row);
     }
+    outbox_sql_passed(r, &o->at);
     o->more = (size_t)pg_rows(r) == job->n;
     load(o);
 }
@@ -91,7 +115,36 @@ static void load(struct outbox *o)
     }
     struct outbox_job *job = outbox_job_new(o, 0, loaded);
     job->n = limit;
-    outbox_sql_load(o->sql, OUTBOX_ROUND_MS, (unsigned)limit, outbox_job_result, job);
+    outbox_sql_load(o->sql, OUTBOX_ROUND_MS, &o->at, (unsigned)limit, outbox_job_result, job);
+}
+
+/* What was loaded before and is here still is written down as ours, so that no pass reads it
+ * again.  Most is answered before that, and never written but to end it. */
+static void hold(struct outbox *o);
+
+static void held(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (r)
+        hold(o);
+    else
+        round_ends(o, false);
+}
+
+static void hold(struct outbox *o)
+{
+    struct entry *entries[OUTBOX_BATCH_MAX];
+    struct outbox_key keys[OUTBOX_BATCH_MAX];
+    size_t n = outbox_set_find_loaded(o->set, &o->hold_at, entries, OUTBOX_BATCH_MAX);
+    if (n == 0) {
+        load(o);
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        outbox_key_of(entries[i], &keys[i]);
+        outbox_set_loaded(o->set, entries[i], false); /* if it fails: it is read once more */
+    }
+    outbox_sql_hold(o->sql, keys, n, outbox_job_result, outbox_job_new(o, 0, held));
 }
 
 /* What the brake has parked comes back in lots, app by app, before what is due is loaded. */
@@ -128,7 +181,7 @@ static void give_back(struct outbox *o, struct outbox_app *app)
         outbox_sql_give_back(o->sql, app->id, lot, outbox_job_result, job);
         return;
     }
-    load(o);
+    hold(o);
 }
 
 static void walk(struct outbox *o);
@@ -161,10 +214,7 @@ static void walked(struct outbox *o, struct outbox_job *job, const struct pg_res
         walk(o);
         return;
     }
-    if (!o->walked)
-        o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
-    o->walked = true;
-    o->more = true;
+    begin_pass(o); /* what was set free may lie where it has been */
     give_back(o, outbox_set_apps(o->set));
 }
 
@@ -190,12 +240,38 @@ static void app_written(struct outbox *o, struct outbox_job *job, const struct p
 static void write_app(struct outbox *o)
 {
     if (o->apps_written == o->push->apps_n) {
+        o->reconcile = false;
         walk(o);
         return;
     }
     const struct apns_app_opts *app = &o->push->apps[o->apps_written];
     outbox_sql_app(o->sql, app->id, app->badge, outbox_job_result,
                    outbox_job_new(o, 0, app_written));
+}
+
+/* What another has claimed is loaded by it; what it held is set free when it is gone. */
+static void claimed(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job;
+    if (!r) {
+        o->reconcile = true; /* it may have been taken all the same */
+        round_ends(o, false);
+        return;
+    }
+    enum outbox_claim claim = (enum outbox_claim)pg_i64(r, 0, 0);
+    o->claimed = true;
+    if (claim == OUTBOX_CLAIM_OTHERS)
+        o->more = false;
+    if (claim == OUTBOX_CLAIM_TAKEN) {
+        o->reconcile = true;
+        o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
+    }
+    if (o->reconcile) {
+        o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};
+        write_app(o);
+    } else {
+        give_back(o, outbox_set_apps(o->set));
+    }
 }
 
 void outbox_upkeep(struct outbox *o, int64_t now_ms)
@@ -207,13 +283,10 @@ void outbox_upkeep(struct outbox *o, int64_t now_ms)
         o->reconcile = true;
     }
     o->upkeep_running = true;
+    /* A pass that waits for room in memory goes on where it stands, but not for ever: what was
+     * put behind it meanwhile waits for the next. */
+    if (!o->more || o->released || now_ms - o->pass_ms >= OUTBOX_ROUND_MS)
+        begin_pass(o);
     o->released = false;
-    o->more = true;
-    if (o->walked && !o->reconcile) {
-        give_back(o, outbox_set_apps(o->set));
-        return;
-    }
-    o->reconcile = false;
-    o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};
-    write_app(o);
+    outbox_sql_claim(o->sql, !o->claimed, outbox_job_result, outbox_job_new(o, 0, claimed));
 }

@@ -61,6 +61,7 @@ struct world {
     int64_t again_ms;
     const char *reason; /* NULL: "as told" */
     unsigned asked;
+    int64_t asked_newest_us; /* the last time */
     unsigned alarms;
     unsigned names_wanted;
     bool committed;
@@ -203,6 +204,7 @@ static struct outbox_decision decide(void *ctx, const struct outbox_candidate *c
 {
     struct world *w = ctx;
     w->asked++;
+    w->asked_newest_us = c->newest_us;
     assert_string_equal(c->app, "chat");
     assert_non_null(strchr(c->account, '@'));
     assert_string_equal(c->resource, "phone");
@@ -1631,7 +1633,8 @@ static void a_worker_that_died_is_succeeded_at_once_with_the_same_ids(void **sta
     assert_int_equal(entries(), 0);
 }
 
-/* PostgreSQL goes on with what it was asked after the asker is gone. */
+/* PostgreSQL goes on with what it was asked after the asker is gone: what it holds by that is
+ * pushed once more, as after any crash, and is not left. */
 static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **state)
 {
     struct world *w = *state;
@@ -1639,22 +1642,25 @@ static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **st
     message(w, 0, 0);
     w->crashes++;
     outbox_free(&w->outbox);
-    db_do("UPDATE xs.outbox SET state = 2, lease_by = NULL");
+    db_do("UPDATE xs.outbox SET state = 2, lease_by = NULL, due = now()");
     PGconn *dead = PQconnectdb(db_url());
     PQclear(PQexec(dead, "BEGIN"));
-    PGresult *r = PQexec(dead, "SELECT * FROM xs.outbox_load(gen_random_uuid(), 30000, 10)");
-    assert_int_equal(PQntuples(r), 1);
-    PQclear(r);
+    PQclear(PQexec(dead, "SELECT xs.outbox_hold(l.worker, array_agg(o.owner),"
+                         " array_agg(o.device), array_agg(o.peer))"
+                         " FROM xs.outbox o, xs.loader l GROUP BY l.worker"));
     open_outbox(w);
     pass(w, 0);
+    assert_int_equal(w->gateway.n, 1);
     PQclear(PQexec(dead, "COMMIT"));
     PQfinish(dead);
-    pass(w, 1000);
-    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 1"), 1);
+    accept_all(w);
+    assert_int_equal(entries(), 1);
     for (int i = 0; i < 4; i++)
         pass(w, 30000);
     assert_int_equal(w->gateway.n, 1);
-    accept_all(w);
+    accept_all(w); /* with the same id, see answer_with */
+    assert_int_equal(w->phones[0].accepted, 2);
     assert_int_equal(entries(), 0);
 }
 
@@ -1817,6 +1823,8 @@ static void more_entries_than_memory_wait_in_the_database(void **state)
     }
     assert_int_equal(outbox_set_count(w->outbox->set), 8);
     assert_int_equal(entries(), 30);
+    /* Pages end between those that are due at the same time. */
+    db_do("UPDATE xs.outbox SET due = date_trunc('day', now()) WHERE state = 2");
     outbox_pause(w->outbox, false);
     for (int i = 0; i < 60 && entries() > 0; i++) {
         pass(w, 1000);
@@ -1830,6 +1838,155 @@ static void more_entries_than_memory_wait_in_the_database(void **state)
     }
     assert_int_equal(entries(), 0);
     assert_int_equal(w->phones[0].accepted, 30);
+}
+
+/* Messages whose entries find no room in memory: they wait in the database. */
+static void message_that_waits(struct world *w, int owner, int peer)
+{
+    size_t memory_max = w->outbox->memory_max;
+    w->outbox->memory_max = 0;
+    message(w, owner, peer);
+    w->outbox->memory_max = memory_max;
+}
+
+static bool waits_in_the_database(void)
+{
+    return db_int("SELECT count(*) FROM xs.outbox WHERE state = 2 AND lease_by IS NULL") == 1;
+}
+
+static void what_is_loaded_is_written_once_to_end_it(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message_that_waits(w, 0, 0);
+    db_do("UPDATE xs.outbox SET due = now()");
+    char *row = strdup(db_ask("SELECT xmin || ' ' || ctid FROM xs.outbox"));
+    pass(w, 1000);
+    assert_int_equal(w->gateway.n, 1);
+    assert_string_equal(db_ask("SELECT xmin || ' ' || ctid FROM xs.outbox"), row);
+    assert_true(waits_in_the_database());
+    free(row);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 200"), 1);
+}
+
+static void what_is_loaded_and_stays_gets_its_workers_name(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->gateway.room = 0;
+    message_that_waits(w, 0, 0);
+    db_do("UPDATE xs.outbox SET due = now()");
+    pass(w, 1000);
+    assert_int_equal(outbox_set_count(w->outbox->set), 1);
+    assert_true(waits_in_the_database());
+    pass(w, 31000);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox WHERE state = 1"
+                            " AND lease_by = '01000000000000000000000000000000'"),
+                     1);
+    assert_int_equal(outbox_set_count(w->outbox->set), 1);
+    w->gateway.room = 10;
+    pass(w, 0);
+    accept_all(w);
+    assert_int_equal(w->phones[0].accepted, 1);
+    assert_int_equal(entries(), 0);
+}
+
+/* Who adds to an entry that waits does not tell the worker: it learns it when it wants to end
+ * what it knows of. */
+static void what_is_added_to_a_loaded_entry_is_decided_by_itself(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->answer = OUTBOX_WAIT;
+    w->again_ms = 5000;
+    message_that_waits(w, 0, 0);
+    pass(w, 1000);
+    pass(w, 1000);
+    assert_int_equal(w->asked, 1);
+    w->real_us += 1000000;
+    message(w, 0, 0);
+    const int64_t newest_us = w->real_us;
+    assert_true(waits_in_the_database());
+    w->answer = OUTBOX_SKIP;
+    pass(w, 5000); /* of what it knew */
+    assert_true(w->asked_newest_us < newest_us);
+    assert_int_equal(w->asked, 2);
+    assert_int_equal(entries(), 1);
+    w->answer = OUTBOX_NOW;
+    pass(w, 600);
+    assert_int_equal(w->asked, 3);
+    assert_int_equal(w->asked_newest_us, newest_us);
+    assert_int_equal(any_flying(w)->badge, 2);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void what_is_dropped_after_it_was_loaded_is_not_pushed(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->gateway.room = 0;
+    message_that_waits(w, 0, 0);
+    db_do("UPDATE xs.outbox SET due = now()");
+    pass(w, 1000);
+    db_do("DELETE FROM xs.outbox");
+    w->gateway.room = 10;
+    pass(w, 0);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+}
+
+static void what_a_round_is_asked_for_too_late_comes_soon_after_it(void **state)
+{
+    struct world *w = *state;
+    pass(w, 0);
+    pass(w, 31000);
+    w->mono_ms += 31000;
+    set_clock(w);
+    outbox_run(w->outbox);
+    assert_true(w->outbox->upkeep_running);
+    outbox_upkeep_soon(w->outbox);
+    db_loop(w->base, quiet, w);
+    assert_false(w->outbox->upkeep_running);
+    assert_true(w->outbox->upkeep_ms <= w->mono_ms + OUTBOX_ROUND_SOON_MS);
+    pass(w, 1000);
+    assert_true(w->outbox->upkeep_ms > w->mono_ms + OUTBOX_ROUND_SOON_MS);
+}
+
+#define CLAIMED_BY(worker)                                                                    \
+    "SELECT xs.loader_claim('" worker "000000000000000000000000000000', "
+
+static void only_one_worker_loads(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    enroll(1, 1);
+    w->gateway.room = 0;
+    message_that_waits(w, 0, 0);
+    db_do("UPDATE xs.outbox SET due = now()");
+    pass(w, 1000);
+    assert_int_equal(outbox_set_count(w->outbox->set), 1);
+    assert_int_equal(db_int(CLAIMED_BY("02") "false)"), 0); /* this one is alive */
+    assert_int_equal(db_int(CLAIMED_BY("02") "true)"), 2);
+    assert_int_equal(db_int(CLAIMED_BY("02") "false)"), 1);
+    w->gateway.room = 10;
+    pass(w, 0); /* it is in another's hands now, and what waits is loaded there */
+    assert_int_equal(w->gateway.n, 0);
+    message_that_waits(w, 1, 0);
+    pass(w, 31000);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+    db_do("UPDATE xs.outbox SET state = 1, lease_by = '02000000000000000000000000000000'"
+          " WHERE peer = 1 AND get_byte(uuid_send(owner), 0) = 1");
+    db_do("UPDATE xs.loader SET seen_at = now() - interval '3 minutes'");
+    pass(w, 31000); /* that worker is gone: what it held and what waits is loaded here */
+    pass(w, 1000);
+    accept_all(w);
+    assert_int_equal(w->phones[0].accepted, 1);
+    assert_int_equal(w->phones[1].accepted, 1);
+    assert_int_equal(entries(), 0);
 }
 
 /* The next worker has this key, or none. */
@@ -2654,7 +2811,11 @@ static void random_step(struct world *w, uint64_t *seed)
     int owner = (int)rnd(seed, OWNERS);
     int peer = (int)rnd(seed, PEERS);
     w->step++;
-    switch (rnd(seed, 16)) {
+    switch (rnd(seed, 18)) {
+    case 16: /* what comes now waits in the database; or there is room for it again */
+    case 17:
+        w->outbox->memory_max = rnd(seed, 3) == 0 ? 0 : 100;
+        break;
     case 0:
     case 1:
     case 2:
@@ -2739,6 +2900,7 @@ static void run_property(struct world *w, uint64_t seed)
     for (int i = 0; i < 150; i++)
         random_step(w, &state);
     w->answer = OUTBOX_NOW;
+    w->outbox->memory_max = 100;
     for (int i = 0; i < 100 && (entries() > 0 || w->gateway.n > 0); i++) {
         pass(w, 31000);
         accept_all(w);
@@ -2848,6 +3010,12 @@ int main(void)
         CASE(a_push_that_cannot_be_read_stops_no_other),
         CASE(a_lost_connection_for_reading_is_replaced_by_the_other),
         CASE(more_entries_than_memory_wait_in_the_database),
+        CASE(what_is_loaded_is_written_once_to_end_it),
+        CASE(what_is_loaded_and_stays_gets_its_workers_name),
+        CASE(what_is_added_to_a_loaded_entry_is_decided_by_itself),
+        CASE(what_is_dropped_after_it_was_loaded_is_not_pushed),
+        CASE(only_one_worker_loads),
+        CASE(what_a_round_is_asked_for_too_late_comes_soon_after_it),
         CASE(old_lines_of_the_log_are_forgotten),
         CASE(a_sign_of_trouble_asks_again_at_once),
         WITHDRAWING(what_was_read_elsewhere_is_named_to_who_was_shown_it),

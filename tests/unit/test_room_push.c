@@ -716,7 +716,7 @@ static void a_push_says_the_room_and_who_speaks_and_no_address(void **state)
     passes(&r, "far@here", "1", "mei!");
     passes(&r, "far@here", "2", "unimportant");
     settle_push(&r);
-    db_do("SELECT xs.outbox_load('00000000-0000-0000-0000-000000000009', 60000, 10)");
+    db_do("SELECT xs.loader_claim('00000000-0000-0000-0000-000000000009', true)");
     static const char fetch[] =
         "SELECT o_peer_jid || '|' || coalesce(o_body, '') || '|' || coalesce(o_nick, '')"
         "   || '|' || o_unread || '|' || o_muted || '|' || o_badge || '|' || o_registered"
@@ -752,7 +752,7 @@ static void what_is_of_two_costs_no_look_into_a_room(void **state)
         "INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due)"
         " SELECT owner, '00000000000000000000000000000004', peer, 1, last_id, now(), 2, now()"
         " FROM xs.conversation c WHERE c.jid = 'far@there'");
-    db_do("SELECT xs.outbox_load('00000000-0000-0000-0000-000000000009', 60000, 10)");
+    db_do("SELECT xs.loader_claim('00000000-0000-0000-0000-000000000009', true)");
     for (int rooms = 0; rooms < 2; rooms++) {
         char fetch[512];
         snprintf(

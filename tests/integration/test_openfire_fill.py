@@ -474,3 +474,37 @@ def test_what_people_said_meanwhile_is_found(make_world):
     for user in alice, bob:
         assert {row.body for row in world.oracle.rows(user.bare) if row.flags & LATE} == \
             {row.body for row in world.oracle.rows(user.bare) if row.body.startswith("missed")}
+
+
+@pytest.mark.slow
+@pytest.mark.servers("openfire")
+def test_what_was_said_with_another_server_meanwhile(make_world):
+    world = make_world(kind="openfire", options={"monitoring": True}, start=False, settings=FILLS)
+    if world.server.stands_in:
+        world.server.properties["admin.authorizedJIDs"] = ALLOWED
+    world.sidecar.start()
+    alice, rob = world.login(world.user("alice")), world.login(world.remote_user("rob"))
+
+    def say_all(prefix):
+        """In each direction, and without an id."""
+        for message_id in None, "":
+            for one, other in ((alice, rob), (rob, alice)):
+                text = f"{prefix} by {one.bare} {message_id is None}"
+                one.send_chat(other.bare, text, message_id)
+                other.wait_message(text, 20)
+
+    say_all("seen")
+    world.drain(alice, 30)
+    assert world.oracle.count(alice.bare) == 4
+    world.sidecar.stop()
+    say_all("missed")
+    world.server.settle(alice)  # or their copies would still come
+    world.sidecar.start()
+    (_, _, failed, messages, _), = wait_filled(world, 90)
+    assert failed == 0 and messages >= 4
+    world.drain(alice, 30)
+    rows = world.oracle.rows(alice.bare)
+    assert len({row.body for row in rows}) == len(rows) == 8
+    assert {row.peer for row in rows} == {rob.bare}
+    assert world.oracle.unread(alice.bare) <= 4 and world.oracle.count(rob.bare) == 0
+    assert world.oracle.duplicates() == []

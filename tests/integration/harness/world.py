@@ -103,6 +103,8 @@ class World:
 
     def client(self, user, resource="r1", sm=False, node=None):
         """A client that is not connected yet; node is one of a cluster."""
+        if user.host == self.server.remote_host:  # where that is a server of its own
+            node = node or getattr(self.server, "remote", None)
         return Client(self.loop, node or self.server, user.name, user.password, resource,
                       host=user.host, sm=sm)
 

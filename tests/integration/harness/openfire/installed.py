@@ -20,6 +20,7 @@ import pytest
 from ..clients import new_id
 from ..component import Component
 from ..procs import HarnessError, OneProcess, Process, free_port, port_answers, wait_until
+from . import far
 from .commands import ADMIN, COMMANDS, FORMS, NOTIFICATION, PRESENCES
 from .components import DISCO_INFO, published_properties
 from .monitoring import MAM
@@ -75,7 +76,7 @@ class InstalledOpenfire(OneProcess):
     stands_in = False
     shows_presence_early = True  # before it routes messages by it
     never_kept = ("carbon",)  # what is not put into the offline store
-    host, remote_host, rooms = HOST, None, f"conference.{HOST}"
+    host, remote_host, rooms = HOST, far.HOST, f"conference.{HOST}"
 
     def __init__(self, workspace, name="openfire", component=COMPONENT, monitoring=False):
         if monitoring and not (home() / "plugins" / PLUGIN).exists():
@@ -83,7 +84,8 @@ class InstalledOpenfire(OneProcess):
         self.component, self._monitoring = component, monitoring
         self.archive_address = component
         self.secret = secrets.token_hex(16)
-        self.c2s_port, self.component_port = free_port(), free_port()
+        self.c2s_port, self.component_port, self._s2s_port = (free_port() for _ in range(3))
+        self.remote = far.FarProsody(workspace, f"{name}-far", self._s2s_port, component)
         self.folder = workspace.folder(name)
         self._helper = None
         self._install()
@@ -105,7 +107,10 @@ class InstalledOpenfire(OneProcess):
                       "xmpp.socket.plain.port": str(self.c2s_port),
                       "xmpp.socket.ssl.active": "false",
                       "xmpp.client.tls.policy": "disabled",
-                      "xmpp.server.socket.active": "false",
+                      "xmpp.server.socket.active": "true",
+                      "xmpp.server.socket.port": str(self._s2s_port),
+                      "xmpp.server.tls.policy": "disabled",
+                      "dnsutil.dnsOverride": f"{{{far.HOST},127.0.0.1:{self.remote.s2s_port}}}",
                       "httpbind.enabled": "false"}
         if self._monitoring:
             properties["admin.authorizedJIDs"] = f"admin@{HOST}, {self.component}"
@@ -117,6 +122,7 @@ class InstalledOpenfire(OneProcess):
         return {"xmpp.presence_every": "1s"}
 
     def start(self):
+        self.remote.start()  # at once, before another takes its ports
         self.process = Process(
             "openfire",
             ["java", "-server", "-Xmx512m", f"-DopenfireHome={self.folder}",
@@ -136,6 +142,7 @@ class InstalledOpenfire(OneProcess):
         if self._helper is not None:
             self._helper.close()
             self._helper = None
+        self.remote.stop()
         return super().stop()
 
     # Questions of a component.
@@ -199,6 +206,8 @@ class InstalledOpenfire(OneProcess):
     # Accounts, as people make them: by in-band registration (XEP-0077).
 
     def register(self, user, password, host=HOST):
+        if host == far.HOST:
+            return self.remote.register(user, password, host)
         with socket.create_connection(("127.0.0.1", self.c2s_port), 10) as stream:
             stream.sendall((f"<stream:stream to='{HOST}' version='1.0' xmlns='jabber:client'"
                             " xmlns:stream='http://etherx.jabber.org/streams'>").encode())

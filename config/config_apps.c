@@ -336,7 +336,7 @@ static bool decode_percent(char *text)
 {
     char *out = text;
     for (const char *in = text; *in; in++) {
-        int c = *in;
+        int c = (unsigned char)*in;
         if (c == '%') {
             int high = hex_digit(in[1]), low = high < 0 ? -1 : hex_digit(in[2]);
             c = 16 * high + low;

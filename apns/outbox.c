@@ -280,33 +280,30 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
     struct outbox_txn *t = txn_of(o, conn);
     assert(t->asked == 0 && t->n == 0);
     bool held = outbox_set_count(o->set) + o->pending_n < o->memory_max;
+    const struct outbox_changes all = {conn, changes, n, held, added_result};
     struct outbox_job *job = adding(o, t);
     for (int kind = OUTBOX_SQL_COUNTED; kind <= OUTBOX_SQL_UNDELIVERED; kind++) {
-        if (!outbox_sql_add(o->sql, conn, (enum outbox_sql_kind)kind, held, o->push->settle_ms,
-                            changes, n, added_result, job))
+        if (!outbox_sql_add(o->sql, &all, (enum outbox_sql_kind)kind, o->push->settle_ms, job))
             continue;
         t->asked++;
         job = adding(o, t);
     }
     int64_t call_ms =
         o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
-    if (outbox_sql_add_calls(o->sql, conn, held, call_ms, o->push, changes, n, added_result,
-                             job)) {
+    if (outbox_sql_add_calls(o->sql, &all, call_ms, o->push, job)) {
         t->asked++;
         job = adding(o, t);
     }
     /* Badges are locked last, see outbox_sql_int.h. */
-    if (outbox_sql_add_badges(o->sql, conn, held, BADGE_WAIT_MS, changes, n, added_result,
-                              job)) {
+    if (outbox_sql_add_badges(o->sql, &all, BADGE_WAIT_MS, job)) {
         t->asked++;
         job = adding(o, t);
     }
-    if (outbox_withdraws(o) && outbox_sql_add_read(o->sql, conn, held, BADGE_WAIT_MS, changes,
-                                                   n, added_result, job)) {
+    if (outbox_withdraws(o) && outbox_sql_add_read(o->sql, &all, BADGE_WAIT_MS, job)) {
         t->asked++;
         job = adding(o, t);
     }
-    if (outbox_sql_end_calls(o->sql, conn, changes, n, added_result, job)) {
+    if (outbox_sql_end_calls(o->sql, &all, job)) {
         t->asked++;
     } else {
         LIST_REMOVE(job, all);

@@ -225,72 +225,69 @@ static bool is_wanted(const struct unread_change *c, enum outbox_sql_kind kind)
     return kind == OUTBOX_SQL_COUNTED ? c->counted > 0 : c->undelivered && c->counted == 0;
 }
 
-bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, enum outbox_sql_kind kind,
-                    bool held, int64_t settle_ms, const struct unread_change *changes,
-                    size_t n, pg_result_fn cb, void *ctx)
+bool outbox_sql_add(struct outbox_sql *q, const struct outbox_changes *c,
+                    enum outbox_sql_kind kind, int64_t settle_ms, void *ctx)
 {
     reset_all(q->add, 5);
-    for (size_t i = 0; i < n; i++) {
-        const struct unread_change *c = &changes[i];
-        if (!is_wanted(c, kind))
+    for (size_t i = 0; i < c->n; i++) {
+        const struct unread_change *u = &c->all[i];
+        if (!is_wanted(u, kind))
             continue;
-        pg_array_add_uuid(&q->add[0], c->owner);
-        pg_array_add_text(&q->add[1], c->owner_jid);
-        pg_array_add_i64(&q->add[2], (int64_t)c->peer);
-        pg_array_add_i64(&q->add[3], c->newest_id);
-        pg_array_add_i64(&q->add[4], c->received_us);
+        pg_array_add_uuid(&q->add[0], u->owner);
+        pg_array_add_text(&q->add[1], u->owner_jid);
+        pg_array_add_i64(&q->add[2], (int64_t)u->peer);
+        pg_array_add_i64(&q->add[3], u->newest_id);
+        pg_array_add_i64(&q->add[4], u->received_us);
     }
     if (q->add[0].count == 0)
         return false;
     struct pg_params p;
-    outbox_sql_begin_add(q, &p, held, settle_ms);
+    outbox_sql_begin_add(q, &p, c->held, settle_ms);
     for (size_t i = 0; i < 5; i++)
         pg_add_array(&p, &q->add[i]);
-    pg_send(conn, kind == OUTBOX_SQL_COUNTED ? &add_st : &again_st, &p, cb, ctx);
+    pg_send(c->conn, kind == OUTBOX_SQL_COUNTED ? &add_st : &again_st, &p, c->cb, ctx);
     return true;
 }
 
-bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
-                           const struct unread_change *changes, size_t n, pg_result_fn cb,
-                           void *ctx)
+bool outbox_sql_add_badges(struct outbox_sql *q, const struct outbox_changes *c,
+                           int64_t wait_ms, void *ctx)
 {
     pg_array_reset(&q->badges);
     const uint8_t *last = NULL;
-    for (size_t i = 0; i < n; i++) { /* sorted by owner */
-        const struct unread_change *c = &changes[i];
-        if (!c->lowered || (last && memcmp(last, c->owner, OWNER_BYTES) == 0))
+    for (size_t i = 0; i < c->n; i++) { /* sorted by owner */
+        const struct unread_change *u = &c->all[i];
+        if (!u->lowered || (last && memcmp(last, u->owner, OWNER_BYTES) == 0))
             continue;
-        last = c->owner;
-        pg_array_add_uuid(&q->badges, c->owner);
+        last = u->owner;
+        pg_array_add_uuid(&q->badges, u->owner);
     }
     if (q->badges.count == 0)
         return false;
     struct pg_params p;
-    outbox_sql_begin_add(q, &p, held, wait_ms);
+    outbox_sql_begin_add(q, &p, c->held, wait_ms);
     pg_add_array(&p, &q->badges);
-    pg_send(conn, &badges_st, &p, cb, ctx);
+    pg_send(c->conn, &badges_st, &p, c->cb, ctx);
     return true;
 }
 
-bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
-                         const struct unread_change *changes, size_t n, pg_result_fn cb,
+bool outbox_sql_add_read(struct outbox_sql *q, const struct outbox_changes *c, int64_t wait_ms,
                          void *ctx)
 {
     pg_array_reset(&q->badges);
     pg_array_reset(&q->peers);
-    for (size_t i = 0; i < n; i++) {
-        if (!changes[i].emptied)
+    for (size_t i = 0; i < c->n; i++) {
+        if (!c->all[i].emptied)
             continue;
-        pg_array_add_uuid(&q->badges, changes[i].owner);
-        pg_array_add_i64(&q->peers, (int64_t)changes[i].peer);
+        pg_array_add_uuid(&q->badges, c->all[i].owner);
+        pg_array_add_i64(&q->peers, (int64_t)c->all[i].peer);
     }
     if (q->badges.count == 0)
         return false;
     struct pg_params p;
-    outbox_sql_begin_add(q, &p, held, wait_ms);
+    outbox_sql_begin_add(q, &p, c->held, wait_ms);
     pg_add_array(&p, &q->badges);
     pg_add_array(&p, &q->peers);
-    pg_send(conn, &read_st, &p, cb, ctx);
+    pg_send(c->conn, &read_st, &p, c->cb, ctx);
     return true;
 }
 

@@ -58,27 +58,28 @@ void outbox_sql_row(const struct pg_result *r, int row, struct outbox_row *out);
  */
 enum outbox_sql_kind { OUTBOX_SQL_COUNTED, OUTBOX_SQL_UNDELIVERED };
 
-/* Into the open transaction on conn.  held: false when there is no room in memory, so that
- * they wait in the database.  False when there was nothing to send: cb is not called. */
-bool outbox_sql_add(struct outbox_sql *q, struct pg *conn, enum outbox_sql_kind kind,
-                    bool held, int64_t settle_ms, const struct unread_change *changes,
-                    size_t n, pg_result_fn cb, void *ctx);
-bool outbox_sql_add_badges(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
-                           const struct unread_change *changes, size_t n, pg_result_fn cb,
-                           void *ctx);
+/* Of one batch, added to its open transaction. */
+struct outbox_changes {
+    struct pg *conn;
+    const struct unread_change *all;
+    size_t n;
+    bool held; /* false: there is no room in memory, so that they wait in the database */
+    pg_result_fn cb;
+};
+
+/* False when there was nothing to send: cb is not called. */
+bool outbox_sql_add(struct outbox_sql *q, const struct outbox_changes *c,
+                    enum outbox_sql_kind kind, int64_t settle_ms, void *ctx);
+bool outbox_sql_add_badges(struct outbox_sql *q, const struct outbox_changes *c,
+                           int64_t wait_ms, void *ctx);
 
 /* For conversations of which nothing is unread any more, where they were shown. */
-bool outbox_sql_add_read(struct outbox_sql *q, struct pg *conn, bool held, int64_t wait_ms,
-                         const struct unread_change *changes, size_t n, pg_result_fn cb,
+bool outbox_sql_add_read(struct outbox_sql *q, const struct outbox_changes *c, int64_t wait_ms,
                          void *ctx);
-/* Calls begin, for apps that ask for them: as outbox_sql_add.  Or they are over: then cb hears
- * no rows. */
-bool outbox_sql_add_calls(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
-                          const struct push_opts *push, const struct unread_change *changes,
-                          size_t n, pg_result_fn cb, void *ctx);
-bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
-                          const struct unread_change *changes, size_t n, pg_result_fn cb,
-                          void *ctx);
+/* Calls begin, for apps that ask for them.  Or they are over: then cb hears no rows. */
+bool outbox_sql_add_calls(struct outbox_sql *q, const struct outbox_changes *c,
+                          int64_t settle_ms, const struct push_opts *push, void *ctx);
+bool outbox_sql_end_calls(struct outbox_sql *q, const struct outbox_changes *c, void *ctx);
 
 /* Of APNs, whose the token is. */
 enum outbox_environment { OUTBOX_AS_APP, OUTBOX_PRODUCTION, OUTBOX_SANDBOX };

@@ -36,54 +36,51 @@ static size_t add_apps(struct pg_array *a, const struct push_opts *push)
     return a->count;
 }
 
-bool outbox_sql_add_calls(struct outbox_sql *q, struct pg *conn, bool held, int64_t settle_ms,
-                          const struct push_opts *push, const struct unread_change *changes,
-                          size_t n, pg_result_fn cb, void *ctx)
+bool outbox_sql_add_calls(struct outbox_sql *q, const struct outbox_changes *c,
+                          int64_t settle_ms, const struct push_opts *push, void *ctx)
 {
     struct pg_array *a = q->call;
     for (size_t i = 0; i < OUTBOX_CALL_ARRAYS; i++)
         pg_array_reset(&a[i]);
-    for (size_t i = 0; i < n; i++) {
-        const struct call_change *k = changes[i].call;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct call_change *k = c->all[i].call;
         if (!k || !k->begins)
             continue;
-        pg_array_add_uuid(&a[0], changes[i].owner);
-        pg_array_add_text(&a[1], changes[i].owner_jid);
+        pg_array_add_uuid(&a[0], c->all[i].owner);
+        pg_array_add_text(&a[1], c->all[i].owner_jid);
         pg_array_add_i64(&a[2], (int64_t)outbox_call_peer(k->hash));
         pg_array_add_i64(&a[3], (int64_t)k->peer);
         pg_array_add_text(&a[4], k->session);
         pg_array_add_i64(&a[5], (int64_t)k->message);
         pg_array_add_text(&a[6], k->jid);
         pg_array_add_text(&a[7], k->media);
-        pg_array_add_i64(&a[8], changes[i].received_us);
+        pg_array_add_i64(&a[8], c->all[i].received_us);
     }
     if (a[0].count == 0 || add_apps(&a[9], push) == 0)
         return false;
     struct pg_params p;
-    outbox_sql_begin_add(q, &p, held, settle_ms);
+    outbox_sql_begin_add(q, &p, c->held, settle_ms);
     for (size_t i = 0; i < OUTBOX_CALL_ARRAYS; i++)
         pg_add_array(&p, &a[i]);
-    pg_send(conn, &call_st, &p, cb, ctx);
+    pg_send(c->conn, &call_st, &p, c->cb, ctx);
     return true;
 }
 
-bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
-                          const struct unread_change *changes, size_t n, pg_result_fn cb,
-                          void *ctx)
+bool outbox_sql_end_calls(struct outbox_sql *q, const struct outbox_changes *c, void *ctx)
 {
     struct pg_array *a = q->over;
     for (size_t i = 0; i < OUTBOX_OVER_ARRAYS; i++)
         pg_array_reset(&a[i]);
-    for (size_t i = 0; i < n; i++) {
-        const struct call_change *k = changes[i].call;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct call_change *k = c->all[i].call;
         if (!k || k->begins)
             continue;
-        pg_array_add_uuid(&a[0], changes[i].owner);
+        pg_array_add_uuid(&a[0], c->all[i].owner);
         pg_array_add_i64(&a[1], (int64_t)k->peer);
         pg_array_add_text(&a[2], k->session);
         pg_array_add_i64(&a[3], (int64_t)k->message);
         pg_array_add_text(&a[4], k->over);
-        pg_array_add_i64(&a[5], changes[i].received_us);
+        pg_array_add_i64(&a[5], c->all[i].received_us);
     }
     if (a[0].count == 0)
         return false;
@@ -91,7 +88,7 @@ bool outbox_sql_end_calls(struct outbox_sql *q, struct pg *conn,
     pg_params_init(&p);
     for (size_t i = 0; i < OUTBOX_OVER_ARRAYS; i++)
         pg_add_array(&p, &a[i]);
-    pg_send(conn, &over_st, &p, cb, ctx);
+    pg_send(c->conn, &over_st, &p, c->cb, ctx);
     return true;
 }
 

@@ -482,10 +482,7 @@ static void plans_that_were_made_for_empty_tables_hold_for_full_rooms(void **sta
     }
     settle(&w);
     ingest_free(&w.ing);
-    int64_t before = db_now_ms();
-    while (db_int("SELECT count(*) FROM pg_stat_activity"
-                  " WHERE application_name LIKE 'xmpp-sidecar%'") > 0)
-        assert_true(db_now_ms() < before + 5000);
+    db_wait_sessions_gone();
     assert_int_equal(db_int("SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables"
                             " WHERE relname LIKE 'message%' OR relname LIKE 'room_%'"),
                      0);

@@ -773,10 +773,7 @@ static void plans_that_were_made_for_empty_tables_hold_for_full_ones(void **stat
     }
     settle(&w);
     ingest_free(&w.ing); /* a session's numbers are complete when it has ended */
-    int64_t before = db_now_ms();
-    while (db_int("SELECT count(*) FROM pg_stat_activity"
-                  " WHERE application_name LIKE 'xmpp-sidecar%'") > 0)
-        assert_true(db_now_ms() < before + 5000);
+    db_wait_sessions_gone();
     assert_true(db_int("SELECT sum(idx_tup_read) FROM pg_stat_user_indexes"
                        " WHERE schemaname = 'xs'") < 10 * N);
     assert_int_equal(db_int("SELECT sum(seq_tup_read) FROM pg_stat_user_tables"

@@ -935,7 +935,8 @@ static void signal_readers(int number)
     char pids[4096], *rest = pids;
     snprintf(pids, sizeof pids, "%s",
              db_ask("SELECT string_agg(pid::text, ' ') FROM pg_stat_activity"
-                    " WHERE application_name LIKE '%reader%'"));
+                    " WHERE datname = current_database()"
+                    "   AND application_name LIKE '%reader%'"));
     for (const char *pid; (pid = strtok_r(rest, " ", &rest));)
         assert_int_equal(kill((pid_t)strtol(pid, NULL, 10), number), 0);
 }

@@ -794,10 +794,7 @@ static void plans_of_an_empty_room_hold_for_a_full_one(void **state)
     pg_pool_free(&r.pool);
     room_push_free(&r.push);
     ingest_free(&r.w.ing);
-    int64_t before = db_now_ms();
-    while (db_int("SELECT count(*) FROM pg_stat_activity"
-                  " WHERE application_name LIKE 'xmpp-sidecar%'") > 0)
-        assert_true(db_now_ms() < before + 5000);
+    db_wait_sessions_gone();
     assert_int_equal(db_int("SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables"
                             " WHERE relname IN ('room_member', 'room_nick', 'room_mention',"
                             "   'outbox', 'registration') OR relname LIKE 'message%'"),

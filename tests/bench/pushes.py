@@ -15,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 
-from common import BUILD, ROOT, free_port, median_pair, on_core, row, say, wait_for_port
+from common import BUILD, ROOT, cpu_seconds, free_port, median_pair, on_core, row, say, wait_for_port
 from distance import Distance
 from harness.procs import wait_until
 from under_load import TOLD, Costs, Server, machine, told
@@ -321,6 +321,12 @@ def app_at(folder, port):
                      "url": f"https://127.0.0.1:{port}", "ca_file": str(folder / "crt.pem")}}
 
 
+def backends_seconds(cluster):
+    """CPU of the backends that are there now: all of the new worker's, since they began."""
+    return sum(cpu_seconds(pid) for pid, title in cluster.processes().items()
+               if " bench " in title)
+
+
 def run_service(folder, port):
     """Pushes a second, from a tenth of them to nine tenths, and what each cost until the last
     answer was stored."""
@@ -342,7 +348,8 @@ def run_service(folder, port):
         sent = marks[-1][1]
         if sent < DUE / 2:  # the worker before may have had its round just then
             raise RuntimeError(f"only {sent} of {DUE} pushes were left to measure")
-        each = told(costs.per_message(sent))
+        each = told({**costs.per_message(sent),
+                     "postgres_backends": 1e6 * backends_seconds(cluster) / sent})
         inside = [m for m in marks if sent / 10 <= m[1] <= sent * 9 / 10]
         server.loadgen.terminate()
         server.loadgen.wait()

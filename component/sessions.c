@@ -114,31 +114,29 @@ static struct account *get_account(struct sessions *s, const char *bare)
     return a;
 }
 
+static void drop_at(struct account *a, struct resource **at)
+{
+    struct resource *r = *at;
+    *at = r->next;
+    a->count--;
+    free(r);
+}
+
 /* Takes out the resources that drop says yes to; the account stays, perhaps empty. */
 static void drop_where(struct account *a,
                        bool (*drop)(const struct resource *r, const void *what),
                        const void *what)
 {
-    for (struct resource **at = &a->first; *at;) {
-        struct resource *r = *at;
-        if (!drop(r, what)) {
-            at = &r->next;
-            continue;
-        }
-        *at = r->next;
-        a->count--;
-        free(r);
-    }
+    for (struct resource **at = &a->first; *at;)
+        if (drop(*at, what))
+            drop_at(a, at);
+        else
+            at = &(*at)->next;
 }
 
 static bool is_named(const struct resource *r, const void *name)
 {
     return strcmp(r->name, name) == 0;
-}
-
-static bool is_it(const struct resource *r, const void *which)
-{
-    return r == which;
 }
 
 static bool is_of_link(const struct resource *r, const void *link)
@@ -164,11 +162,11 @@ static void make_room(struct account *a, int64_t now_us)
     drop_where(a, is_older, &too_old);
     if (a->count < SESSIONS_PER_ACCOUNT_MAX)
         return;
-    const struct resource *oldest = a->first;
-    for (const struct resource *r = a->first; r; r = r->next)
-        if (sign_us(r) < sign_us(oldest))
-            oldest = r;
-    drop_where(a, is_it, oldest); /* by its name we would read what has been freed */
+    struct resource **oldest = &a->first;
+    for (struct resource **at = &a->first; *at; at = &(*at)->next)
+        if (sign_us(*at) < sign_us(*oldest))
+            oldest = at;
+    drop_at(a, oldest);
 }
 
 static struct resource *find_resource(const struct account *a, const char *name)

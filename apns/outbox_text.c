@@ -79,7 +79,7 @@ static void compose_fcm(struct outbox *o, const struct entry *e,
                                        .expiration_s = out->expiration_s};
     if (alert)
         fcm_message_alert(&o->payload, &m, alert);
-    else
+    else if (badge)
         fcm_message_badge(&o->payload, &m, badge);
 }
 

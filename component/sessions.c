@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "component/sessions.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,7 @@ static struct account *get_account(struct sessions *s, const char *bare)
 static void drop_at(struct account *a, struct resource **at)
 {
     struct resource *r = *at;
+    assert(r);
     *at = r->next;
     a->count--;
     free(r);

@@ -102,8 +102,7 @@ struct outbox {
     bool released;          /* something to load has just been made */
     bool reconcile;         /* entries may be ours without our knowing */
     size_t apps_written;    /* so many of them */
-    int64_t
-        walk_again_ms; /* when what dead workers held is looked for once more; 0: that was */
+    int64_t walk_again_ms;  /* what dead workers held is looked for once more; 0: that was */
     struct outbox_key walk; /* where it stands */
     int64_t depth_ms;       /* not counted again before this */
     int64_t stored;

@@ -88,7 +88,7 @@ BEGIN
     WHERE o.owner = s.owner AND o.device = s.device AND o.peer = s.peer AND o.state = 2;
 END $$;
 
--- As before; only who loads sets free what others held.
+-- As before, in the order of 047; only who loads sets free what others held.
 CREATE OR REPLACE FUNCTION xs.outbox_walk(in_worker uuid, in_owner uuid, in_device uuid, in_peer bigint,
                                in_limit int)
 RETURNS TABLE (o_owner uuid, o_device uuid, o_peer bigint, o_mine boolean)
@@ -207,8 +207,8 @@ BEGIN
         LIMIT 1) k ON true;
 END $$;
 
--- As before, with when the newest message of what did not end was counted: of what waits, who
--- adds to it does not tell the worker.
+-- As before, in the order of 047, and devices by their ids; with when the newest message of what
+-- did not end was counted: of what waits, who adds to it does not tell the worker.
 DROP FUNCTION xs.outbox_settle(uuid, uuid[], uuid[], bigint[], bigint[], bigint[], int[],
                                bigint[], int[], int[], int[], uuid[], text[], text[]);
 CREATE FUNCTION xs.outbox_settle(in_worker uuid, in_owner uuid[], in_device uuid[],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* What outbox.c (collecting, timing, deciding), outbox_send.c (sending, settling) and their
- * test share. */
+/* What outbox.c (collecting, timing, deciding), outbox_send.c (sending), outbox_settle.c
+ * (settling) and their test share. */
 #ifndef APNS_OUTBOX_INT_H
 #define APNS_OUTBOX_INT_H
 
@@ -15,10 +15,11 @@
 #include "base/buf.h"
 
 #define OUTBOX_MAGIC 0x6f757462u
-#define OUTBOX_SQL_AGAIN_MS 1000  /* after a statement failed */
-#define OUTBOX_ROUND_MS 30000     /* of upkeep */
-#define OUTBOX_REASONS_MAX 64     /* others are not remembered */
-#define OUTBOX_ROUND_SOON_MS 1000 /* while there is more to load, or after a failure */
+#define OUTBOX_SQL_AGAIN_MS 1000     /* after a statement failed */
+#define OUTBOX_ROUND_MS 30000        /* of upkeep */
+#define OUTBOX_REASONS_MAX 64        /* others are not remembered */
+#define OUTBOX_MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
+#define OUTBOX_ROUND_SOON_MS 1000    /* while there is more to load, or after a failure */
 
 struct crypt_hmac;
 struct event;
@@ -130,8 +131,13 @@ void outbox_decide(struct outbox *o, struct entry *e);
 void outbox_retime(struct outbox *o, struct entry *e, int64_t in_ms);
 
 /* outbox_send.c */
-void outbox_key_of(const struct entry *e, struct outbox_key *key_out);
 void outbox_pump(struct outbox *o, struct outbox_app *app);
+/* What was read of it, or sent, is not what is wanted: it is read once more. */
+void outbox_back_to_ready(struct entry *e);
+
+/* outbox_settle.c */
+void outbox_key_of(const struct entry *e, struct outbox_key *key_out);
+int64_t outbox_retry_delay_ms(const struct entry *e);
 void outbox_flush_outcomes(struct outbox *o);
 /* The entry ends, waits or is parked without a push; from TIMED, READY or FETCHING. */
 void outbox_settle(struct outbox *o, struct entry *e, enum outbox_action action,

@@ -12,6 +12,15 @@
 #include <cmocka.h>
 #include <limits.h>
 
+/* The range of the next wait is [min, top], no more: behind it random begins again. */
+static void expect_top(const struct backoff *b, int64_t top)
+{
+    struct backoff last = *b, behind = *b;
+    uint64_t random = (uint64_t)(top - b->min_ms);
+    assert_int_equal(backoff_next_ms(&last, random), top);
+    assert_int_equal(backoff_next_ms(&behind, random + 1), b->min_ms);
+}
+
 static void test_the_range_doubles_up_to_the_maximum(void **state)
 {
     (void)state;
@@ -20,6 +29,7 @@ static void test_the_range_doubles_up_to_the_maximum(void **state)
     static const int64_t tops[] = {200, 400, 800, 1000, 1000, 1000};
     for (size_t i = 0; i < sizeof tops / sizeof tops[0]; i++) {
         struct backoff low = b;
+        expect_top(&b, tops[i]);
         assert_int_equal(backoff_next_ms(&low, 0), 100);
         assert_int_equal(backoff_next_ms(&b, (uint64_t)(tops[i] - 100)), tops[i]);
         assert_int_equal(b.failures, i + 1);
@@ -32,11 +42,10 @@ static void test_a_wait_is_at_most_as_long_as_what_was_waited(void **state)
     struct backoff b;
     backoff_init(&b, 100, 10000);
     for (int i = 1; i < 20; i++) {
-        struct backoff high = b;
         int64_t top = 100 * i + 100;
         if (i <= 6 && top > 100 << i)
             top = 100 << i;
-        assert_int_equal(backoff_next_ms(&high, (uint64_t)(top - 100)), top);
+        expect_top(&b, top);
         assert_int_equal(backoff_next_ms(&b, 0), 100); /* luck, again and again */
     }
 }

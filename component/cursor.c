@@ -493,13 +493,17 @@ static size_t feed(struct cursor *c, size_t max)
     return done;
 }
 
-bool cursor_pump(struct cursor *c, uint64_t limit, size_t max_bytes)
+static bool pump(struct cursor *c, uint64_t limit, uint64_t until, size_t max_bytes)
 {
     size_t done = 0;
     c->stop = false;
     while (!c->stop && done < max_bytes) {
+        uint64_t at = cursor_read_position(c);
+        if (at >= until)
+            return false;
         if (c->has_rec) {
-            done += feed(c, max_bytes - done);
+            size_t max = max_bytes - done;
+            done += feed(c, until - at < max ? (size_t)(until - at) : max);
             continue;
         }
         if (!next_record(c, limit))
@@ -508,6 +512,17 @@ bool cursor_pump(struct cursor *c, uint64_t limit, size_t max_bytes)
         done += RECORD_HEADER_BYTES + (c->has_rec ? 0 : c->rec.len);
     }
     return true;
+}
+
+bool cursor_pump(struct cursor *c, uint64_t limit, size_t max_bytes)
+{
+    return pump(c, limit, UINT64_MAX, max_bytes);
+}
+
+bool cursor_follow(struct cursor *c, const struct cursor *ahead, uint64_t limit,
+                   size_t max_bytes)
+{
+    return pump(c, limit, cursor_read_position(ahead), max_bytes);
 }
 
 void cursor_stop(struct cursor *c)

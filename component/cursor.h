@@ -83,9 +83,13 @@ struct cursor *cursor_new(const char *dir, unsigned spool, uint64_t position,
                           const struct cursor_events *events);
 void cursor_free(struct cursor **c);
 
-/* Reads on to `limit` (a published end of the spool) or until max_bytes of payload are done or
- * a callback stopped it.  True when there is more to do at once. */
+/* Reads on to `limit` or until max_bytes of payload are done or a callback stopped it.  True
+ * when there is more to do at once.  limit is a published end of the spool and nothing else: a
+ * record that goes beyond it is taken for damaged. */
 bool cursor_pump(struct cursor *c, uint64_t limit, size_t max_bytes);
+/* The same, but not beyond where `ahead` has read, which may be inside a record. */
+bool cursor_follow(struct cursor *c, const struct cursor *ahead, uint64_t limit,
+                   size_t max_bytes);
 void cursor_stop(struct cursor *c);
 
 /* Where a new cursor would go on without missing or repeating a stanza. */

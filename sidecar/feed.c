@@ -328,6 +328,15 @@ static void on_live_closed(void *ctx, const struct cursor_closed *o)
         archive_closed(f, o);
 }
 
+static void on_lost(struct feed *f, const char *what, uint64_t epoch, uint64_t begin,
+                    uint64_t end, bool streaming, const char *why)
+{
+    log_error(f->prefix, "%s begin=%llu end=%llu: %s", what, (unsigned long long)begin,
+              (unsigned long long)end, why);
+    if (streaming)
+        f->opts.reconnect(f->opts.ctx, f->opts.link, epoch, "the spool is damaged");
+}
+
 static void on_live_skipped(void *ctx, const struct cursor_piece *p)
 {
     struct feed *f = ctx;
@@ -342,11 +351,7 @@ static void on_live_skipped(void *ctx, const struct cursor_piece *p)
 static void on_live_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end,
                          bool streaming, const char *why)
 {
-    struct feed *f = ctx;
-    log_error(f->prefix, "the spool is damaged begin=%llu end=%llu: %s",
-              (unsigned long long)begin, (unsigned long long)end, why);
-    if (streaming)
-        f->opts.reconnect(f->opts.ctx, f->opts.link, epoch, "the spool is damaged");
+    on_lost(ctx, "the spool is damaged", epoch, begin, end, streaming, why);
 }
 
 static void on_live_broken(void *ctx, uint64_t epoch, const char *why)
@@ -456,18 +461,15 @@ static void on_archive_closed(void *ctx, const struct cursor_closed *o)
     stop_when_full(ctx);
 }
 
-/* What the live cursor met here has been reported by it. */
-
+/* Where the live cursor was met by the same, this asks once more for what is asked already. */
 static void on_archive_lost(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end,
                             bool streaming, const char *why)
 {
-    (void)ctx;
-    (void)epoch;
-    (void)begin;
-    (void)end;
-    (void)streaming;
-    (void)why;
+    on_lost(ctx, "what the archive reads of the spool is damaged", epoch, begin, end,
+            streaming, why);
 }
+
+/* The live cursor has told it. */
 
 static void on_archive_broken(void *ctx, uint64_t epoch, const char *why)
 {
@@ -477,7 +479,7 @@ static void on_archive_broken(void *ctx, uint64_t epoch, const char *why)
 }
 
 /* True when there is more to do at once. */
-static bool pump_archive(struct feed *f)
+static bool pump_archive(struct feed *f, uint64_t limit)
 {
     if (!f->archive) {
         const struct cursor_events events = {
@@ -487,11 +489,11 @@ static bool pump_archive(struct feed *f)
         f->archive =
             cursor_new(f->opts.directory, f->opts.link, f->archive_from, &f->limits, &events);
     }
-    (void)cursor_pump(f->archive, cursor_read_position(f->live), PUMP_BYTES);
+    bool more = cursor_follow(f->archive, f->live, limit, PUMP_BYTES);
     if (f->state == ARCHIVE_READING) {
         archive_passed(f, cursor_position(f->archive));
         if (cursor_position(f->archive) < cursor_position(f->live))
-            return !f->waits;
+            return more && !f->waits;
         if (hand_is_careful(f->opts.hand))
             return false;
         set_state(f, ARCHIVE_JOINED);
@@ -576,7 +578,7 @@ bool feed_pump(struct feed *f, uint64_t limit)
         archive_passed(f, cursor_position(f->live));
     if (f->state != ARCHIVE_READING || archive_must_wait(f))
         return more;
-    more |= pump_archive(f);
+    more |= pump_archive(f, limit);
     hand_put(f->opts.hand);
     return more;
 }

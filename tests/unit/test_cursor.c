@@ -359,6 +359,25 @@ static void test_reads_only_up_to_the_published_end(void **state)
     cursor_free(&c);
 }
 
+static void test_follows_another_cursor_into_the_middle_of_records(void **state)
+{
+    (void)state;
+    open_stream();
+    append_messages(0, 400, 700, false);
+    append_messages(400, 200, 1 << 20, false);
+    struct cursor *behind = start_at(&other, 0, NULL), *ahead = start_at(&seen, 0, NULL);
+    while (cursor_read_position(behind) < spool_end(spool)) {
+        (void)cursor_pump(ahead, spool_end(spool), 1 + roll(300));
+        (void)cursor_follow(behind, ahead, spool_end(spool), 1 + roll(500));
+        assert_true(cursor_read_position(behind) <= cursor_read_position(ahead));
+    }
+    expect_messages(&other, 0, 0, 600);
+    expect_same(&seen, 0, &other);
+    assert_int_equal(other.lost + other.broken + other.skipped, 0);
+    cursor_free(&behind);
+    cursor_free(&ahead);
+}
+
 static void test_close_drops_half_a_stanza(void **state)
 {
     (void)state;
@@ -764,6 +783,7 @@ int main(void)
         T(test_resuming_where_a_stopped_cursor_stands_misses_nothing),
         T(test_follows_a_spool_that_grows),
         T(test_reads_only_up_to_the_published_end),
+        T(test_follows_another_cursor_into_the_middle_of_records),
         T(test_close_drops_half_a_stanza),
         T(test_a_new_epoch_without_close_closes_the_old_one),
         T(test_the_end_of_a_stream_has_one_place_and_time),

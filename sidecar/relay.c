@@ -41,6 +41,7 @@
 #define SEARCH_EVERY_MS 1000 /* some dozen accounts each time */
 #define QUEUE_BYTES_MAX (32 << 20)
 #define QUEUE_ROWS_MAX 50000
+#define STARTING_MS 1000
 
 static void on_publish(void *ctx, struct iq_request *r)
 {
@@ -321,13 +322,31 @@ static enum err_kind try_gateways(struct relay *r, struct err *e)
     return ERR_NONE;
 }
 
+static void on_reader_up(void *ctx)
+{
+    struct relay *r = ctx;
+    if (!relay_is_starting(r))
+        r->opts.archive_progress(r->opts.ctx);
+}
+
+static void on_reader_down(void *ctx, const struct pg_error *why)
+{
+    struct relay *r = ctx;
+    (void)why;
+    r->started = true;
+}
+
 /* Of database.connections, when there are so many: two write, one is for devices and pushes,
  * the others read pages.  Two more: one reads what is pushed, one scans. */
 static void start_reading(struct relay *r, const struct config *c)
 {
     unsigned n = c->store.connections, used = LANE_CONNECTIONS + 1;
-    struct pg_opts reader = {
-        .url = c->store.url, .name = "reader", .statement_timeout_ms = READ_TIMEOUT_MS};
+    struct pg_opts reader = {.url = c->store.url,
+                             .name = "reader",
+                             .statement_timeout_ms = READ_TIMEOUT_MS,
+                             .up = on_reader_up,
+                             .down = on_reader_down,
+                             .ctx = r};
     r->pool = pg_pool_new(r->base, &reader, 1);
     reader.name = "pushes";
     r->reads = pg_pool_new(r->base, &reader, 1);
@@ -347,6 +366,7 @@ enum err_kind relay_new(struct event_base *base, const struct relay_opts *opts,
     const struct config *c = opts->config;
     r->opts = *opts;
     r->base = base;
+    r->born_ms = clock_mono_ms();
     r->behind = true;
     r->spool_ids = malloc(opts->spools * sizeof *r->spool_ids);
     r->gateways = calloc(c->push.apps_n + 1, sizeof(struct gateway *));
@@ -415,6 +435,15 @@ void relay_free(struct relay **rp)
 struct service *relay_service(struct relay *r)
 {
     return r->service;
+}
+
+bool relay_is_starting(struct relay *r)
+{
+    bool there = r->mam && pg_pool_is_up(r->pool) && pg_pool_is_up(r->pages) &&
+                 pg_pool_is_up(r->scans);
+    r->started |= there || schema_gate_state(r->gate) == SCHEMA_REFUSED ||
+                  clock_mono_ms() - r->born_ms >= STARTING_MS;
+    return !r->started;
 }
 
 struct ingest *relay_ingest(struct relay *r)

@@ -45,6 +45,10 @@ MUST_CHECK enum err_kind relay_new(struct event_base *base, const struct relay_o
 void relay_free(struct relay **r);
 
 struct service *relay_service(struct relay *r);
+/* For a second at most: PostgreSQL has neither been reached by all who ask it nor shown that
+ * it is away.  What is asked meanwhile would be refused for nothing but our own beginning.
+ * archive_progress tells the end, unless it is the second's. */
+bool relay_is_starting(struct relay *r);
 /* NULL until the schema is right; then see ingest_ready. */
 struct ingest *relay_ingest(struct relay *r);
 

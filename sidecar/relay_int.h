@@ -72,6 +72,8 @@ struct relay {
     struct unified_push *unified_push; /* NULL: not offered */
     struct gateway **gateways;         /* of push.apps */
     bool behind;
+    bool started; /* see relay_is_starting */
+    int64_t born_ms;
 };
 
 /* Requests of the archive's namespaces, from then on. */

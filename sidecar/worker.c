@@ -162,6 +162,8 @@ static void on_pump(evutil_socket_t fd, short what, void *ctx)
     struct worker *w = ctx;
     (void)fd;
     (void)what;
+    if (relay_is_starting(w->relay))
+        return; /* the tick wakes us */
     bool more = false;
     for (unsigned i = 0; i < w->links_n; i++) {
         struct page_link *l = &w->page->links[i];
@@ -526,6 +528,7 @@ static void start_events(struct worker *w, int channel_fd)
         event_add(w->terminate, NULL) != 0)
         abort();
     w->snapshot_ms = clock_mono_ms();
+    try_http(w, w->snapshot_ms);
     wake_pump(w);
     (void)frame_channel_tell(w->channel, FRAME_READY, 0);
 }

@@ -419,9 +419,12 @@ def test_explain_tells_why_a_call_was_not_to_be_told(world, alice, bob):
         return told["call"]["untold_because"]
 
     nobody = "the account has no device of an app that is told of calls"
+    laptop = world.login(bob, "laptop") # or the call would come again, with the phone
     early = propose(alice, bob.bare, new_id("call"))
+    laptop.wait_id(early)
     assert why(early) == nobody
     assert nobody in world.sidecar.command("explain", bob.bare, early).stdout
+    laptop.logout()
     token = world.phone(bob)
     assert why(early).startswith("not known: it came late, or the account had no device then")
     calls = [propose(alice, bob.bare, new_id("call")) for _ in range(5)]

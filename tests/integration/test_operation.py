@@ -229,6 +229,16 @@ def test_a_new_worker_keeps_the_stream(world):
     assert world.ejabberd.component_connections() == opened
 
 
+def test_what_is_asked_while_a_worker_starts_is_answered(world):
+    """Nobody is told to wait because the worker has not reached its own database yet."""
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    _, body = world.exchange(alice, bob)
+    for _ in range(5):
+        old = world.sidecar.kill_worker()
+        assert bob.mam_page().bodies == [body]
+        world.sidecar.wait_new_worker(old)
+
+
 def upgrade(world, program):
     """What is installed is replaced by this, and the service told."""
     new = world.sidecar.folder / "new"

@@ -156,6 +156,17 @@ static void make_room_for_convs(struct batch *b)
     }
 }
 
+static void forget_batch(struct op *op)
+{
+    op->w.flags = op->came_flags;
+    op->w.body = op->came_body;
+    op->w.stanza = op->came_stanza;
+    op->w.stanza_len = op->came_stanza_len;
+    op->found = op->replaces = false;
+    op->taken_back = op->told = 0;
+    op->conv = BATCH_NO_CONV;
+}
+
 void batch_load(struct batch *b, struct op *ops, size_t n)
 {
     b->ops = ops;
@@ -168,10 +179,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->refs = clear_table(b->refs, &b->refs_n, n);
     b->keys = clear_table(b->keys, &b->keys_n, n);
     for (uint32_t i = 0; i < n; i++) {
-        ops[i].found = false;
-        ops[i].taken_back = ops[i].told = 0;
-        ops[i].replaces = false;
-        ops[i].conv = BATCH_NO_CONV;
+        forget_batch(&ops[i]);
         b->confirms += ops[i].w.kind == WRITE_CONFIRM;
         b->in_rooms += batch_is_of_room(&ops[i].w);
         if (ops[i].w.kind == WRITE_ROW)

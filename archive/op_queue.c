@@ -122,6 +122,10 @@ void op_queue_add(struct op_queue *q, const struct write *w, const struct place 
     op->w.call.session = copy_text(c, w->call.session);
     if (w->stanza)
         op->w.stanza = copy(c, w->stanza, w->stanza_len);
+    op->came_flags = op->w.flags;
+    op->came_body = op->w.body;
+    op->came_stanza = op->w.stanza;
+    op->came_stanza_len = op->w.stanza_len;
     op->bytes = arena_used(c->arena) - before + sizeof *op;
     q->count++;
     q->bytes += op->bytes;

@@ -24,7 +24,13 @@ enum fate {
 /* One write in the queue, with what its batch finds out about it. */
 struct op {
     struct write w; /* its strings live in the chunk */
-    bool placed;    /* it comes from a spool: place is set */
+    /* What its batch may change of it, as it came: one that failed is tried again, maybe in
+     * parts, and must find nothing of what came of the whole. */
+    unsigned came_flags;
+    const char *came_body;
+    const uint8_t *came_stanza;
+    size_t came_stanza_len;
+    bool placed; /* it comes from a spool: place is set */
     struct place place;
     int64_t received_us;
     uint64_t seq; /* grows by one for each op of the lane */

@@ -565,6 +565,32 @@ static void a_stanza_that_postgres_refuses_is_put_aside_alone(void **state)
     end(&w);
 }
 
+/* The batch is halved until the bad one is found: a row and what takes it back are in the same
+ * one first, and then in two. */
+static void what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    db_do("ALTER TABLE xs.message ADD CONSTRAINT poison CHECK (body NOT LIKE '%poison')");
+    message(&w, "far@there", "mei@here", "1");
+    message(&w, "far@there", "mei@here", "2");
+    message(&w, "far@there", "mei@here", "3");
+    message(&w, "far@there", "mei@here", "poison");
+    retraction(&w, "far@there", "mei@here", "r1", "1");
+    meaning(&w, EVENT_BOUNCE, "mei@here", "far@there", "2");
+    assert_unread(&w, "mei@here", "far@there", 1);
+    assert_int_equal(rows(), 4);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body = 'text 1'"), 0);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.message WHERE flags = 4 AND body IS NULL"
+               " AND convert_from(stanza, 'UTF8') LIKE '%<retracted %id=\"r1\"%'"),
+        1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags = 32"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 1);
+    end(&w);
+}
+
 static const struct pg_statement bad_push = {"bad_push", "SELECT 1 / (random() * 0)::int"};
 
 static void break_the_batch(struct world *w, struct pg *conn)
@@ -1104,6 +1130,7 @@ int main(void)
         cmocka_unit_test(idle_lanes_follow_the_reader),
         cmocka_unit_test(a_full_queue_takes_nothing_until_there_is_room),
         cmocka_unit_test(a_stanza_that_postgres_refuses_is_put_aside_alone),
+        cmocka_unit_test(what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts),
         cmocka_unit_test(what_a_hook_breaks_is_archived_without_it),
         cmocka_unit_test(a_missing_partition_is_made),
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),

@@ -12,18 +12,21 @@
 
 #define ROWS_AT_ONCE 2000
 #define ARRAY_BYTES_MAX ((size_t)64 << 20)
+#define STANZAS_BYTES_MAX "8388608" /* looked through at once, but for the last one's */
 
 /* Where this owner stands, and what follows; one row without a message when nothing does.  A
- * stanza is only read where it may name a thread. */
+ * stanza is only read where it may name a thread, and of large ones a few at once. */
 static const struct pg_statement read_rows = {
     "gather_rows",
     "SELECT c.upto, c.changed, m.id, m.peer,"
     "   CASE WHEN position('<thread'::bytea IN m.stanza) > 0 THEN m.stanza END"
     " FROM (SELECT coalesce(max(upto), 0) AS upto, coalesce(max(changed), 0) AS changed"
     "   FROM xs.collected WHERE owner = $1::uuid) c"
-    " LEFT JOIN LATERAL (SELECT id, peer, stanza FROM xs.message"
-    "   WHERE owner = $1::uuid AND id > c.upto AND " ROW_SHOWN
-    "   ORDER BY id LIMIT $2::int) m ON true"};
+    " LEFT JOIN LATERAL (SELECT n.*, sum(octet_length(stanza)) OVER (ORDER BY id"
+    "     ROWS UNBOUNDED PRECEDING) - octet_length(stanza) AS before"
+    "   FROM (SELECT id, peer, stanza FROM xs.message"
+    "     WHERE owner = $1::uuid AND id > c.upto AND " ROW_SHOWN
+    "     ORDER BY id LIMIT $2::int) n ORDER BY id) m ON m.before < " STANZAS_BYTES_MAX};
 
 static const struct pg_statement read_peers = {
     "gather_peers",

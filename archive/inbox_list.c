@@ -8,12 +8,13 @@
 #include "archive/inbox_room.h"
 #include "archive/lookup.h"
 #include "archive/opts.h"
+#include "archive/result.h"
 #include "archive/rows.h"
 #include "base/buf.h"
 #include "base/stanza.h"
 
 #define MESSAGE_BYTES_MAX (24 << 20)
-#define PAGE_BYTES_MAX (16 << 20) /* of stored stanzas in one page */
+#define PAGE_BYTES_MAX "16777216" /* stored stanzas of so many end a page */
 #define NUMBER_BYTES 24
 
 /* --- statements ------------------------------------------------------------------------- */
@@ -41,13 +42,19 @@
 
 /* Totals and page from one look at the conversations: in rooms, what is unread is counted. The
  * page has its own bounds, $8 and $9.  Its conversations are sorted first, then each one's
- * newest message is looked up until the page is full.  What has none is not in the list. */
+ * newest message is looked up until the page is full.  What has none is not in the list.  What
+ * is too much for a page is cut off before it is anywhere in memory. */
 #define PAGE(of, newest, order, limit)                                                        \
     "WITH w AS MATERIALIZED (" of ")"                                                         \
-    " SELECT t.*, p.* FROM (SELECT count(*), count(*) FILTER (WHERE unread > 0),"             \
+    " SELECT t.*, p.last_id, p.jid, p.unread, p.box, p.id,"                                   \
+    "   CASE WHEN sum(p.bytes) OVER (ORDER BY p.last_id " order                               \
+    "     ROWS UNBOUNDED PRECEDING) - p.bytes < " PAGE_BYTES_MAX " THEN p.stanza END,"        \
+    "   p.muted, p.until, p.in_room"                                                          \
+    " FROM (SELECT count(*), count(*) FILTER (WHERE unread > 0),"                             \
     "   sum(unread)::bigint FROM w) t"                                                        \
     " LEFT JOIN (SELECT c.last_id, c.jid, c.unread, c.box, m.id, m.stanza,"                   \
-    "   mute.owner IS NOT NULL, mute.until, m.in_room"                                        \
+    "   coalesce(octet_length(m.stanza), 0) AS bytes,"                                        \
+    "   mute.owner IS NOT NULL AS muted, mute.until, m.in_room"                               \
     " FROM (SELECT * FROM w WHERE (unread > 0 OR NOT $5::boolean)"                            \
     "   AND last_id > $8::bigint AND last_id < $9::bigint ORDER BY last_id " order ") c"      \
     " CROSS JOIN LATERAL (" newest ") m"                                                      \
@@ -96,6 +103,7 @@ struct inbox_page {
     int64_t from; /* what is left of it by the anchors */
     int64_t to;
     int32_t want;
+    size_t message_max;
     struct inbox_totals totals;
 };
 
@@ -137,6 +145,25 @@ int64_t inbox_muted_until(const struct pg_result *r, int row, int muted)
     return pg_is_null(r, row, muted + 1) ? INT64_MAX : pg_time_us(r, row, muted + 1);
 }
 
+/* Nothing when it was not asked for, or cannot be read. */
+static void write_message(const struct inbox_page *p, const struct pg_result *r, int row,
+                          const char *jid, struct buf *out)
+{
+    size_t len;
+    const uint8_t *xml = pg_bytes(r, row, STANZA, &len);
+    if (!p->query.with_messages || pg_is_null(r, row, STANZA))
+        return;
+    if (!pg_bool(r, row, IN_ROOM)) {
+        archive_message_write(out, xml, len, p->message_max);
+        return;
+    }
+    struct buf said;
+    buf_init(&said, MESSAGE_BYTES_MAX);
+    inbox_room_write(&said, xml, len, jid, p->lookup.request.account);
+    archive_message_write(out, buf_data(&said), buf_len(&said), p->message_max);
+    buf_deinit(&said);
+}
+
 static void write_entry(const struct inbox_page *p, const struct pg_result *r, int row,
                         struct buf *out)
 {
@@ -151,12 +178,9 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
                                 .at_us = ident_us_from_id(newest)};
     struct buf said;
     buf_init(&said, MESSAGE_BYTES_MAX);
-    if (p->query.with_messages)
-        entry.xml = pg_bytes(r, row, STANZA, &entry.xml_len);
-    if (entry.xml && pg_bool(r, row, IN_ROOM)) {
-        inbox_room_write(&said, entry.xml, entry.xml_len, entry.jid,
-                         p->lookup.request.account);
-        entry.xml = buf_len(&said) > 0 ? buf_data(&said) : NULL;
+    write_message(p, r, row, entry.jid, &said);
+    if (buf_len(&said) > 0) {
+        entry.xml = buf_data(&said);
         entry.xml_len = buf_len(&said);
     }
     p->protocol->entry(&p->lookup.request, &entry, out);
@@ -166,16 +190,14 @@ static void write_entry(const struct inbox_page *p, const struct pg_result *r, i
 /* So many of the rows that were read make the page. */
 static int count_fitting(const struct inbox_page *p, const struct pg_result *r)
 {
-    size_t bytes = 0;
-    int rows = pg_is_null(r, 0, LAST_ID) ? 0 : pg_rows(r); /* the totals are always there */
-    for (int i = 0; i < rows && p->query.with_messages; i++) {
-        size_t len;
-        (void)pg_bytes(r, i, STANZA, &len);
-        if (i > 0 && bytes + len > PAGE_BYTES_MAX)
-            return i;
-        bytes += len;
-    }
-    return rows;
+    int n = 0, rows = pg_is_null(r, 0, LAST_ID) ? 0 : pg_rows(r); /* totals are always there */
+    while (n < rows && !(p->query.with_messages && pg_is_null(r, n, STANZA)))
+        n++;
+    /* An anchor would part two of one moment. */
+    int whole = n;
+    while (n < rows && whole > 0 && pg_i64(r, whole - 1, LAST_ID) == pg_i64(r, whole, LAST_ID))
+        whole--;
+    return whole > 0 ? whole : n;
 }
 
 static void on_page(void *ctx, const struct pg_result *r, const struct pg_error *e)
@@ -277,6 +299,7 @@ void inbox_list(struct lookups *lookups, const struct archive_opts *opts,
     p->protocol = protocol;
     p->query = *q;
     p->rooms = opts->groupchat;
+    p->message_max = opts->message_bytes_max;
     p->backward = q->rsm.before || q->rsm.last_page;
     p->want = (int32_t)(want < opts->page_max ? want : opts->page_max);
     if (find_range(p))

@@ -3,6 +3,7 @@
 #include "archive/mam_int.h"
 
 #include "archive/ident.h"
+#include "archive/opts.h"
 #include "archive/result.h"
 #include "base/stanza.h"
 
@@ -17,7 +18,8 @@ static void write_result(const struct mam_page *p, const struct mam_row *row, st
                                           .id = id,
                                           .at_us = ident_us_from_id(row->id),
                                           .xml = buf_data(&p->bytes) + row->at,
-                                          .xml_len = row->len};
+                                          .xml_len = row->len,
+                                          .xml_max = p->mam->opts->message_bytes_max};
     archive_result_write(&result, out);
 }
 

@@ -14,6 +14,7 @@ struct archive_opts {
     bool serve;                    /* answer archive queries on the users' own addresses */
     unsigned page_max;             /* messages in a page at most */
     unsigned page_default;         /* when the client names no max */
+    size_t message_bytes_max;      /* a longer one fits into no stanza of ours; 0: any does */
     int64_t conversation_gap_ms;   /* a longer silence ends a collection */
     bool search;                   /* make and use the full-text index */
     bool own_message_reads;        /* read.own_message_reads */

@@ -15,9 +15,11 @@
 #include "base/xml_parse.h"
 #include "store/pg.h"
 
-#define PAGE_BYTES_MAX ((size_t)256 << 10) /* of one answer: it is a single stanza */
-#define TREE_BYTES_MAX ((size_t)8 << 20)   /* half of what an answer may take in memory */
+#define PAGE_BYTES_MAX "262144"          /* of one answer: it is a single stanza */
+#define TREE_BYTES_MAX ((size_t)8 << 20) /* half of what an answer may take in memory */
 #define SECOND_US INT64_C(1000000)
+#define NO_TIME_US INT64_C(253402300800000000) /* later than anything */
+#define ARCHIVED_MAX 255                       /* n of a message; saved entries have more */
 #define COUNT_MAX 1000
 #define COUNT_LIMIT "1001"
 
@@ -27,17 +29,24 @@ static const struct pg_statement find_chat = {
     " previous, next, form FROM xs.collection WHERE owner = $1::uuid AND peer = $2::bigint"
     " AND start_us = $3::bigint AND NOT removed"};
 
-/* Messages keep their place by (time, n): n of an archived one is the last byte of its id. */
+/* Messages keep their place by (time, n): n of an archived one is the last byte of its id.
+ * What is too much for a page comes without its content, of which only the first may be more.
+ */
 #define ARCHIVED " FROM xs.message WHERE owner = $1::uuid AND peer = $2::bigint AND " ROW_SHOWN
 #define SAVED                                                                                 \
     " FROM xs.saved WHERE owner = $1::uuid AND peer = $2::bigint AND start_us = $3::bigint"
 #define CHAT(direction)                                                                       \
+    "SELECT at_us, n, flags, CASE WHEN c.before = 0 OR c.before + octet_length(xml) "         \
+    "<= " PAGE_BYTES_MAX " THEN xml END FROM (SELECT p.*, sum(octet_length(xml))"             \
+    "   OVER (ORDER BY at_us " direction ", n " direction " ROWS UNBOUNDED PRECEDING)"        \
+    "   - octet_length(xml) AS before FROM ("                                                 \
     "(SELECT (id >> 8) + 1577836800000000 AS at_us, (id & 255)::int AS n, flags, stanza AS "  \
     "xml" ARCHIVED " AND id > $4::bigint AND id < $5::bigint ORDER BY id " direction          \
     " LIMIT $10::int) UNION ALL (SELECT at_us, n, NULL, xml" SAVED                            \
     " AND (at_us, n) > ($6::bigint, $7::int) AND (at_us, n) < ($8::bigint, $9::int)"          \
     " ORDER BY at_us " direction ", n " direction " LIMIT $10::int)"                          \
-    " ORDER BY at_us " direction ", n " direction " LIMIT $10::int"
+    " ORDER BY at_us " direction ", n " direction " LIMIT $10::int) p) c"                     \
+    " ORDER BY at_us " direction ", n " direction
 
 static const struct pg_statement chat_up = {"chat_up", CHAT("ASC")};
 static const struct pg_statement chat_down = {"chat_down", CHAT("DESC")};
@@ -122,12 +131,12 @@ static bool add_entry(struct xep0136_ask *a, const struct pg_result *r, int row,
                       int64_t previous_us)
 {
     const struct chat *chat = a->more;
-    size_t len;
+    size_t len, max = a->x->opts->message_bytes_max;
     struct err e;
     const uint8_t *xml = pg_bytes(r, row, 3, &len);
     struct stanza *stored = xml_parse_element((const char *)xml, len, &e);
     /* One that is too large for any stanza is left out, as no client could get it. */
-    if (!stored || arena_used(stored->arena) > TREE_BYTES_MAX) {
+    if (!stored || arena_used(stored->arena) > TREE_BYTES_MAX || (max && len > max)) {
         stanza_free(&stored);
         return false;
     }
@@ -149,14 +158,9 @@ static bool add_entry(struct xep0136_ask *a, const struct pg_result *r, int row,
  * there, beyond its end. */
 static int rows_in_page(const struct xep0136_ask *a, const struct pg_result *r)
 {
-    size_t bytes = 0, len;
     int n = 0;
-    for (; n < pg_rows(r) && (size_t)n < a->want; n++) {
-        (void)pg_bytes(r, n, 3, &len);
-        bytes += len;
-        if (n > 0 && bytes > PAGE_BYTES_MAX)
-            break;
-    }
+    while (n < pg_rows(r) && (size_t)n < a->want && !pg_is_null(r, n, 3))
+        n++;
     return n;
 }
 
@@ -180,14 +184,15 @@ static bool unseal(const struct xep0136_ask *a, const char *text, struct place_i
 }
 
 /* The time of what comes before the page's first: read with a page that goes back, the anchor
- * of one that goes on. */
+ * of one that goes on.  A saved entry may be a note, from which nothing counts: then the first
+ * says its time. */
 static int64_t time_before(const struct xep0136_ask *a, const struct pg_result *r, int n)
 {
     const struct chat *chat = a->more;
     if (is_backward(a) && pg_rows(r) > n)
-        return pg_i64(r, n, 0);
-    if (!is_backward(a) && a->query.rsm.after)
-        return chat->after.at_us;
+        return pg_i64(r, n, 1) > ARCHIVED_MAX ? NO_TIME_US : pg_i64(r, n, 0);
+    if (a->query.rsm.after)
+        return chat->after.n > ARCHIVED_MAX ? NO_TIME_US : chat->after.at_us;
     return chat->start_us;
 }
 

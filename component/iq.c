@@ -16,7 +16,7 @@
 
 #define REQUEST_MAGIC 0x49715265u
 #define ARENA_MAX (16u << 20)
-#define STANZA_MAX (8u << 20) /* what we send at once */
+#define STANZA_MAX (8u << 20) /* what we send at once, unless the server takes less */
 
 enum request_state {
     REQUEST_OPEN,  /* -> ENDED */
@@ -112,6 +112,12 @@ struct iq_table *iq_table_new(const struct adapter *adapter, const struct iq_ops
 
 /* ---- answering ---- */
 
+static size_t stanza_max(const struct iq_table *t)
+{
+    size_t max = t->adapter->opts->sent_bytes_max;
+    return max && max < STANZA_MAX ? max : STANZA_MAX;
+}
+
 void iq_write_attr(struct buf *out, const char *name, const char *value)
 {
     if (!value)
@@ -181,7 +187,7 @@ static void answer(struct request *q, const char *type, const struct stanza *pay
     assert(q->state == REQUEST_OPEN);
     struct iq_table *t = q->table;
     struct buf out;
-    buf_init(&out, STANZA_MAX);
+    buf_init(&out, stanza_max(t));
     write_answer(&out, q, type, payload);
     if (buf_failed(&out)) {
         struct arena *arena = arena_new(4096);
@@ -268,7 +274,7 @@ static void send_children(struct request *q, const char *type, const char *grant
     adapter_echo_id(t->adapter, &sender, &q->is.asker, id);
 
     struct buf out;
-    buf_init(&out, STANZA_MAX);
+    buf_init(&out, stanza_max(t));
     if (wrapped)
         privilege_open(&out, grant, component, jid_domain(&q->is.account));
     buf_add_str(&out, wrapped ? "<message xmlns=\"" NS_CLIENT "\"" : "<message");

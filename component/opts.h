@@ -39,6 +39,7 @@ struct component_opts {
     size_t accept_from_n;
     size_t stanza_bytes_max;
     size_t parse_bytes_max; /* at least that; a server's lists may be longer than messages */
+    size_t sent_bytes_max;  /* a longer stanza of ours would end the stream */
     unsigned commands_per_minute;
     int64_t presence_every_ms;      /* where who is online must be asked for */
     const char *const *copies_from; /* whose copies count, where the server makes none */

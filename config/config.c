@@ -410,6 +410,20 @@ static void build_generic(struct reader *r, struct component_opts *c)
                          key_table[keys[i]].path);
 }
 
+#define AROUND_MESSAGE_BYTES (16 << 10) /* addresses and envelopes */
+
+/* A little less than what servers take of a component when nobody has told them otherwise: the
+ * first that is longer ends the connection. */
+static size_t sent_bytes(const struct reader *r, enum server_kind server)
+{
+    static const size_t standard[] = {[SERVER_EJABBERD] = 8 << 20,
+                                      [SERVER_PROSODY] = 500 << 10,
+                                      [SERVER_OPENFIRE] = 1000 << 10,
+                                      [SERVER_GENERIC] = 8 << 20};
+    bool is_set = r->p->values[KEY_LIMITS_SENT].item;
+    return is_set ? (size_t)number(r, KEY_LIMITS_SENT) : standard[server];
+}
+
 static void build_component(struct reader *r)
 {
     struct component_opts *c = &r->config->component;
@@ -419,6 +433,7 @@ static void build_component(struct reader *r)
     c->tls_ca_pem = text(r, KEY_XMPP_TLS_CA_FILE);
     c->tls_name = text(r, KEY_XMPP_TLS_NAME);
     c->stanza_bytes_max = (size_t)number(r, KEY_LIMITS_STANZA);
+    c->sent_bytes_max = sent_bytes(r, c->server);
     c->commands_per_minute = (unsigned)number(r, KEY_LIMITS_COMMANDS);
     build_hosts(r);
     if (!p->values[KEY_XMPP_COMPONENT].item)
@@ -510,6 +525,7 @@ static void build_rest(struct reader *r)
         .serve = number(r, KEY_ARCHIVE_SERVE),
         .page_max = page_max,
         .page_default = page_max < 50 ? page_max : 50,
+        .message_bytes_max = c->component.sent_bytes_max - AROUND_MESSAGE_BYTES,
         .conversation_gap_ms = number(r, KEY_ARCHIVE_GAP),
         .search = number(r, KEY_ARCHIVE_SEARCH),
         .own_message_reads = number(r, KEY_READ_OWN),

@@ -141,6 +141,7 @@ enum key_reload {
     KEY(WEBPUSH_PRIVATE, "push.apps[].webpush.allow_private", BOOL, 0, "false", 0, 0, RELOAD) \
     KEY(WEBPUSH_CA_FILE, "push.apps[].webpush.ca_file", FILE, 0, 0, 1, 1 << 20, RELOAD)       \
     KEY(LIMITS_STANZA, "limits.stanza_bytes", SIZE, 0, "1MiB", 4096, 64 << 20, RELOAD)        \
+    KEY(LIMITS_SENT, "limits.sent_stanza_bytes", SIZE, 0, 0, 64 << 10, 8 << 20, RELOAD)       \
     KEY(LIMITS_DEVICES, "limits.devices_per_account", NUMBER, 0, "20", 1, 1000, RELOAD)       \
     KEY(LIMITS_COMMANDS, "limits.commands_per_minute", NUMBER, 0, "10", 1, 6000, RELOAD)      \
     KEY(UP_LISTEN, "unified_push.listen", TEXT, 0, "", 0, 300, RELOAD)                        \

@@ -94,3 +94,25 @@ def test_what_was_displayed_on_one_device_is_read(world, pair):
         f" by='{bob.bare}' id='{ids[sent[2]]}'/></displayed></item></items></event></message>")
     world.drain(mallory)
     assert world.oracle.unread(bob.bare) == 1
+
+
+def test_a_message_longer_than_the_server_takes_of_us_ends_no_connection(world, pair):
+    """Prosody closes a component's stream at a stanza of more than 512 KiB.  What is short for
+    the client that writes it may be longer than that for us."""
+    alice, bob = pair
+    connects = world.sidecar.status()["links"][0]["connects"]
+    sent = {}
+    for kilobytes in (95, 150, 0):  # of which each byte becomes five
+        body = "&" * (kilobytes * 1024) + world.body()
+        stanza_id = sent[kilobytes] = new_id("long")
+        alice.send_xml(f"<message to='{bob.bare}' type='chat' id='{stanza_id}'>"
+                       f"<body><![CDATA[{body}]]></body></message>")
+    world.drain(alice)
+    wait_until(lambda: world.oracle.count(bob.bare) == 3, 10, "all are archived")
+    for _ in range(2):
+        page = bob.mam_page()
+        assert page.complete
+        ids = [entry.message.get("id") for entry in page.results]
+        assert ids == [sent[95], sent[150], sent[0]]
+        assert len(page.bodies[0]) > 95 * 1024 and len(page.bodies[1]) < 100
+    assert world.sidecar.status()["links"][0]["connects"] == connects

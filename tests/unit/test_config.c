@@ -118,6 +118,7 @@ static void a_minimal_file_gives_the_documented_defaults(void **state)
     assert_int_equal(c->push.max_age_ms, 12 * 3600000);
     assert_int_equal(c->push.devices_per_account, 20);
     assert_int_equal(c->component.stanza_bytes_max, 1 << 20);
+    assert_int_equal(c->component.sent_bytes_max, 8 << 20);
     assert_string_equal(c->http.host, "127.0.0.1");
     assert_int_equal(c->http.port, 9280);
     assert_int_equal(c->log.level, LOG_INFO);
@@ -799,6 +800,27 @@ static void openfires_lists_may_be_longer_than_messages(void **state)
     expect_parse_limit(MINIMAL, 1 << 20);
 }
 
+static void expect_sent_limit(const char *content, size_t bytes)
+{
+    struct config *c;
+    char *text = load(content, &c);
+    assert_string_equal(text, "");
+    assert_int_equal(c->component.sent_bytes_max, bytes);
+    assert_int_equal(c->archive.message_bytes_max, bytes - (16 << 10));
+    config_free(&c);
+    free(text);
+}
+
+static void what_is_sent_is_no_longer_than_the_server_takes(void **state)
+{
+    (void)state;
+    expect_sent_limit(MINIMAL, 8 << 20);
+    expect_sent_limit(MINIMAL "  server: prosody\n", 500 << 10);
+    expect_sent_limit(OPENFIRE(""), 1000 << 10);
+    expect_sent_limit(MINIMAL "  server: prosody\nlimits: {sent_stanza_bytes: 2MiB}\n",
+                      2 << 20);
+}
+
 static void the_example_file_is_accepted(void **state)
 {
     (void)state;
@@ -840,6 +862,7 @@ int main(void)
         cmocka_unit_test(a_reload_names_what_needs_a_restart),
         cmocka_unit_test(openfire_has_ports_of_its_own),
         cmocka_unit_test(openfires_lists_may_be_longer_than_messages),
+        cmocka_unit_test(what_is_sent_is_no_longer_than_the_server_takes),
         cmocka_unit_test(the_example_file_is_accepted),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -3,6 +3,7 @@
 #include "archive/inbox.h"
 
 #include "archive_world.h"
+#include "memory_peak.h"
 
 #define OWNER "mei@chat.example"
 #define OTHER "li@chat.example"
@@ -225,6 +226,108 @@ static void a_long_list_is_walked_to_its_end(void **state)
     assert_int_equal(told.results, 0);
 }
 
+/* --- large messages ---------------------------------------------------------------------- */
+
+#define LARGE 2000000
+#define LARGE_N 24
+
+/* Conversations p0 to p23 of an owner, the newest last, two and two of one moment: as only
+ * rooms' are, which have their ids of other lanes. */
+static void put_large(const char *owner, int first_pair)
+{
+    uint8_t raw[OWNER_BYTES];
+    char uuid[33], sql[1024];
+    ident_owner(ingest_ident(ing), owner, raw);
+    for (int i = 0; i < 16; i++)
+        snprintf(uuid + 2 * i, 3, "%02x", raw[i]);
+    snprintf(
+        sql, sizeof sql,
+        "INSERT INTO xs.conversation (owner, peer, jid, first_id, last_id)"
+        " SELECT '%s', n, 'p' || n || '@chat.example', 1, %lld + (n + %d) / 2"
+        " FROM generate_series(0, %d) n;"
+        "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
+        " SELECT owner, last_id - 1000 + peer, peer, owner, 0, 0, convert_to('<message xmlns"
+        "=\"jabber:client\"><body>' || repeat('x', %d) || '</body></message>', 'UTF8')"
+        " FROM xs.conversation WHERE owner = '%s'",
+        uuid, (long long)id_of(500), first_pair, LARGE_N - 1, LARGE, uuid);
+    db_do(sql);
+}
+
+static char listed[TOLD_BYTES];
+
+static bool list_peer(void *ctx, const void *xml, size_t len)
+{
+    (void)ctx;
+    const char *jid = memmem(xml, len, "jid=\"", 5);
+    assert_non_null(jid);
+    size_t n = strlen(listed);
+    snprintf(listed + n, sizeof listed - n, "%.*s ", (int)strcspn(jid + 5, "@"), jid + 5);
+    told.results++;
+    return true;
+}
+
+static void ask_page(const char *owner, const char *xml)
+{
+    struct err e;
+    struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
+    assert_non_null(payload);
+    const struct archive_request request = {.payload = payload, .account = owner, .id = "q1"};
+    const struct archive_answer answer = {
+        .result = list_peer, .done = told_done, .error = told_error};
+    told = (struct told){.open = true};
+    inbox_ask(lookups, &settings, &request, &answer);
+    db_loop(loop, told_is_over, NULL);
+    stanza_free(&payload);
+}
+
+static void walk_large(const char *owner)
+{
+    char xml[256] = INBOX("", ""), want[16];
+    listed[0] = '\0';
+    for (int pages = 0; pages == 0 || told.results > 0; pages++) {
+        assert_true(pages < LARGE_N);
+        ask_page(owner, xml);
+        const char *last = strstr(told.answer, "<last>");
+        if (last)
+            snprintf(xml, sizeof xml, INBOX("", RSM("<after>%.36s</after>")), last + 6);
+    }
+    for (int n = 0; n < LARGE_N; n++) {
+        snprintf(want, sizeof want, "p%d ", n);
+        const char *at = strstr(listed, want);
+        if (!at || strstr(at + 1, want))
+            fail_msg("%s is not listed once: %s", want, listed);
+    }
+}
+
+/* A page ends before it is too much, and never between two of one moment. */
+static void large_messages_cut_a_page_where_no_place_is_parted(void **state)
+{
+    (void)state;
+    put_large("large@chat.example", 0);
+    put_large("larger@chat.example", 1);
+    settings.groupchat = true;
+    walk_large("large@chat.example");
+    walk_large("larger@chat.example");
+    settings.groupchat = false;
+    peak_begin();
+    walk_large("large@chat.example");
+    assert_true(peak_grown() < 2 * (16 << 20) + 4 * LARGE);
+}
+
+/* So does what no stanza holds, but for its text. */
+static void a_message_that_no_stanza_holds_is_listed_without_its_text(void **state)
+{
+    (void)state;
+    settings.message_bytes_max = 100;
+    ask(INBOX("", RSM("<max>1</max>")));
+    assert_string_equal(peers(), "qian");
+    assert_null(strstr(told.result, "<body>6</body>"));
+    assert_non_null(strstr(told.result, "<message xmlns=\"jabber:client\" from=\"qian"
+                                        "@chat.example\" to=\"mei@chat.example\" type="
+                                        "\"chat\"><body>(This message is too long "));
+    settings.message_bytes_max = 0;
+}
+
 /* --- what is refused --------------------------------------------------------------------- */
 
 static void bad_questions_are_refused(void **state)
@@ -254,6 +357,8 @@ int main(void)
         cmocka_unit_test(somebody_without_messages_has_an_empty_inbox),
         cmocka_unit_test(pages_in_both_directions),
         cmocka_unit_test(a_long_list_is_walked_to_its_end),
+        cmocka_unit_test(large_messages_cut_a_page_where_no_place_is_parted),
+        cmocka_unit_test(a_message_that_no_stanza_holds_is_listed_without_its_text),
         cmocka_unit_test(bad_questions_are_refused),
     };
     return cmocka_run_group_tests(tests, begin, finish);

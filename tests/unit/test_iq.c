@@ -365,6 +365,28 @@ static void an_answer_too_large_becomes_an_error(void **state)
     assert_true(buf_len(&w->sent) < 1000);
 }
 
+/* Nothing of ours may be longer than the server takes: it would end everybody's connection. */
+static void what_is_longer_than_the_server_takes_is_not_sent(void **state)
+{
+    struct world *w = *state;
+    char text[3000];
+    memset(text, 'a', sizeof text);
+    w->opts.sent_bytes_max = 2000;
+    world_feed(w, GRANT(NS_PRIVILEGE_2));
+    buf_reset(&w->sent);
+    world_feed(w, DELEGATED(NS_DELEGATION_1, QUERY("from='bob@e.test/r1' to='bob@e.test'")));
+    assert_true(iq_send_children(held, text, 1900));
+    assert_int_equal(buf_len(&w->sent), 0);
+    assert_true(iq_send_children(held, text, 1000));
+    assert_true(buf_len(&w->sent) > 1000);
+    buf_reset(&w->sent);
+    struct stanza *payload = fin(held);
+    stanza_add_text(payload, text, sizeof text);
+    iq_reply(held, payload);
+    assert_non_null(strstr(buf_cstr(&w->sent), "<internal-server-error "));
+    assert_true(buf_len(&w->sent) < 1000);
+}
+
 /* ---- asking ---- */
 
 static char answered[512];
@@ -431,6 +453,7 @@ int main(void)
         T(a_malformed_request_is_refused_as_rfc_6120_says),
         T(too_many_open_requests_are_told_to_wait),
         T(an_answer_too_large_becomes_an_error),
+        T(what_is_longer_than_the_server_takes_is_not_sent),
         T(our_questions_are_answered_once_by_whom_we_asked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -602,6 +602,25 @@ static void bytes_cut_a_page_too(void **state)
     }
 }
 
+/* Who pages gets each message that first and last name. */
+static void of_a_message_that_no_stanza_holds_comes_who_wrote_it(void **state)
+{
+    (void)state;
+    settings.message_bytes_max = 1000;
+    put_large("one@chat.example", 1);
+    put("one@chat.example", WANG, id_of(2), 0, 2);
+    ask_of("one@chat.example", true,
+           "<query xmlns='urn:xmpp:mam:2'>" RSM("<max>1</max>") "</query>");
+    assert_int_equal(told.results, 1);
+    assert_non_null(strstr(told.last_result,
+                           "<message xmlns=\"jabber:client\" from=\"" WANG "/phone\">"
+                           "<body>(This message is too long for the archive to send.)</body>"
+                           "</message></forwarded></result>"));
+    ask_of("one@chat.example", true, QUERY);
+    assert_int_equal(told.results, 2);
+    assert_non_null(strstr(told.last_result, "<body>2</body>"));
+}
+
 /* --- refusals ---------------------------------------------------------------------------- */
 
 static void unknown_ids_are_not_found_wherever_they_stand(void **state)
@@ -1113,6 +1132,7 @@ int main(void)
         T(flip_page_only_turns_the_order_of_sending),
         T(walks_cover_everything_once),
         T(bytes_cut_a_page_too),
+        T(of_a_message_that_no_stanza_holds_comes_who_wrote_it),
         T(unknown_ids_are_not_found_wherever_they_stand),
         T(ids_of_what_the_archive_does_not_hold_are_not_found),
         T(a_failed_message_is_held_and_not_shown),

@@ -3,6 +3,7 @@
 #include "archive/xep0136.h"
 
 #include "archive_world.h"
+#include "memory_peak.h"
 
 #include "base/datetime.h"
 
@@ -546,15 +547,26 @@ static void a_collection_whose_messages_failed_later_is_empty(void **state)
                                 " start=\"2026-03-04T01:00:00Z\" version=\"0\"/>");
 }
 
+/* n more messages of 400 kB behind the one that is there. */
+static void say_large(int n, const char *more)
+{
+    char sql[1024];
+    snprintf(
+        sql, sizeof sql,
+        "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
+        " SELECT owner, id + n * (1000000::bigint << 8), peer, ref_id, 0, 1,"
+        " convert_to('<message xmlns=\"jabber:client\"><body>'||n||'</body><x xmlns=\"x\">'"
+        " || repeat('x', 400000) || '</x>%s</message>', 'UTF8')"
+        " FROM xs.message, generate_series(1, %d) n",
+        more, n);
+    db_do(sql);
+}
+
 static void a_page_is_cut_before_it_is_too_large_for_a_stanza(void **state)
 {
     (void)state;
     say(WANG, false, 0, "0");
-    db_do("INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, stanza)"
-          " SELECT owner, id + n * (1000000::bigint << 8), peer, ref_id, 0, 1,"
-          " convert_to('<message xmlns=\"jabber:client\"><body>'||n||'</body><x xmlns=\"x\">'"
-          " || repeat('x', 400000) || '</x></message>', 'UTF8')"
-          " FROM xs.message, generate_series(1, 5) n");
+    say_large(5, "");
     char seen[64] = "", xml[512], anchor[128] = "";
     do {
         snprintf(xml, sizeof xml, RETRIEVE(RSM("%s")), anchor);
@@ -563,6 +575,22 @@ static void a_page_is_cut_before_it_is_too_large_for_a_stanza(void **state)
         strcat(seen, "p");
     } while (*last() && strlen(seen) < 10);
     assert_string_equal(seen, "ppppppp");
+}
+
+static void large_messages_are_not_all_in_memory(void **state)
+{
+    (void)state;
+    say(WANG, false, 0, "0");
+    say_large(200, "<thread>t</thread>");
+    peak_begin();
+    assert_string_equal(ask_starts("<list" NS "/>"), "0");
+    assert_has(" thread=\"t\" version=\"200\"");
+    assert_true(peak_grown() < 40 << 20);
+    peak_begin();
+    get(RETRIEVE(RSM("<max>250</max>")));
+    assert_has("<from secs=\"0\"><body>0</body></from><set");
+    assert_has("<count>201</count>");
+    assert_true(peak_grown() < 4 << 20);
 }
 
 /* Its place is there, so that paging goes on. */
@@ -586,6 +614,10 @@ static void a_message_that_no_stanza_can_hold_is_left_out(void **state)
             break;
     }
     assert_string_equal(seen, "one,,three,");
+    settings.message_bytes_max = 100; /* and what is longer than a stanza of ours may be */
+    get(RETRIEVE(""));
+    assert_null(strstr(told.answer, "<body>"));
+    assert_has("<last>");
 }
 
 /* --- saving (A9) ------------------------------------------------------------------------- */
@@ -654,6 +686,34 @@ static void saved_entries_of_one_moment_keep_their_order(void **state)
         snprintf(anchor, sizeof anchor, "<after>%s</after>", last());
     } while (*last() && strlen(seen) < 10);
     assert_string_equal(seen, "0101");
+}
+
+/* A4, over a page's border: nothing counts from a note. */
+static void the_first_of_a_page_behind_a_note_says_its_time(void **state)
+{
+    (void)state;
+    set(CHAT_1469("",
+                  "<from secs='0'><body>a</body></from><from secs='10'><body>b</body></from>"
+                  "<note utc='1469-07-21T02:57:15Z'>n</note>"
+                  "<from secs='100'><body>c</body></from>"
+                  "<from secs='5'><body>d</body></from>"));
+    get(RETRIEVE_1469);
+    assert_has("<body>b</body></from><note utc=\"1469-07-21T02:57:15Z\">n</note>"
+               "<from secs=\"100\"><body>c</body></from><from secs=\"5\"><body>d");
+    char xml[512];
+    static const char one[] = "<retrieve" NS " with='juliet@capulet.com'"
+                              " start='1469-07-21T02:56:15Z'>" RSM("%s") "</retrieve>";
+    snprintf(xml, sizeof xml, one, "<max>3</max>");
+    get(xml);
+    assert_has("n</note><set");
+    char anchor[128];
+    snprintf(anchor, sizeof anchor, "<after>%s</after>", last());
+    snprintf(xml, sizeof xml, one, anchor);
+    get(xml);
+    assert_has("<from utc=\"1469-07-21T02:58:05Z\"><body>c</body></from><from secs=\"5\">");
+    snprintf(xml, sizeof xml, one, "<max>2</max><before/>");
+    get(xml);
+    assert_has("<from utc=\"1469-07-21T02:58:05Z\"><body>c</body></from><from secs=\"5\">");
 }
 
 static void links_and_the_form_come_first_and_are_replaced(void **state)
@@ -933,9 +993,11 @@ int main(void)
         TEST(the_whole_message_is_kept),
         TEST(a_collection_whose_messages_failed_later_is_empty),
         TEST(a_page_is_cut_before_it_is_too_large_for_a_stanza),
+        TEST(large_messages_are_not_all_in_memory),
         TEST(a_message_that_no_stanza_can_hold_is_left_out),
         TEST(a_client_saves_appends_and_renames),
         TEST(saved_entries_of_one_moment_keep_their_order),
+        TEST(the_first_of_a_page_behind_a_note_says_its_time),
         TEST(links_and_the_form_come_first_and_are_replaced),
         TEST(a_client_adds_to_what_was_archived),
         TEST(what_was_saved_gets_the_messages_of_its_name),

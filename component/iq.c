@@ -486,7 +486,6 @@ static void end_unanswered(struct request *q)
     list_take(&t->open, q);
     q->state = REQUEST_ENDED;
     list_add(&t->ended, q);
-    t->ops.done(t->ops.ctx, &q->is.place);
     tell_handler(q);
 }
 
@@ -497,8 +496,10 @@ void iq_link_lost(struct iq_table *t, unsigned link)
         q = t->open.first;
         while (q && q->is.link != link)
             q = q->next;
-        if (q)
+        if (q) {
+            t->ops.done(t->ops.ctx, &q->is.place);
             end_unanswered(q);
+        }
     } while (q);
 }
 
@@ -528,6 +529,7 @@ size_t iq_open_count(const struct iq_table *t)
     return t->open.count;
 }
 
+/* What is open is not done: the next worker has to answer it. */
 void iq_table_free(struct iq_table **t)
 {
     if (!*t)

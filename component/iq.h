@@ -83,6 +83,7 @@ struct iq_ops {
      * them without an envelope, NULL when it does not let us. */
     const char *(*privilege)(void *ctx, unsigned link, const char *host);
     void (*opened)(void *ctx, const struct place *p);
+    /* It was answered, or its connection is over. */
     void (*done)(void *ctx, const struct place *p);
     void *ctx;
 };
@@ -104,7 +105,7 @@ enum iq_open_result {
 
 /* Borrows adapter and ops. */
 struct iq_table *iq_table_new(const struct adapter *adapter, const struct iq_ops *ops);
-/* Cancels what is open, without answering it. */
+/* Cancels what is open: neither answered nor done, for the next worker finds it open. */
 void iq_table_free(struct iq_table **t);
 
 /* An <iq type='get|set'> to the component. */

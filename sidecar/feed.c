@@ -89,28 +89,32 @@ static void archive_passed(struct feed *f, uint64_t end)
 
 static void archive_full(struct feed *f, uint64_t from)
 {
+    if (f->state == ARCHIVE_JOINED) /* which had everything so far */
+        f->archive_seen_us = f->live_seen_us;
     f->archive_from = from;
     set_state(f, ARCHIVE_FULL);
+}
+
+/* A live cursor that starts behind the archive comes by what was given before, maybe by the
+ * last worker: to offer that again might have it read where nothing is kept any more. */
+static bool archive_takes(const struct feed *f, const struct place *p)
+{
+    return (f->state == ARCHIVE_READING || f->state == ARCHIVE_JOINED) &&
+           p->end > f->archive_passed;
 }
 
 /* Gives one event; when there is no room the whole stanza is offered again later.  Of two
  * events of one stanza the first is then offered twice: its identity tells. */
 static void archive_offer(struct feed *f, const struct event *e)
 {
-    if (f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED)
-        return;
-    if (ingest_event(f->ingest, e) != INGEST_TAKEN)
+    if (archive_takes(f, &e->place) && ingest_event(f->ingest, e) != INGEST_TAKEN)
         archive_full(f, e->place.begin);
 }
 
 static void archive_offer_stream(struct feed *f, const struct ingest_stream *st)
 {
-    if (f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED)
-        return;
-    if (ingest_stream(f->ingest, st) == INGEST_TAKEN)
-        return;
-    f->archive_from = st->place.begin;
-    set_state(f, ARCHIVE_FULL);
+    if (archive_takes(f, &st->place) && ingest_stream(f->ingest, st) != INGEST_TAKEN)
+        archive_full(f, st->place.begin);
 }
 
 /* A stream that is joined in its middle has not just begun. */
@@ -174,7 +178,7 @@ static void archive_put_aside(struct feed *f, const struct cursor_piece *p,
     bool may_look;
     bool poison = hand_poison(f->opts.hand, &p->place, &may_look) != NULL;
     bool message = head && adapter_copies_message(service_adapter(f->opts.service), head);
-    if ((f->state != ARCHIVE_READING && f->state != ARCHIVE_JOINED) || !(poison || message))
+    if (!archive_takes(f, &p->place) || !(poison || message))
         return;
     const struct ingest_aside aside = {.place = p->place,
                                        .why = p->why,
@@ -194,8 +198,7 @@ static void archive_reject(struct feed *f, const struct place *place, int64_t re
                                        .length = place->end - place->begin,
                                        .received_us = received_us,
                                        .with_bytes = true};
-    if ((f->state == ARCHIVE_READING || f->state == ARCHIVE_JOINED) &&
-        ingest_put_aside(f->ingest, &aside) != INGEST_TAKEN)
+    if (archive_takes(f, place) && ingest_put_aside(f->ingest, &aside) != INGEST_TAKEN)
         archive_full(f, place->begin);
 }
 
@@ -586,6 +589,15 @@ bool feed_pump(struct feed *f, uint64_t limit)
 uint64_t feed_live_position(const struct feed *f)
 {
     return cursor_position(f->live);
+}
+
+/* The next archive begins at the stored place, which for a lane without traffic is behind what
+ * is committed. */
+uint64_t feed_keeps_from(const struct feed *f)
+{
+    uint64_t live = cursor_position(f->live);
+    uint64_t stored = f->ingest ? ingest_start_position(f->ingest, f->opts.link) : 0;
+    return live < stored ? live : stored;
 }
 
 int64_t feed_behind_us(const struct feed *f, int64_t now_us)

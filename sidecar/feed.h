@@ -54,6 +54,8 @@ void feed_archive_open(struct feed *f, struct ingest *ingest);
 bool feed_pump(struct feed *f, uint64_t limit);
 
 uint64_t feed_live_position(const struct feed *f);
+/* Below this place neither this feed nor the archive of the next one reads again. */
+uint64_t feed_keeps_from(const struct feed *f);
 /* How far the archive is behind what was received, in microseconds; 0 at the spool's end. */
 int64_t feed_behind_us(const struct feed *f, int64_t now_us);
 

@@ -314,14 +314,13 @@ static void write_snapshot(struct worker *w)
     buf_deinit(&state);
 }
 
-/* Below this place nobody will read that spool again: the next worker begins at the stored
- * place, which for a lane without traffic is behind what is committed. */
+/* Below this place nobody will read that spool again. */
 static uint64_t releasable(struct worker *w, unsigned link)
 {
     struct ingest *ingest = relay_ingest(w->relay);
     if (ingest)
         (void)publish_committed(w, ingest, link);
-    uint64_t pos = ingest ? ingest_start_position(ingest, link) : 0;
+    uint64_t pos = feed_keeps_from(w->feeds[link]);
     uint64_t snapshot = atomic_load(&w->page->links[link].snapshot_pos);
     uint64_t oldest_iq = open_iqs_oldest(w->iqs, link);
     pos = snapshot < pos ? snapshot : pos;

@@ -533,6 +533,25 @@ static void the_lag_is_the_age_of_what_the_archive_was_given_last(void **state)
     assert_int_equal(feed_behind_us(s.feed, now_us), 0);
 }
 
+static void an_archive_that_kept_up_for_long_is_behind_from_where_it_was_full(void **state)
+{
+    (void)state;
+    write_messages(1);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    world_pass(&s.world, 3600 * 1000);
+    s.archive.room = 1;
+    write_messages(1);
+    pump();
+    world_pass(&s.world, 2000);
+    write_messages(1);
+    pump();
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 0);
+    assert_int_equal(s.archive.room, 0);
+    world_pass(&s.world, 7000);
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 7 * SECOND_US);
+}
+
 static void the_next_worker_archives_from_the_place_that_is_stored(void **state)
 {
     (void)state;
@@ -561,6 +580,32 @@ static void a_live_cursor_that_starts_behind_the_archive_gives_nothing_twice(voi
     write_messages(1);
     pump();
     assert_archived(5);
+}
+
+/* So far behind that the archive has nothing to read before both meet. */
+static void a_live_cursor_far_behind_the_archive_offers_nothing_again(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    write_messages(1000);
+    pump();
+    uint64_t end = s.live;
+    buf_reset(&s.archive.ids);
+    next_worker(0, end);
+    s.archive.room = 0;
+    feed_archive_open(s.feed, &s.archive);
+    assert_true(feed_pump(s.feed, spool_end(s.spool)));
+    assert_true(feed_live_position(s.feed) < end / 2);
+    /* What it has still to read is kept, though the archive needs nothing of it. */
+    assert_int_equal(feed_keeps_from(s.feed), feed_live_position(s.feed));
+    pump();
+    assert_int_equal(feed_keeps_from(s.feed), end);
+    assert_int_equal(s.archive.refused, NOTHING);
+    s.archive.room = SIZE_MAX;
+    write_messages(2);
+    assert_false(feed_pump(s.feed, spool_end(s.spool))); /* both are one */
+    assert_string_equal(buf_cstr(&s.archive.ids), "m1001 m1002 ");
 }
 
 static void a_replay_answers_only_what_the_last_worker_left_open(void **state)
@@ -1077,8 +1122,10 @@ int main(void)
         TEST(a_new_worker_reads_what_the_one_before_it_knew),
         TEST(an_archive_that_is_full_again_and_again_misses_and_repeats_nothing),
         TEST(the_lag_is_the_age_of_what_the_archive_was_given_last),
+        TEST(an_archive_that_kept_up_for_long_is_behind_from_where_it_was_full),
         TEST(the_next_worker_archives_from_the_place_that_is_stored),
         TEST(a_live_cursor_that_starts_behind_the_archive_gives_nothing_twice),
+        TEST(a_live_cursor_far_behind_the_archive_offers_nothing_again),
         TEST(a_replay_answers_only_what_the_last_worker_left_open),
         TEST(a_new_feed_says_nothing_before_it_is_pumped),
         TEST(a_stanza_over_the_limit_costs_only_itself),

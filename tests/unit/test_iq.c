@@ -281,6 +281,17 @@ static void a_handler_that_wants_to_know_is_told_of_the_end(void **state)
     assert_int_equal(w->done, 2);
 }
 
+/* Who comes next must find it open. */
+static void what_is_open_when_the_service_ends_is_not_done(void **state)
+{
+    struct world *w = *state;
+    world_feed(w, DELEGATED(NS_DELEGATION_1, QUERY("from='bob@e.test/r1' to='bob@e.test'")));
+    assert_int_equal(w->opened, 1);
+    service_free(&w->service);
+    assert_int_equal(w->done, 0);
+    expect_sent(w, "");
+}
+
 static void a_request_that_waited_too_long_is_not_begun(void **state)
 {
     struct world *w = *state;
@@ -448,6 +459,7 @@ int main(void)
         T(without_the_grant_the_asker_is_told_to_wait),
         T(an_unanswered_request_is_answered_in_time),
         T(a_handler_that_wants_to_know_is_told_of_the_end),
+        T(what_is_open_when_the_service_ends_is_not_done),
         T(a_request_that_waited_too_long_is_not_begun),
         T(results_stop_when_the_session_goes),
         T(a_malformed_request_is_refused_as_rfc_6120_says),

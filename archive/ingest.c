@@ -147,7 +147,7 @@ uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
     for (unsigned l = 0; l < ing->lanes_n; l++)
         if (ing->lanes[l].stored[spool] < min)
             min = ing->lanes[l].stored[spool];
-    return ing->lanes_n ? min : 0;
+    return ing->lanes_n && !ing->lost ? min : 0;
 }
 
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
@@ -194,7 +194,7 @@ static struct lane *lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES]
 
 static bool has_room(const struct ingest *ing)
 {
-    return ing->ident && ingest_queue_rows(ing) < ing->queue_rows_max &&
+    return ing->ident && !ing->lost && ingest_queue_rows(ing) < ing->queue_rows_max &&
            ingest_queue_bytes(ing) < ing->queue_bytes_max;
 }
 

@@ -59,6 +59,11 @@ struct ingest_hooks {
     /* The roster of this account decides what is archived, and is not known or no longer
      * fresh: ingest_set_roster.  Said again after a minute when a message needs it. */
     void (*roster)(void *ctx, const char *owner_jid);
+    /* PostgreSQL has lost what it had committed, as a standby has that was behind: a stored
+     * place is before the one that it confirmed.  Nothing is written any more, and INGEST_FULL
+     * is all that is answered: whoever reads begins anew, with another ingest, at the places
+     * that are stored.  Called once. */
+    void (*lost)(void *ctx);
     /* PostgreSQL takes rows, or it does not and why; called at every change of either. */
     void (*state)(void *ctx, bool up, const char *why);
     void *ctx;
@@ -90,7 +95,8 @@ bool ingest_ready(const struct ingest *ing);
 /* NULL until ready, then the same until ingest_free. */
 struct ident *ingest_ident(struct ingest *ing);
 
-/* Once ready: reading a spool must start here (or at its oldest byte, when that is later). */
+/* Once ready: reading a spool must start here (or at its oldest byte, when that is later).  0
+ * after hooks.lost: the next ingest knows it. */
 uint64_t ingest_start_position(const struct ingest *ing, unsigned spool);
 
 /* Copies what it needs.  Events of one spool come in order of place.  Always FULL until ready.

@@ -109,6 +109,7 @@ struct ingest {
 
     bool up;
     bool told; /* hooks.state was called */
+    bool lost; /* so was hooks.lost */
     struct ingest_stats stats;
     uint64_t *rooms_said; /* what rooms have said lately; NULL when that is of no use */
     struct early_told *early_told; /* likewise */

@@ -164,15 +164,39 @@ static void ask_again_later(struct slot *s, const char *why)
     ingest_schedule(s->ing);
 }
 
-static bool batch_is_stored(const struct slot *s, const uint64_t *stored)
+static bool is_at(const struct slot *s, const uint64_t *places)
 {
-    bool moved = false;
-    for (unsigned i = 0; i < s->ing->spools; i++) {
-        if (stored[i] != s->to[i])
-            return false;
-        moved = moved || s->from[i] != s->to[i];
+    return memcmp(s->lane->stored, places, s->ing->spools * sizeof *places) == 0;
+}
+
+/* At the promise that nothing is lost: what was committed is not in the queue any more.  Where
+ * PostgreSQL has lost it all the same, to go on would move its place past what nobody reads
+ * again; a worker that begins there does. */
+static bool has_lost(const struct slot *s, const struct pg_result *r)
+{
+    bool lost = pg_rows(r) != (int)s->ing->spools;
+    for (int i = 0; i < pg_rows(r); i++) {
+        uint8_t id[16];
+        pg_uuid(r, i, 0, id);
+        int spool = spool_index(s->ing, id);
+        lost = lost || (spool >= 0 && (uint64_t)pg_i64(r, i, 1) < s->from[spool]);
     }
-    return moved;
+    return lost;
+}
+
+static void give_up(struct slot *s)
+{
+    static const char why[] = "PostgreSQL has lost what it had committed";
+    struct ingest *ing = s->ing;
+    bool first = !ing->lost;
+    log_error(PREFIX, "%s lane=%u: the spool is read again from the place that it has", why,
+              s->lane->number);
+    ing->lost = true;
+    tell_hook(s, false);
+    release(s);
+    tell_state(ing, false, why);
+    if (first && ing->hooks.lost)
+        ing->hooks.lost(ing->hooks.ctx);
 }
 
 /* Of several statements in one unit, the first that failed says why. */
@@ -199,8 +223,12 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
         return; /* asked again when the connection is back */
     if (s->first.failure != PG_OK)
         e = &s->first;
-    if (e->failure != PG_OK || pg_rows(r) != (int)ing->spools) {
-        ask_again_later(s, e->failure ? e->text : "the database has lost our positions");
+    if (e->failure != PG_OK) {
+        ask_again_later(s, e->text);
+        return;
+    }
+    if (has_lost(s, r)) {
+        give_up(s);
         return;
     }
     uint64_t *stored = s->lane->stored;
@@ -211,12 +239,15 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
         if (spool >= 0)
             stored[spool] = (uint64_t)pg_i64(r, i, 1);
     }
-    if (batch_is_stored(s, stored)) {
+    struct lane *lane = s->lane;
+    bool moved = !is_at(s, s->from);
+    if (moved && is_at(s, s->to)) {
         committed(s);
         return;
     }
+    if (moved)
+        log_error(PREFIX, "another worker has written this spool lane=%u", lane->number);
     tell_hook(s, false);
-    struct lane *lane = s->lane;
     lane->mode = MODE_NORMAL; /* what stood in front may be gone */
     op_queue_drop_covered(lane->queue, stored);
     try_at_once(s);
@@ -347,7 +378,6 @@ static void on_done(void *ctx, const struct lane_outcome *o)
     case PG_LOST:
         break; /* reloaded when the connection is back */
     case PG_GUARD:
-        log_error(PREFIX, "another worker has written this spool lane=%u", lane->number);
         reload(s);
         break;
     case PG_DATA:
@@ -549,7 +579,7 @@ static bool may_start(const struct ingest *ing, int64_t now_ms, int64_t *wait_ms
 void ingest_schedule(struct ingest *ing)
 {
     int64_t wait_ms = INT64_MAX, now_ms = clock_mono_ms();
-    for (unsigned i = 0; i < INGEST_SLOTS; i++) {
+    for (unsigned i = 0; i < INGEST_SLOTS && !ing->lost; i++) {
         struct slot *s = &ing->slots[i];
         if (s->ask_again_ms > now_ms) {
             if (s->ask_again_ms - now_ms < wait_ms)

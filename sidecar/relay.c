@@ -187,6 +187,12 @@ static void on_progress(void *ctx)
     r->opts.archive_progress(r->opts.ctx);
 }
 
+static void on_lost(void *ctx)
+{
+    struct relay *r = ctx;
+    r->opts.archive_lost(r->opts.ctx);
+}
+
 static void on_ingest_state(void *ctx, bool up, const char *why)
 {
     if (up)
@@ -226,6 +232,7 @@ static void on_schema_good(void *ctx)
                   .progress = on_progress,
                   .raw = on_raw,
                   .roster = on_roster,
+                  .lost = on_lost,
                   .state = on_ingest_state,
                   .ctx = r},
     };
@@ -439,8 +446,8 @@ struct service *relay_service(struct relay *r)
 
 bool relay_is_starting(struct relay *r)
 {
-    bool there = r->mam && pg_pool_is_up(r->pool) && pg_pool_is_up(r->pages) &&
-                 pg_pool_is_up(r->scans);
+    bool there =
+        r->mam && pg_pool_is_up(r->pool) && pg_pool_is_up(r->pages) && pg_pool_is_up(r->scans);
     r->started |= there || schema_gate_state(r->gate) == SCHEMA_REFUSED ||
                   clock_mono_ms() - r->born_ms >= STARTING_MS;
     return !r->started;

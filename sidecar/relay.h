@@ -32,6 +32,8 @@ struct relay_opts {
     struct service_events events;   /* of the XMPP service; event() too is the owner's */
     /* The archive takes events now, or takes them again, or committed places. */
     void (*archive_progress)(void *ctx);
+    /* See ingest_hooks.lost. */
+    void (*archive_lost)(void *ctx);
     /* See ingest_hooks.raw. */
     bool (*raw)(void *ctx, const struct place *place, struct ingest_raw *out);
     /* Bytes of answers that the link has not taken yet. */

@@ -234,6 +234,13 @@ static void on_archive_progress(void *ctx)
     wake_pump(w);
 }
 
+/* The next worker begins at the places that are stored. */
+static void on_archive_lost(void *ctx)
+{
+    struct worker *w = ctx;
+    (void)event_base_loopbreak(w->base);
+}
+
 static void on_frame(void *ctx, const struct frame *f)
 {
     struct worker *w = ctx;
@@ -474,6 +481,7 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
                    .reconnect = on_reconnect,
                    .ctx = w},
         .archive_progress = on_archive_progress,
+        .archive_lost = on_archive_lost,
         .raw = on_raw,
         .unsent = on_unsent,
         .ctx = w,

@@ -7,7 +7,9 @@ PostgreSQL stopped, killed and stalled under load.
 
 import os
 import random
+import shutil
 import signal
+import subprocess
 import time
 
 import pytest
@@ -102,6 +104,36 @@ def test_postgresql_is_stopped_killed_and_stalled_under_load(make_world, own_pos
     late = [seconds for seconds, error in during if seconds > 4]
     assert not late, f"answers took {late} s"
     assert any(error for _, error in during), "no outage was noticed"
+
+
+def test_what_postgresql_has_lost_is_read_again_from_the_spool(make_world, own_postgres):
+    """A standby that was behind takes its place, or a backup: what the service committed since
+    is not in it, and that it had been committed is not, either."""
+    world = make_world(cluster=own_postgres)
+    load = Load(world)
+    data, behind = own_postgres.data, own_postgres.folder / "behind"
+    load.send(3)
+    load.settled()
+    worker = world.sidecar.worker_pid()
+    own_postgres.stop()
+    subprocess.run(["cp", "-a", data, behind], check=True)
+    own_postgres.start()
+    load.send(3)
+    world.forget_oracle()
+    load.settled()
+    load.assert_archived()
+    own_postgres.stop()
+    shutil.rmtree(data)
+    behind.rename(data)
+    own_postgres.start()
+    assert world.sidecar.worker_pid() == worker
+    load.send(3)
+    world.forget_oracle()
+    load.settled()
+    assert world.sidecar.worker_pid() != worker
+    assert_the_stream_stayed(world)
+    load.assert_archived()
+    world.sidecar.allow_error("PostgreSQL has lost what it had committed lane=")
 
 
 def test_a_worker_that_is_stopped_is_replaced_by_the_watchdog(make_world):

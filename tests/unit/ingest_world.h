@@ -59,6 +59,7 @@ struct world {
     int waits_false;
     bool undelivered; /* what the next lines say of themselves */
     int told_undelivered;
+    int lost;
 };
 
 static struct archive_opts settings = {.own_message_reads = true};
@@ -121,6 +122,11 @@ UNUSED static void on_wanted(void *ctx, const char *owner_jid)
     w->roster(w->roster_ctx, owner_jid);
 }
 
+UNUSED static void on_lost(void *ctx)
+{
+    ((struct world *)ctx)->lost++;
+}
+
 UNUSED static bool is_ready(void *ctx)
 {
     return ingest_ready(((struct world *)ctx)->ing);
@@ -138,6 +144,7 @@ UNUSED static void start(struct world *w)
                                          .committed = on_committed,
                                          .sample = on_sample,
                                          .roster = w->roster ? on_wanted : NULL,
+                                         .lost = on_lost,
                                          .state = on_state,
                                          .ctx = w}};
     w->ing = ingest_new(w->base, &opts);

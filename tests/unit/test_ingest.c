@@ -779,6 +779,46 @@ static void a_session_that_ends_inside_a_batch_is_as_if_it_never_was(void **stat
     end(&w);
 }
 
+static bool has_lost(void *ctx)
+{
+    struct world *w = ctx;
+    offer_up_to(w, w->n);
+    return w->lost > 0;
+}
+
+/* A standby that was behind has taken its place. */
+static void what_postgres_has_lost_is_read_again(void **state)
+{
+    (void)state;
+    for (int behind = 0; behind < 2; behind++) {
+        struct world w;
+        begin(&w);
+        message(&w, "li@here", "mei@here", "1");
+        message(&w, "far@there", "mei@here", "2");
+        settle(&w);
+        db_do("TRUNCATE xs.message, xs.conversation, xs.account");
+        db_do("UPDATE xs.lane SET last_id = 0");
+        if (behind)
+            db_do("UPDATE xs.spool_position SET pos = 0");
+        else /* it has never heard of this spool */
+            db_do("DELETE FROM xs.spool_position");
+        message(&w, "li@here", "mei@here", "3");
+        db_loop(w.base, has_lost, &w);
+        message(&w, "li@here", "mei@here", "4");
+        offer_up_to(&w, w.n);
+        assert_int_equal(rows(), 0);
+        assert_int_equal(w.lost, 1);
+        assert_int_equal(ingest_start_position(w.ing, 0), 0);
+        assert_true(w.cursor < 4);
+        restart(&w);
+        assert_int_equal(w.cursor, 0);
+        assert_unread(&w, "mei@here", "li@here", 3);
+        assert_int_equal(rows(), 7);
+        assert_int_equal(w.lost, 1);
+        end(&w);
+    }
+}
+
 /* The plans are made while the tables are empty and used while they grow: none may read more
  * of an owner's rows than the batch is about. */
 static void plans_that_were_made_for_empty_tables_hold_for_full_ones(void **state)
@@ -1139,6 +1179,7 @@ int main(void)
         cmocka_unit_test(what_another_sidecar_has_stored_is_not_stored_again),
         cmocka_unit_test(a_lane_that_is_held_up_does_not_hold_up_the_others),
         cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),
+        cmocka_unit_test(what_postgres_has_lost_is_read_again),
         cmocka_unit_test(plans_that_were_made_for_empty_tables_hold_for_full_ones),
         cmocka_unit_test(an_answer_to_commit_that_is_lost_is_looked_up_in_the_positions),
         cmocka_unit_test(whatever_happens_every_message_is_there_once_and_counts_are_right),

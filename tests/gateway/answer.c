@@ -459,6 +459,10 @@ static void delay_over(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     assert(h->magic == GW_H2_MAGIC);
+    if (s->action.hold && !h->gw->released) {
+        set_timer(s->timer, GW_HOLD_LOOK_MS);
+        return;
+    }
     act(s);
     gw_h2_update_limit(h);
     h->pump(h->conn);
@@ -499,7 +503,7 @@ void gw_stream_complete(struct gw_stream *s)
         answer(s, &v);
     } else if (!gw_scripts_take(h->gw->scripts, s->push.token, &s->action)) {
         answer_ok(s);
-    } else if (s->action.delay_ms > 0) {
+    } else if (s->action.delay_ms > 0 || s->action.hold) {
         set_state(s, GW_STREAM_WAITING);
         s->timer = evtimer_new(h->gw->base, delay_over, s);
         set_timer(s->timer, s->action.delay_ms);

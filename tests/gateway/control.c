@@ -7,7 +7,8 @@
  *                    "silence" | "refuse_stream" | "reset_stream": code |
  *                    "goaway": {"reason", "last": before|after} |
  *                    "two_step_goaway" with "gap_ms" | "cut": before_answer|after_answer;
- *                    and "times" "delay_ms" "deliver" with any of them
+ *                    and "times" "delay_ms" "hold" "deliver" with any of them
+ *  POST /release     what is held is let go, and what comes with "hold", until the next script
  *  POST /register    {"token", "topics": [...]}        good for these topics alone
  *  POST /expire      {"token", "timestamp_ms"}         410 Unregistered from now on
  *  POST /device      {"token", "online": bool}
@@ -177,6 +178,7 @@ static void post_script(const struct call *c)
             return;
         name = hex;
     }
+    c->gw->released = false;
     wrong = gw_scripts_add(c->gw->scripts, name, member(c, "actions"));
     if (wrong != NULL)
         reply_bad(c, wrong);
@@ -326,6 +328,12 @@ static void post_ping(const struct call *c)
     reply_ok(c);
 }
 
+static void post_release(const struct call *c)
+{
+    c->gw->released = true;
+    reply_ok(c);
+}
+
 static void post_reset(const struct call *c)
 {
     struct gateway *gw = c->gw;
@@ -336,6 +344,7 @@ static void post_reset(const struct call *c)
     gw_jwts_reset(gw->jwts);
     gw_stats_reset(&gw->stats);
     gw->ping_ack = true;
+    gw->released = true;
     gw->max_streams = gw->opts.max_streams;
     gw_server_update_limit(gw->server);
     gw_server_up(gw->server, 0);
@@ -494,6 +503,7 @@ static const struct {
     {EVHTTP_REQ_POST, "/max_streams", post_max_streams},
     {EVHTTP_REQ_POST, "/ping", post_ping},
     {EVHTTP_REQ_POST, "/webpush", post_webpush},
+    {EVHTTP_REQ_POST, "/release", post_release},
     {EVHTTP_REQ_POST, "/reset", post_reset},
     {EVHTTP_REQ_GET, "/pushes", get_pushes},
     {EVHTTP_REQ_GET, "/device", get_device},

@@ -40,6 +40,7 @@ struct gateway {
     struct gw_opts opts;
     uint32_t max_streams; /* of now; POST /max_streams changes it */
     bool ping_ack;
+    bool released; /* what a script holds is let go; so is what comes, until the next script */
     struct gw_stats stats;
     struct gw_devices *devices;
     struct gw_jwts *jwts;

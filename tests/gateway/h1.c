@@ -163,6 +163,13 @@ static void act(struct gw_h1 *h)
     }
 }
 
+static void set_timer(struct gw_h1 *h, int ms)
+{
+    struct timeval tv = {ms / 1000, ms % 1000 * 1000};
+
+    evtimer_add(h->timer, &tv);
+}
+
 static void delay_over(evutil_socket_t fd, short what, void *ctx)
 {
     struct gw_h1 *h = ctx;
@@ -170,6 +177,10 @@ static void delay_over(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     assert(h->magic == MAGIC);
+    if (h->action.hold && !h->gw->released) {
+        set_timer(h, GW_HOLD_LOOK_MS);
+        return;
+    }
     act(h);
     h->pump(h->conn);
 }
@@ -177,7 +188,6 @@ static void delay_over(evutil_socket_t fd, short what, void *ctx)
 static void complete(struct gw_h1 *h)
 {
     struct gw_verdict v;
-    struct timeval tv;
 
     h->state = WAITING;
     h->origin = (struct gw_push_origin){
@@ -187,14 +197,13 @@ static void complete(struct gw_h1 *h)
         answer(h, &v);
         return;
     }
-    if (h->action.delay_ms == 0) {
+    if (h->action.delay_ms == 0 && !h->action.hold) {
         act(h);
         return;
     }
     if (h->timer == NULL)
         h->timer = evtimer_new(h->gw->base, delay_over, h);
-    tv = (struct timeval){h->action.delay_ms / 1000, h->action.delay_ms % 1000 * 1000};
-    evtimer_add(h->timer, &tv);
+    set_timer(h, h->action.delay_ms);
 }
 
 /* --- requests --- */

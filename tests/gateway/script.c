@@ -169,6 +169,10 @@ static bool parse_member(const cJSON *item, struct gw_action *a, int *kinds)
         return get_text(item, a->location, sizeof(a->location));
     if (strcmp(name, "body") == 0)
         return get_text(item, a->body, sizeof(a->body));
+    if (strcmp(name, "hold") == 0) {
+        a->hold = cJSON_IsTrue(item);
+        return cJSON_IsBool(item);
+    }
     if (strcmp(name, "deliver") == 0) {
         a->deliver = cJSON_IsTrue(item);
         return cJSON_IsBool(item);
@@ -195,7 +199,7 @@ static bool parse_action(const cJSON *object, struct gw_action *a)
             return false;
     }
     /* A delay alone is an answer 200 that comes late. */
-    return kinds == 1 || (kinds == 0 && a->delay_ms > 0);
+    return kinds == 1 || (kinds == 0 && (a->delay_ms > 0 || a->hold));
 }
 
 static struct script *find(struct gw_scripts *s, const char *token)

@@ -32,6 +32,7 @@ struct gw_action {
     int status, retry_after_s; /* retry_after_s: -1 for none */
     uint32_t code;
     int64_t timestamp_ms; /* 0 for none */
+    bool hold;            /* until the gateway is told to let go */
     bool deliver;         /* the phone gets it although the sender is told otherwise */
     bool retry_as_date;   /* retry_after_s is said as a date */
     char reason[64];
@@ -39,6 +40,9 @@ struct gw_action {
     char location[256]; /* Web Push: of a redirect */
     char body[256];     /* sent instead of {"reason":…} when not empty */
 };
+
+/* How often what is held looks whether it may go. */
+#define GW_HOLD_LOOK_MS 10
 
 /* For the token endpoint: only status, body and retry_after count. */
 #define GW_SCRIPT_OAUTH "oauth"

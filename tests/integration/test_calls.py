@@ -3,8 +3,6 @@
 
 import contextlib
 import json
-import os
-import signal
 import time
 
 import pytest
@@ -40,12 +38,15 @@ def propose(client, to, session, media=("audio",), store=True):
 
 
 @contextlib.contextmanager
-def no_message_is_faster(world, alice):
-    """yield a list for the call's push: it is sent before that of a message that came earlier."""
+def no_message_is_faster(world, alice, phone):
+    """alice calls meanwhile: yields a list that gets the call's push to the phone.  It is sent
+    before that of a message that came just before the call."""
     carol = world.user("carol")
     token, pushes = world.phone(carol), []
-    alice.send_chat(carol.bare, world.body())
-    yield pushes
+    with world.held(alice):
+        alice.send_chat(carol.bare, world.body())
+        yield pushes
+    pushes += world.gateway.wait(phone, 1)
     assert pushes[0].time_ms < world.gateway.wait(token, 1)[0].time_ms
 
 
@@ -66,14 +67,6 @@ def wait_reasons(world, user, *wanted):
                f"{wanted} (now {reasons(world, user)})")
 
 
-@contextlib.contextmanager
-def held(world):
-    """What is sent meanwhile comes to the worker at once."""
-    worker = world.sidecar.kill_worker(signal.SIGSTOP)
-    yield
-    os.kill(worker, signal.SIGCONT)
-
-
 @pytest.fixture
 def phone(world, bob):
     return world.phone(bob)
@@ -92,9 +85,8 @@ def voip_phone(world, user):
 
 def test_a_call_rings_at_once_and_is_nothing_unread(world, alice, bob, phone):
     session = new_id("call")
-    with no_message_is_faster(world, alice) as pushes:
+    with no_message_is_faster(world, alice, phone) as pushes:
         propose(alice, bob.bare, session)
-        pushes += world.gateway.wait(phone, 1)
     push = pushes[0]
     assert push.alert == {"title": alice.user, "body": "Incoming call"}
     assert push.payload["call"] == {"id": session, "media": ["audio"], "from": alice.bare,
@@ -119,10 +111,9 @@ def test_what_is_not_to_be_stored_rings_and_is_not_archived(world, alice, bob, p
 
 def test_it_rings_though_somebody_is_online(world, alice, bob, phone):
     here = world.login(bob, "laptop")
-    with no_message_is_faster(world, alice) as pushes:
+    with no_message_is_faster(world, alice, phone):
         message = propose(alice, bob.bare, new_id("call"))
         here.wait_id(message)
-        pushes += world.gateway.wait(phone, 1)
 
 
 def test_pushkit_gets_calls_and_the_other_token_messages(world, alice, bob):
@@ -181,10 +172,9 @@ def test_an_alert_tells_where_pushkits_token_is_gone(world, alice, bob):
 @pytest.mark.parametrize("word", ["retract", "finish"])
 def test_a_call_that_was_taken_back_does_not_ring(world, alice, bob, phone, word):
     session = new_id("call")
-    with held(world):
+    with world.held(alice):
         propose(alice, bob.bare, session)
         say(alice, bob.bare, word, session)
-        world.server.settle(alice)
     wait_reasons(world, bob, "the caller took it back" if word == "retract"
                  else "the caller ended it")
     world.no_push(phone, 1)
@@ -193,11 +183,10 @@ def test_a_call_that_was_taken_back_does_not_ring(world, alice, bob, phone, word
 @pytest.mark.parametrize("word", ["proceed", "reject", "accept"])
 def test_a_call_that_another_device_has_taken_does_not_ring(world, alice, bob, phone, word):
     here, session = world.login(bob, "laptop"), new_id("call")
-    with held(world):
+    with world.held(here):
         message = propose(alice, bob.bare, session)
         here.wait_id(message)
         say(here, bob.bare if word == "accept" else alice.bare, word, session)
-        world.server.settle(here)
     wait_reasons(world, bob, "the account has rejected it" if word == "reject"
                  else "the account has answered it")
     world.no_push(phone, 1)
@@ -384,10 +373,9 @@ def test_explain_tells_of_a_call_that_was_answered(world, alice, bob, phone):
 
 def test_explain_tells_why_a_call_did_not_ring(world, alice, bob, phone):
     laptop, session = world.login(bob, "laptop"), new_id("call")
-    with held(world):
+    with world.held(laptop):
         laptop.wait_id(propose(alice, bob.bare, session, store=False))
         laptop.send_chat(bob.bare, None, extra=f"<reject xmlns='{JMI}' id='{session}'/>")
-        world.server.settle(laptop)
     told = explained(world, bob, session)
     assert "message" not in told
     assert told["call"]["over_because"] == "the account has rejected it"

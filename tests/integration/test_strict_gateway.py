@@ -27,7 +27,7 @@ import pytest
 from harness.gateway import make_certificates, make_provider_key
 from harness.h2_client import (DATA, END_STREAM, PING, PROTOCOL_ERROR, REFUSED_STREAM, RST_STREAM,
                                RawClient)
-from harness.procs import ROOT, Process, Workspace
+from harness.procs import ROOT, Process, Workspace, wait_until
 
 BUILD = Path(os.environ.get("SIDECAR_BUILD", ROOT / "build" / "asan"))
 TOPIC = "org.example.chat"
@@ -158,7 +158,7 @@ class Gateway:
              **changes):
         body = payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         lines = [f"{name}: {value}" for name, value in self.headers(**changes).items()]
-        args = ["curl", "-sS", "--http2", "--max-time", "10", "--cacert", self.folder / "ca.pem",
+        args = ["curl", "-sS", "--http2", "--max-time", "60", "--cacert", self.folder / "ca.pem",
                 "-i", "-X", method, "--data-binary", "@-", *curl]
         for line in [*lines, *more]:
             args += ["-H", line]
@@ -857,7 +857,7 @@ def test_silence(gateway):
     with Client(gateway) as client:
         silent = client.send()
         status, _ = gateway.control("GET", "/wait", token=TOKEN, count=1, any="true",
-                                    timeout_ms=5000)
+                                    timeout_ms=25000)
         assert status == 200
         client.tls.sendall(client.frame(RST_STREAM, 0, silent, struct.pack(">I", 8)))
         assert client.answer_to(client.send()) == 200
@@ -973,12 +973,28 @@ def test_answers_out_of_order(gateway):
         assert client.order[1:] == [fast, faster, slow] and client.answers[slow] == "Shutdown"
 
 
+def test_an_answer_is_held_until_it_is_let_go(gateway):
+    with Client(gateway) as client:
+        client.open_up()
+        gateway.script({"hold": True, "status": 503, "reason": "Shutdown"}, {"delay_ms": 100})
+        held, fast = client.send_together(2)
+        client.run(lambda: len(client.answers) == 2)
+        assert client.order[1:] == [fast]
+        gateway.post("/release")
+        client.run(lambda: len(client.answers) == 3)
+        assert client.answers[held] == "Shutdown"
+        # What comes after that is held no longer, until the next script.
+        gateway.script({"hold": True})
+        gateway.post("/release")
+        assert client.answer_to(client.send()) == 200
+
+
 def test_delayed_answer_that_nobody_waits_for(gateway):
     gateway.script({"delay_ms": 60000})
     with Client(gateway) as client:
         client.send()
-        time.sleep(0.1)
-    status, _ = gateway.control("GET", "/wait", token=TOKEN, any="true", timeout_ms=5000)
+        wait_until(lambda: gateway.stats()["script_actions_pending"] == 0, 5, "it has come")
+    status, _ = gateway.control("GET", "/wait", token=TOKEN, any="true", timeout_ms=25000)
     assert status == 200
     assert gateway.get("/pushes")[0]["reason"] == "(cancelled)"
 
@@ -1051,7 +1067,7 @@ def test_waiting_for_pushes(gateway):
     gateway.push()
     assert wait.poll() is None
     gateway.push()
-    assert wait.communicate(timeout=5)[0] == b'{"count":2}\n200'
+    assert wait.communicate(timeout=60)[0] == b'{"count":2}\n200'
     gone = subprocess.Popen(
         ["curl", "-s", f"http://127.0.0.1:{gateway.control_port}/wait?token={TOKEN}&count=9"])
     time.sleep(0.1)

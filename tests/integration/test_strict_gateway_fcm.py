@@ -47,7 +47,7 @@ class Fcm:
 
     def ask(self, path, body, *headers, method="POST"):
         """(status, headers, body) of one request."""
-        args = ["curl", "-sS", "--http2", "--max-time", "10", "--cacert", self.folder / "ca.pem",
+        args = ["curl", "-sS", "--http2", "--max-time", "60", "--cacert", self.folder / "ca.pem",
                 "-i", "-X", method, "--data-binary", "@-"]
         for line in headers:
             args += ["-H", line]

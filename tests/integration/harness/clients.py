@@ -19,6 +19,7 @@ logging.getLogger("slixmpp").setLevel(logging.CRITICAL)  # also silences its imp
 import slixmpp  # noqa: E402
 
 from .inbox import Inbox  # noqa: E402
+from .procs import PATIENCE  # noqa: E402
 
 # No client speaks TLS here.  Reading the machine's authorities is most of what a client costs,
 # so that it is done for none.
@@ -142,7 +143,7 @@ class ClientLoop:
         self.loop.run_forever()
 
     def call(self, coroutine, timeout=30):
-        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout)
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(timeout * PATIENCE)
 
     def add(self, client):
         self._clients.append(client)
@@ -213,7 +214,7 @@ class Client:
         self._session = asyncio.get_event_loop().create_future()
         self.xmpp.connect(("127.0.0.1", self.server.c2s_port), use_ssl=False,
                           force_starttls=False, disable_starttls=True)
-        return await asyncio.wait_for(self._session, 20)
+        return await asyncio.wait_for(self._session, 20 * PATIENCE)
 
     # Sessions.
 
@@ -248,7 +249,7 @@ class Client:
         self.loop.call(self._close())
 
     async def _close(self):
-        await asyncio.wait_for(self.xmpp.disconnect(wait=1.0), 5)
+        await asyncio.wait_for(self.xmpp.disconnect(wait=1.0), 5 * PATIENCE)
 
     def drop(self):
         """The connection vanishes; the server is told nothing."""

@@ -4,10 +4,12 @@
 import hashlib
 import socket
 import threading
+import time
 import xml.etree.ElementTree as ET
 from xml.sax.saxutils import escape, quoteattr
 
 from .inbox import Inbox
+from .procs import PATIENCE
 
 COMPONENT_NS = "jabber:component:accept"
 STREAMS_NS = "http://etherx.jabber.org/streams"
@@ -27,7 +29,7 @@ class Component:
         self.domain = domain
         self.inbox = Inbox()
         self._features = features
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout * PATIENCE)
         self._parser = ET.XMLPullParser(("start", "end"))
         self._depth = 0
         self._root = None
@@ -128,7 +130,7 @@ class MuteServer:
     """The server's side of XEP-0114: shakes every hand and then says nothing."""
 
     def __init__(self, domain):
-        self.handshakes = 0
+        self.handshakes = []  # when
         self._domain = domain
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -153,7 +155,7 @@ class MuteServer:
                         f"xmlns:stream='{STREAMS_NS}' id='1' from='{self._domain}'>".encode())
                 if b"</handshake>" in seen and b"</handshake>" not in before:
                     connection.sendall(b"<handshake/>")
-                    self.handshakes += 1
+                    self.handshakes.append(time.monotonic())
 
     def close(self):
         self._listener.close()

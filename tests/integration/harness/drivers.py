@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 
-from .procs import ROOT
+from .procs import PATIENCE, ROOT
 from .sidecar import build_folder
 
 SOURCES = ROOT / "tests" / "clients"
@@ -88,7 +88,7 @@ class Driver:
             [str(part) for part in command], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env={**os.environ, "NODE_PATH": str(MODULES)})
-        timer = threading.Timer(timeout, process.kill)
+        timer = threading.Timer(timeout * PATIENCE, process.kill)
         timer.start()
         errors = queue.Queue()
         reader = threading.Thread(target=lambda: errors.put(process.stderr.read()), daemon=True)
@@ -98,7 +98,7 @@ class Driver:
             process.stdin.close()
             for line in process.stdout:
                 take(json.loads(line))
-            status = process.wait(timeout)
+            status = process.wait(timeout * PATIENCE)
         finally:
             timer.cancel()
             process.kill()

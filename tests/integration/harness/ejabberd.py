@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from .procs import (ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
+from .procs import (PATIENCE, ROOT, HarnessError, OneProcess, Process, free_port, port_answers,
                     wait_until)
 
 FRAGMENT = ROOT / "config" / "ejabberd" / "ejabberd.yml"
@@ -200,7 +200,7 @@ class Ejabberd(OneProcess):
             f"http://127.0.0.1:{self.api_port}/api/{command}",
             data=json.dumps(arguments).encode(), headers={"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=20) as answer:
+            with urllib.request.urlopen(request, timeout=20 * PATIENCE) as answer:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             raise HarnessError(f"ejabberd {command}: {error.code} {error.read()!r}") from error

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from .procs import HarnessError, Process, wait_until
+from .procs import PATIENCE, HarnessError, Process, wait_until
 from .sidecar import build_folder
 
 TEAM_ID = "TEAM123456"
@@ -284,7 +284,7 @@ class Gateway:
             data=None if method == "GET" else json.dumps(body or {}).encode(), method=method,
             headers={"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=timeout) as answer:
+            with urllib.request.urlopen(request, timeout=timeout * PATIENCE) as answer:
                 data = answer.read()
         except urllib.error.HTTPError as error:
             raise HarnessError(f"gateway {path}: {error.code} {error.read()!r}") from error
@@ -333,9 +333,14 @@ class Gateway:
     def script(self, token, *actions):
         """What the next pushes to the token that pass all checks meet, in order; see
         tests/gateway/control.c: {"status": 429, "times": 2}, {"silence": True},
-        {"goaway": {"last": "before"}}, {"cut": "before_answer"}, {"delay_ms": 500}, …
+        {"goaway": {"last": "before"}}, {"cut": "before_answer"}, {"delay_ms": 500},
+        {"hold": True} (until release()), …
         """
         self._call("POST", "/script", {"token": token, "actions": list(actions)})
+
+    def release(self):
+        """What a script has held ({"hold": True}) is answered, and what it holds later, too."""
+        self._call("POST", "/release")
 
     def expire(self, token, timestamp_ms):
         """From now on 410 for the token, with this timestamp."""

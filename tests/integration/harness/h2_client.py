@@ -7,6 +7,8 @@ import ssl
 import struct
 import time
 
+from .procs import PATIENCE
+
 HEADERS, DATA, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 1, 0, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 MAX_CONCURRENT_STREAMS = 3
@@ -85,6 +87,7 @@ class RawClient:
 
     def run(self, condition, timeout=5):
         """Reads until condition(), or fails."""
+        timeout *= PATIENCE
         end = time.monotonic() + timeout
         while not condition():
             left = end - time.monotonic()

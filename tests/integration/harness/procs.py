@@ -46,7 +46,7 @@ def free_port():
 
 # What is waited for takes so much longer on a machine that is busy.  It costs nothing where it
 # comes: what must come before something else is told by what came first.
-PATIENCE = 3
+PATIENCE = 6
 
 
 def wait_until(condition, timeout, what, interval=0.02):
@@ -157,7 +157,7 @@ class Process:
         left = descendants_of(self.pid) if self.alive() else []
         self.send_signal(signum)
         try:
-            status = self.popen.wait(timeout)
+            status = self.popen.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             self.send_signal(signal.SIGKILL)
             status = self.popen.wait(10)

@@ -9,12 +9,14 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
 import yaml
 
 from .manager import Manager
-from .procs import ROOT, HarnessError, Process, children_of, free_port, wait_until
+from .procs import (PATIENCE, ROOT, HarnessError, Process, children_of, free_port,
+                    wait_until)
 
 # What a log must never hold, beside the secrets that a test names.
 SANITIZER = re.compile(r"(AddressSanitizer|LeakSanitizer|UndefinedBehaviorSanitizer"
@@ -108,12 +110,16 @@ class Sidecar:
         merge_dotted(self.settings, overrides)
         self.config.write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
+    def spools(self):
+        """The folder of each link's spool."""
+        return [path for path in (self.folder / "spool").iterdir() if path.is_dir()]
+
     # The command line.
 
     def command(self, *args, timeout=20, env=None):
         """Runs `xmpp-sidecar -c FILE ARGS`; returns the finished process."""
         return subprocess.run([self.program, "-c", self.config, *args], capture_output=True,
-                              text=True, timeout=timeout, check=False,
+                              text=True, timeout=timeout * PATIENCE, check=False,
                               env={**os.environ, **self._environment(), **(env or {})})
 
     def status(self, within=10):
@@ -122,7 +128,7 @@ class Sidecar:
         code, text = self.http("/status.json")
         if code == 200:
             return json.loads(text)
-        deadline = time.monotonic() + within
+        deadline = time.monotonic() + within * PATIENCE
         done = self.command("status", "--json")
         while done.returncode == 69 and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -142,11 +148,11 @@ class Sidecar:
         """(status, body) of a GET on the status listener; (None, "") when it does not answer."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.http_port}{path}",
-                                        timeout=5) as answer:
+                                        timeout=5 * PATIENCE) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
-        except OSError:
+        except (OSError, HTTPException):
             return None, ""
 
     # The service.

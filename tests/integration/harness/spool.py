@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The spool's files (component/record.h), for tests that make its contents older."""
+"""The spool's files (component/record.h): what is in them, and how to make that older."""
 
 import struct
 
 # magic, crc, length, kind, epoch, received_us, position, stream_at
 HEADER = struct.Struct(">IIIIQqQQ")
+MAGIC = 0xFF5853FE
+DATA = 3  # a kind: bytes of the stream
 
 
 def _make_table():
@@ -24,6 +26,25 @@ def crc32c(data):
     for byte in data:
         crc = crc >> 8 ^ _TABLE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
+
+
+def text(folder):
+    """The bytes of the streams in one link's spool, as far as they are written."""
+    found = b""
+    for path in sorted(folder.iterdir()):
+        try:
+            data, at = path.read_bytes(), 0
+        except FileNotFoundError:  # nobody needs it any more
+            continue
+        while at + HEADER.size <= len(data):
+            magic, _, length, kind, *_ = HEADER.unpack_from(data, at)
+            if magic != MAGIC:
+                break
+            at += HEADER.size
+            if kind == DATA:
+                found += data[at:at + length]
+            at += length
+    return found
 
 
 def make_older(folder, seconds):

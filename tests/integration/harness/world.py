@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """One tapped server with everything around it, and the steps that tests have in common."""
 
+import contextlib
 import itertools
+import os
 import secrets
+import signal
 import time
 
 import pytest
 
+from . import spool
 from .clients import Client, form_fields, new_id
 from .ejabberd import new_password
 from .gateway import Gateway, new_fcm_token, new_token
@@ -210,6 +214,29 @@ class World:
         self.server.settle(client)
         client.iq("get", "<ping xmlns='urn:xmpp:ping'/>", self.component, timeout)
         wait_until(lambda: self.sidecar.behind() == 0, timeout, "the archive has caught up", 0.05)
+
+    def spooled(self, *clients):
+        """Returns when everything that the server copied for these before this call is in the
+        spool: the sign that drain() waits for while there is a worker."""
+        for client in clients:
+            self.server.settle(client)
+            mark = new_id("spooled" + secrets.token_hex(8))
+            client.send_xml(f"<iq type='get' id='{mark}' to='{self.component}'>"
+                            "<ping xmlns='urn:xmpp:ping'/></iq>")
+            wait_until(lambda mark=mark: any(mark.encode() in spool.text(folder)
+                                             for folder in self.sidecar.spools()), 15,
+                       f"what {client.jid} has sent is in the spool", 0.05)
+
+    @contextlib.contextmanager
+    def held(self, *clients):
+        """What these send meanwhile comes to the worker at once: it stands still until all that
+        the server shows of it is in the spool."""
+        worker = self.sidecar.kill_worker(signal.SIGSTOP)
+        try:
+            yield
+            self.spooled(*clients)
+        finally:
+            os.kill(worker, signal.SIGCONT)
 
     def no_push(self, token, seconds, since=0):
         """Watches that nothing (more) is pushed to the token for that long."""

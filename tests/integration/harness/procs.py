@@ -86,6 +86,13 @@ def children_of(pid):
     return sorted(found)
 
 
+def wait_stopped(pid):
+    """Until SIGSTOP has taken effect."""
+    def stopped():
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+    wait_until(stopped, 10, f"{pid} stands still", 0.002)
+
+
 def descendants_of(pid):
     found = []
     for child in children_of(pid):

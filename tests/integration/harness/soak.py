@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .chaos import Chaos, Sending
 from .clients import new_id
+from .load import at
 from .procs import wait_until
 from .world import APP
 
@@ -70,13 +71,13 @@ class Soak(Chaos):
         connection that is reset the answers to other devices may be lost that were not read yet:
         the log says when."""
         found = self.crashes + [
-            datetime.datetime.fromisoformat(at).timestamp()
-            for at in re.findall(r"time=(\S+) .* connection failed: ",
-                                 self.world.sidecar.log_text())]
-        for token, at in self._after_answer:
+            at(datetime.datetime.fromisoformat(when).timestamp())
+            for when in re.findall(r"time=(\S+) .* connection failed: ",
+                                   self.world.sidecar.log_text())]
+        for token, when in self._after_answer:
             later = [push.time_ms / 1000 for push in self.world.gateway.accepted(token)
-                     if push.time_ms / 1000 >= at]
-            found += later[:2]
+                     if push.time_ms / 1000 >= when]
+            found += [at(sent) for sent in later[:2]]
         return found
 
     def _script(self, *actions, tokens=1):
@@ -100,9 +101,9 @@ class Soak(Chaos):
         self._script({"cut": "before_answer"})
 
     def connection_ends_after_an_answer(self):
-        at = time.time()
+        when = time.time()
         (token,) = self._script({"cut": "after_answer"})
-        self._after_answer.append((token, at))
+        self._after_answer.append((token, when))
 
     def gateway_restarts(self):
         self.gateway_is_down()

@@ -15,7 +15,7 @@ from .clients import Client, form_fields, new_id
 from .ejabberd import new_password
 from .gateway import Gateway, new_fcm_token, new_token
 from .oracle import Oracle
-from .procs import wait_until
+from .procs import wait_stopped, wait_until
 from .servers import make_server
 from .sidecar import Sidecar, merge_dotted
 from .webpush import Node, Subscription
@@ -232,6 +232,7 @@ class World:
         """What these send meanwhile comes to the worker at once: it stands still until all that
         the server shows of it is in the spool."""
         worker = self.sidecar.kill_worker(signal.SIGSTOP)
+        wait_stopped(worker)
         try:
             yield
             self.spooled(*clients)

@@ -284,14 +284,22 @@ static uint64_t offset_after_junk(struct spool *s)
     return s->end;
 }
 
+/* A full disk is met just where a segment begins: what was not written then is written before
+ * the segment's first bytes, for who begins to read there must know the stream. */
+static enum err_kind write_head(struct spool *s, struct err *e)
+{
+    if (!s->streaming || s->end > last(s)->base)
+        return ERR_NONE;
+    enum err_kind kind =
+        write_record(s, RECORD_AGAIN, s->header, s->header_len, s->last_us, e);
+    s->data_begin = s->end;
+    return kind;
+}
+
 static enum err_kind rotate(struct spool *s, struct err *e)
 {
     enum err_kind kind = begin_segment(s, offset_after_junk(s), e);
-    if (kind != ERR_NONE || !s->streaming)
-        return kind;
-    kind = write_record(s, RECORD_AGAIN, s->header, s->header_len, s->last_us, e);
-    s->data_begin = s->end;
-    return kind;
+    return kind == ERR_NONE ? write_head(s, e) : kind;
 }
 
 /* The disk promises the whole segment before the first byte that needs it is read from the
@@ -319,12 +327,8 @@ enum err_kind spool_room(struct spool *s, size_t len, struct err *e)
     /* With the record itself, the CLOSE that may follow. */
     uint64_t need = len + 2 * (uint64_t)RECORD_HEADER_BYTES + ERR_TEXT_BYTES;
     uint64_t rest = s->end > s->data_begin ? s->set.segment_bytes : OFFSET_MAX;
-    if (last(s)->size + need > rest) {
-        enum err_kind kind = rotate(s, e);
-        if (kind != ERR_NONE)
-            return kind;
-    }
-    return reserve(s, last(s)->size + need, e);
+    enum err_kind kind = last(s)->size + need > rest ? rotate(s, e) : write_head(s, e);
+    return kind == ERR_NONE ? reserve(s, last(s)->size + need, e) : kind;
 }
 
 /* One write at a given offset: what fails half way is overwritten by the next try, and no

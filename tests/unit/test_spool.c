@@ -437,27 +437,64 @@ static void test_a_full_spool_of_one_segment_is_freed_when_all_is_done(void **st
 }
 
 /* RLIMIT_FSIZE stands in for the full disk: writes past it fail with EFBIG. */
-static void test_a_write_that_fails_appends_nothing_and_may_be_repeated(void **state)
+static void append_to_a_full_disk(struct spool *s, size_t room, size_t len)
 {
-    (void)state;
-    struct spool *s = open_spool(1 << 20, 0);
-    struct rlimit old, tight = {.rlim_cur = 3000, .rlim_max = RLIM_INFINITY};
-    uint8_t big[5000] = {0};
-    open_stream(s);
-    append(s, 100);
-    uint64_t end = spool_end(s);
+    struct rlimit old, tight = {.rlim_cur = room};
+    uint8_t *data = calloc(1, len);
     signal(SIGXFSZ, SIG_IGN);
     assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
     tight.rlim_max = old.rlim_max;
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &tight), 0);
-    assert_int_equal(spool_append(s, big, sizeof big, 1, NULL), ERR_RETRY);
-    assert_int_equal(spool_end(s), end);
+    assert_int_equal(spool_append(s, data, len, 1, NULL), ERR_RETRY);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    free(data);
+}
+
+static void test_a_write_that_fails_appends_nothing_and_may_be_repeated(void **state)
+{
+    (void)state;
+    struct spool *s = open_spool(1 << 20, 0);
+    uint8_t big[5000] = {0};
+    open_stream(s);
+    append(s, 100);
+    uint64_t end = spool_end(s);
+    append_to_a_full_disk(s, 3000, sizeof big);
+    assert_int_equal(spool_end(s), end);
     assert_int_equal(spool_append(s, big, sizeof big, 1, NULL), ERR_NONE);
     assert_int_equal(spool_end(s), end + RECORD_HEADER_BYTES + sizeof big);
     assert_true(spool_dirty(s));
     assert_int_equal(spool_sync(s, NULL), ERR_NONE);
     assert_false(spool_dirty(s));
+    spool_close(&s);
+}
+
+/* The disk is met full where a segment begins: the rest of the one before was promised. */
+static void test_a_segment_begins_with_the_header_though_the_disk_was_full_then(void **state)
+{
+    (void)state;
+    struct spool *s = open_spool(1 << 20, 2000);
+    struct segment_reader reader;
+    struct record r;
+    const uint8_t *payload;
+    open_stream(s);
+    append(s, 1000);
+    append_to_a_full_disk(s, 10, 1000);
+    append(s, 1000);
+    uint64_t *bases, end = spool_end(s);
+    size_t n;
+    assert_true(segment_list(dir.spool, &bases, &n));
+    assert_int_equal(n, 2);
+    segment_reader_init(&reader);
+    assert_true(segment_reader_open(&reader, dir.spool, bases[1]));
+    assert_int_equal(segment_reader_next(&reader, end, &r, &payload), SEGMENT_RECORD);
+    assert_int_equal(r.kind, RECORD_AGAIN);
+    assert_int_equal(segment_reader_next(&reader, end, &r, &payload), SEGMENT_RECORD);
+    assert_int_equal(r.kind, RECORD_DATA);
+    segment_reader_deinit(&reader);
+    free(bases);
+    forget(&s);
+    s = open_kept(1 << 20, 2000, end);
+    assert_true(spool_resumable(s));
     spool_close(&s);
 }
 
@@ -503,6 +540,7 @@ int main(void)
         T(test_alarm_and_full_have_hysteresis),
         T(test_a_full_spool_of_one_segment_is_freed_when_all_is_done),
         T(test_a_write_that_fails_appends_nothing_and_may_be_repeated),
+        T(test_a_segment_begins_with_the_header_though_the_disk_was_full_then),
         T(test_a_missing_parent_is_a_configuration_error),
         T(test_sync_always_leaves_nothing_dirty),
     };

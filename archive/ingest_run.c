@@ -252,6 +252,9 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
     op_queue_drop_covered(lane->queue, stored);
     try_at_once(s);
     ingest_tell_waiters(ing, lane);
+    /* What another worker has written may have been all that filled the queue. */
+    if (ing->hooks.progress)
+        ing->hooks.progress(ing->hooks.ctx);
 }
 
 /* The lock waits for a session that we lost and that may still be committing; only behind it

@@ -43,7 +43,8 @@ struct world {
     int ended;
     int committed;
     unsigned samples;
-    int counted; /* sum over committed batches */
+    unsigned progress; /* times that it was told */
+    int counted;       /* sum over committed batches */
     int open_counted;
     bool lowered;
     int up;
@@ -106,6 +107,11 @@ UNUSED static void on_sample(void *ctx, const uint8_t owner[OWNER_BYTES])
     ((struct world *)ctx)->samples++;
 }
 
+UNUSED static void on_progress(void *ctx)
+{
+    ((struct world *)ctx)->progress++;
+}
+
 UNUSED static void on_state(void *ctx, bool up, const char *why)
 {
     struct world *w = ctx;
@@ -143,6 +149,7 @@ UNUSED static void start(struct world *w)
                                .hooks = {.batch = on_batch,
                                          .committed = on_committed,
                                          .sample = on_sample,
+                                         .progress = on_progress,
                                          .roster = w->roster ? on_wanted : NULL,
                                          .lost = on_lost,
                                          .state = on_state,

@@ -690,6 +690,45 @@ static void another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing(v
     end(&a);
 }
 
+static bool nothing_waits(void *ctx)
+{
+    struct ingest_stats stats;
+    ingest_get_stats(((struct world *)ctx)->ing, &stats);
+    return stats.queue_rows == 0;
+}
+
+static void a_queue_that_another_worker_has_emptied_has_room_again(void **state)
+{
+    (void)state;
+    struct world a, b;
+    static char ids[20][16];
+    begin(&a);
+    ingest_free(&a.ing);
+    b = a;
+    b.base = event_base_new();
+    a.rows_max = 4;
+    start(&a);
+    start(&b);
+    db_loop(a.base, is_ready, &a);
+    db_loop(b.base, is_ready, &b);
+    for (int i = 0; i < 20; i++) {
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&a, "li@here", "mei@here", ids[i]);
+        message(&b, "li@here", "mei@here", ids[i]);
+    }
+    offer_up_to(&a, 20);
+    assert_true(a.cursor < 20); /* it is full, and waits to be told */
+    settle(&b);
+    unsigned told = a.progress;
+    db_loop(a.base, nothing_waits, &a);
+    assert_true(a.progress > told);
+    settle(&a);
+    assert_int_equal(rows(), 40);
+    a.batches = a.ended;
+    end(&b);
+    end(&a);
+}
+
 /* Each knows what itself has stored lately, and must not take that for all there is. */
 static void what_another_sidecar_has_stored_is_not_stored_again(void **state)
 {
@@ -1176,6 +1215,7 @@ int main(void)
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),
         cmocka_unit_test(copies_are_known_while_our_clock_is_hours_ahead),
         cmocka_unit_test(another_worker_on_the_same_spool_loses_nothing_and_doubles_nothing),
+        cmocka_unit_test(a_queue_that_another_worker_has_emptied_has_room_again),
         cmocka_unit_test(what_another_sidecar_has_stored_is_not_stored_again),
         cmocka_unit_test(a_lane_that_is_held_up_does_not_hold_up_the_others),
         cmocka_unit_test(a_session_that_ends_inside_a_batch_is_as_if_it_never_was),

@@ -292,6 +292,14 @@ static int64_t behind_us(const struct worker *w)
     return worst;
 }
 
+/* On disk, where the next worker finds it. */
+static void have_snapshot(struct worker *w, const struct snapshot *s)
+{
+    w->snapshot = *s;
+    for (unsigned i = 0; i < w->links_n; i++)
+        atomic_store(&w->page->links[i].snapshot_pos, s->live[i]);
+}
+
 static bool moved_since_snapshot(const struct worker *w)
 {
     bool moved = false;
@@ -305,18 +313,18 @@ static void write_snapshot(struct worker *w)
     if (!moved_since_snapshot(w))
         return;
     struct buf state;
+    struct snapshot now = w->snapshot;
     buf_init(&state, SNAPSHOT_BYTES_MAX);
     service_save(relay_service(w->relay), &state);
     for (unsigned i = 0; i < w->links_n; i++)
-        w->snapshot.live[i] = feed_live_position(w->feeds[i]);
+        now.live[i] = feed_live_position(w->feeds[i]);
     struct err e;
     if (buf_failed(&state))
         log_error("worker", "the state is too large for a snapshot");
-    else if (snapshot_write(w->snapshot_path, &w->snapshot, &state, &e))
+    else if (snapshot_write(w->snapshot_path, &now, &state, &e))
         log_warn("worker", "%s", e.text);
     else
-        for (unsigned i = 0; i < w->links_n; i++)
-            atomic_store(&w->page->links[i].snapshot_pos, w->snapshot.live[i]);
+        have_snapshot(w, &now);
     FAILPOINT("worker-snapshot");
     buf_deinit(&state);
 }
@@ -489,21 +497,29 @@ static enum err_kind start_relay(struct worker *w, const char *config_file, stru
     return relay_new(w->base, &opts, &w->relay, e);
 }
 
+/* What the last worker left; one that cannot be used is none. */
+static void load_snapshot(struct worker *w)
+{
+    struct buf state;
+    struct snapshot last = w->snapshot;
+    buf_init(&state, SNAPSHOT_BYTES_MAX);
+    bool known = snapshot_read(w->snapshot_path, &last, &state) &&
+                 service_load(relay_service(w->relay), buf_data(&state), buf_len(&state));
+    have_snapshot(w, known ? &last : &w->snapshot);
+    buf_deinit(&state);
+}
+
 /* The live cursors start where the snapshot was made, or at the oldest request that is still
  * to be answered; without a snapshot at the beginning of what is left. */
 static void start_feeds(struct worker *w)
 {
-    struct buf state;
-    buf_init(&state, SNAPSHOT_BYTES_MAX);
-    bool known = snapshot_read(w->snapshot_path, &w->snapshot, &state) &&
-                 service_load(relay_service(w->relay), buf_data(&state), buf_len(&state));
-    buf_deinit(&state);
+    load_snapshot(w);
     for (unsigned i = 0; i < w->links_n; i++) {
         char dir[PATH_BYTES], server[PAGE_TEXT_BYTES];
         (void)link_directory(w, i, dir);
         page_text_get(&w->page->links[i].host, server);
         uint64_t oldest = open_iqs_oldest(w->iqs, i);
-        uint64_t from = known ? w->snapshot.live[i] : 0;
+        uint64_t from = w->snapshot.live[i];
         w->replay_until[i] = atomic_load(&w->page->links[i].live_pos);
         struct feed_opts opts = {
             .link = i,

@@ -544,6 +544,27 @@ def test_a_full_spool_closes_the_stream_and_recovers(make_world, own_postgres):
     world.oracle.assert_sound()
 
 
+def test_a_full_spool_is_emptied_though_nothing_comes_after_a_restart(make_world, own_postgres):
+    """The server is away as well: no byte moves the place up to which everything was read."""
+    world = make_world(cluster=own_postgres, settings={"spool.max_size": "8MiB"})
+    allow_full_spool(world)
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    own_postgres.stop()
+    fill_spool(world, alice, bob, 12)
+    state = lambda: world.sidecar.status()["links"][0]["state"]
+    wait_until(lambda: state() == "full", 20, "the stream is closed")
+    world.loop.close_clients()
+    world.ejabberd.stop()
+    world.sidecar.stop()
+    world.sidecar.start(ready=False)
+    wait_until(lambda: state() == "full", 20, "it is as full as before")
+    own_postgres.start()
+    wait_until(lambda: state() != "full", 40, "it has room again")
+    world.ejabberd.start()
+    world.sidecar.wait_ready(60)
+    world.oracle.assert_sound()
+
+
 def test_a_full_spool_stops_reading_where_that_is_wanted(make_world, own_postgres):
     world = make_world(cluster=own_postgres, settings={"spool.max_size": "8MiB",
                                                        "spool.when_full": "stop_reading"})

@@ -191,7 +191,7 @@ static void begin(struct lookup *l)
 {
     struct conversation *c = (struct conversation *)l;
     if (c->read && !l->stable) {
-        lookup_refuse(l, "wait", "internal-server-error", "not read yet; it will be");
+        lookup_refuse(l, "wait", "internal-server-error", "not all is read yet: ask again");
         return;
     }
     if (c->silent) {

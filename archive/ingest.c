@@ -138,6 +138,43 @@ struct ident *ingest_ident(struct ingest *ing)
     return ing->ident;
 }
 
+/* --- whoever waits for a place ------------------------------------------------------------
+ */
+
+static bool is_done(const struct waiter *w)
+{
+    if (!w->lane || !w->offered)
+        return false;
+    const struct op *oldest = op_queue_oldest(w->lane->queue);
+    return !oldest || oldest->seq > w->seq;
+}
+
+static void set_offered(struct waiter *w)
+{
+    w->offered = true;
+    w->seq = w->lane->seq;
+}
+
+/* The reader is in the middle of something: they hear of it on the next turn. */
+static void tell_offered(struct ingest *ing, unsigned spool)
+{
+    for (struct waiter *w = ing->waiters; w; w = w->next) {
+        if (w->offered || !w->lane || w->spool != spool || w->begin > ing->reader[spool])
+            continue;
+        set_offered(w);
+        ing->unoffered--;
+        if (is_done(w))
+            event_active(w->timer, EV_TIMEOUT, 0);
+    }
+}
+
+void ingest_wait_no_more(struct ingest *ing, unsigned spool)
+{
+    for (struct waiter *w = ing->waiters; ing->unoffered > 0 && w; w = w->next)
+        if (!w->offered && w->lane && w->spool == spool)
+            event_active(w->timer, EV_TIMEOUT, 0);
+}
+
 /* --- places ----------------------------------------------------------------------------- */
 
 uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
@@ -153,8 +190,11 @@ uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
 {
     assert(spool < ing->spools);
-    if (end > ing->reader[spool])
-        ing->reader[spool] = end;
+    if (end <= ing->reader[spool])
+        return;
+    ing->reader[spool] = end;
+    if (ing->unoffered > 0)
+        tell_offered(ing, spool);
 }
 
 uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
@@ -328,14 +368,6 @@ enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
 
 /* --- waiting ---------------------------------------------------------------------------- */
 
-static bool is_done(const struct waiter *w)
-{
-    if (!w->lane)
-        return false;
-    const struct op *oldest = op_queue_oldest(w->lane->queue);
-    return !oldest || oldest->seq > w->seq;
-}
-
 static void unlink_waiter(struct waiter *w)
 {
     struct waiter **at = &w->ing->waiters;
@@ -349,6 +381,7 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
     (void)fd, (void)what;
     struct waiter *w = arg;
     unlink_waiter(w);
+    w->ing->unoffered -= w->lane && !w->offered;
     w->done(w->ctx, is_done(w));
     waiter_free(w);
 }
@@ -376,8 +409,9 @@ void ingest_tell_waiters(struct ingest *ing, const struct lane *lane)
     }
 }
 
-static void wait_for(struct ingest *ing, struct lane *lane, int64_t deadline_mono_ms,
-                     ingest_done_fn done, void *ctx)
+/* at: the end of what is waited for, NULL: what was taken. */
+static void wait_for(struct ingest *ing, struct lane *lane, const struct place *at,
+                     int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
 {
     struct waiter *w = zeroed(1, sizeof *w);
     *w = (struct waiter){
@@ -387,25 +421,37 @@ static void wait_for(struct ingest *ing, struct lane *lane, int64_t deadline_mon
         abort();
     ing->waiters = w;
     int64_t ms = 0;
-    if (lane) {
-        w->seq = lane->seq;
-        ms = is_done(w) ? 0 : deadline_mono_ms - clock_mono_ms();
+    if (lane && at && at->begin > ing->reader[at->spool]) {
+        w->spool = at->spool;
+        w->begin = at->begin;
+        ing->unoffered++;
+    } else if (lane) {
+        set_offered(w);
     }
+    if (lane && !is_done(w))
+        ms = deadline_mono_ms - clock_mono_ms();
     if (ms < 0)
         ms = 0;
     event_add(w->timer, &(struct timeval){ms / 1000, (ms % 1000) * 1000});
 }
 
-void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
-                 ingest_done_fn done, void *ctx)
+void ingest_wait_before(struct ingest *ing, const char *owner_jid, const struct place *at,
+                        int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
 {
     struct lane *lane = NULL;
+    assert(!at || at->spool < ing->spools);
     if (ing->ident) {
         uint8_t owner[OWNER_BYTES];
         ident_owner(ing->ident, owner_jid, owner);
         lane = lane_of(ing, owner);
     }
-    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+    wait_for(ing, lane, at, deadline_mono_ms, done, ctx);
+}
+
+void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
+                 ingest_done_fn done, void *ctx)
+{
+    ingest_wait_before(ing, owner_jid, NULL, deadline_mono_ms, done, ctx);
 }
 
 /* The peer may be a room, and all rooms are in all lanes; done is said when the account's own
@@ -440,7 +486,7 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
         op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
         event_active(ing->turn, EV_TIMEOUT, 0);
     }
-    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+    wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
 }
 
 /* --- publishes -------------------------------------------------------------------------- */
@@ -480,7 +526,7 @@ void ingest_provisional(struct ingest *ing, const struct ingest_provisional *p,
         w.body = p->body;
         lane = add_of_owner_at(ing, &w, p->at_us);
     }
-    wait_for(ing, lane, deadline_mono_ms, done, ctx);
+    wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
 }
 
 void ingest_forget_provisional(struct ingest *ing, const char *owner_jid, uint64_t peer,
@@ -511,7 +557,7 @@ void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct pr
                       .flags = p->mode,
                       .body = p->always,
                       .peer_jid = p->never};
-    wait_for(ing, add_of_owner(ing, &w), deadline_mono_ms, done, ctx);
+    wait_for(ing, add_of_owner(ing, &w), NULL, deadline_mono_ms, done, ctx);
 }
 
 void ingest_roster_changed(struct ingest *ing, const char *owner_jid)

@@ -143,6 +143,13 @@ typedef void (*ingest_done_fn)(void *ctx, bool done);
  * deadline.  Never before this returned. */
 void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
                  ingest_done_fn done, void *ctx);
+/* The same when everything before this place is committed: what was read there by who follows
+ * the stream may still have to be offered. */
+void ingest_wait_before(struct ingest *ing, const char *owner_jid, const struct place *at,
+                        int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+/* Nothing more of this spool is offered before somebody has been answered: whoever waits for
+ * that is told done(false) on the next turn. */
+void ingest_wait_no_more(struct ingest *ing, unsigned spool);
 /* Reads everything up to now of one conversation, or of all (peer_jid NULL).  After
  * done(false) it still happens once PostgreSQL is back, except when not ready or after
  * ingest_free. */

@@ -71,6 +71,9 @@ struct waiter {
     struct waiter *next;
     struct ingest *ing;
     struct lane *lane; /* NULL: not ready, so it is refused on the next turn */
+    bool offered;      /* what it waits for was, up to seq of its lane; else: */
+    unsigned spool;    /* it is when the reader of that spool has passed this place */
+    uint64_t begin;
     uint64_t seq;
     ingest_done_fn done;
     void *ctx;
@@ -103,6 +106,7 @@ struct ingest {
     struct ingest_again again; /* of the ops that are marked so */
     struct slot slots[INGEST_SLOTS];
     struct waiter *waiters;
+    unsigned unoffered;  /* of them */
     struct event *turn;  /* look for work once the caller is done */
     struct event *retry; /* the nearest end of a back-off */
     struct event *idle;  /* moves the place of idle lanes */

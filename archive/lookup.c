@@ -300,8 +300,8 @@ void lookup_wait(struct lookup *l, enum turn_weight weight)
     if (!event_pending(all->tick, EV_TIMEOUT, NULL))
         arm(all, PROBE_AFTER_MS);
     l->waits_for++;
-    ingest_wait(all->opts.ingest, l->request.account, clock_mono_ms() + CAUGHT_UP_WITHIN_MS,
-                on_caught_up, l);
+    ingest_wait_before(all->opts.ingest, l->request.account, &l->request.at,
+                       clock_mono_ms() + CAUGHT_UP_WITHIN_MS, on_caught_up, l);
 }
 
 static struct pg_pool *pool_of(const struct lookup *l)

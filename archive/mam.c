@@ -40,7 +40,11 @@ void mam_ask(struct mam *m, const struct archive_request *r,
              const struct archive_answer *answer)
 {
     const struct stanza *asked = r->payload;
-    if (strcmp(asked->name, "query") == 0 && r->is_set)
+    const char *node = stanza_get(asked, "node");
+    if (node && *node) /* XEP-0442: that is another archive, not the account's */
+        answer->error(answer->ctx, "cancel", "feature-not-implemented",
+                      "nodes have no archive here");
+    else if (strcmp(asked->name, "query") == 0 && r->is_set)
         mam_page_ask(m, r, answer);
     else if (strcmp(asked->name, "query") == 0)
         answer_form(m, r, answer);

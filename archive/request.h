@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "base/event.h"
+
 struct stanza;
 
 struct archive_request {
@@ -16,6 +18,7 @@ struct archive_request {
     bool is_set;
     const char *account; /* prepared bare JID of the owner; lives as long */
     const char *id;      /* of the question; likewise */
+    struct place at;     /* where it stands: what its asker has sent stands before it */
 };
 
 /* Any number of results, then exactly one of done and error. */

@@ -287,6 +287,8 @@ static void hold_request(struct feed *f, const struct place *place)
     f->asked = true;
     f->asked_at = *place;
     cursor_stop(f->live);
+    if (f->ingest) /* what the archive has not read is not read before the answer */
+        ingest_wait_no_more(f->ingest, f->opts.link);
 }
 
 static void on_live_stanza(void *ctx, struct stanza *s, const struct place *place,

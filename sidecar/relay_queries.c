@@ -39,7 +39,8 @@ static struct archive_request request_of(const struct iq_request *r)
     return (struct archive_request){.payload = r->payload,
                                     .is_set = r->is_set,
                                     .account = r->account.bare,
-                                    .id = stanza_get(r->iq, "id")};
+                                    .id = stanza_get(r->iq, "id"),
+                                    .at = r->place};
 }
 
 static struct archive_answer answer_to(struct iq_request *r)

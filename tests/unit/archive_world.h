@@ -153,7 +153,8 @@ static inline const char *archive_ask(void (*ask)(const struct archive_request *
     struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
     if (!payload)
         fail_msg("%s: %s", xml, e.text);
-    const struct archive_request request = {payload, is_set, account, "q1"};
+    const struct archive_request request = {
+        .payload = payload, .is_set = is_set, .account = account, .id = "q1"};
     const struct archive_answer answer = {
         .result = told_result, .done = told_done, .error = told_error};
     told = (struct told){.open = true};

@@ -33,8 +33,9 @@ struct ingest {
     size_t room;      /* events that it still takes */
     uint64_t refused; /* where the stanza began that found no room */
     uint64_t passed;
-    bool slow;      /* nothing is committed yet */
-    uint64_t begin; /* of the oldest thing that is not */
+    bool slow;        /* nothing is committed yet */
+    uint64_t begin;   /* of the oldest thing that is not */
+    unsigned no_more; /* how often who waits was told so */
     struct buf ids;
     struct buf streams; /* that it took, as text */
     struct buf aside;   /* what was put aside: why, and whether with its bytes */
@@ -105,6 +106,12 @@ void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
     assert_true(end > ing->passed);
     assert_true(end <= ing->refused); /* nothing is passed that was not taken */
     ing->passed = end;
+}
+
+void ingest_wait_no_more(struct ingest *ing, unsigned spool)
+{
+    assert_int_equal(spool, 0);
+    ing->no_more++;
 }
 
 /* --- the rest of the stage --- */
@@ -1039,10 +1046,12 @@ static void a_careful_worker_waits_for_the_answer_before_it_reads_on(void **stat
     next_worker(0, 0);
     world_pass(&s.world, HAND_QUIET_MS);
     s.keep_open = true; /* as if the answer came from PostgreSQL, later */
+    feed_archive_open(s.feed, &s.archive);
     pump();
     assert_true(was_answered("q1"));
     assert_false(was_answered("q2"));
     assert_true(page_place_get(&s.page->in_hand, &held));
+    assert_int_equal(s.archive.no_more, 1); /* it must not wait for what now waits for it */
     pump();
     assert_false(was_answered("q2"));
     s.open = s.keep_open = false;

@@ -556,7 +556,8 @@ static void ask(enum question what, int owner, const char *xml)
     struct err e = {0};
     struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
     assert_non_null(payload);
-    const struct archive_request r = {payload, what != INBOX, users[owner], "q"};
+    const struct archive_request r = {
+        .payload = payload, .is_set = what != INBOX, .account = users[owner], .id = "q"};
     ask_once(what, &r);
     for (int tries = 0; strncmp(told.answer, "wait/", 5) == 0 && tries < 20; tries++) {
         for (int i = 0; i < 50; i++)

@@ -10,9 +10,37 @@
 #include "base/stanza.h"
 
 struct ask {
+    struct prefs_change turn; /* first; of what changes anything, which is: */
+    struct prefs_store *store;
+    struct prefs prefs; /* with these lists */
+    struct buf always;
+    struct buf never;
     struct stanza *payload; /* of the answer */
     struct archive_answer answer;
 };
+
+static struct ask *ask_new(struct prefs_store *s, const struct archive_request *r,
+                           const struct archive_answer *answer)
+{
+    struct ask *a = calloc(1, sizeof *a);
+    if (!a)
+        abort();
+    a->store = s;
+    a->payload = stanza_new(r->payload->arena, "prefs", r->payload->ns);
+    a->answer = *answer;
+    buf_init(&a->always, PREFS_LIST_BYTES);
+    buf_init(&a->never, PREFS_LIST_BYTES);
+    return a;
+}
+
+static void ask_free(struct ask *a)
+{
+    if (a->turn.go)
+        prefs_change_end(a->store, &a->turn);
+    buf_deinit(&a->always);
+    buf_deinit(&a->never);
+    free(a);
+}
 
 static void write_list(struct stanza *parent, const char *name, const char *list)
 {
@@ -22,21 +50,24 @@ static void write_list(struct stanza *parent, const char *name, const char *list
         stanza_add_leaf(el, "jid", NULL, jid);
 }
 
+/* p may be the asker's own. */
 static void on_prefs(void *ctx, const struct prefs *p)
 {
     struct ask *a = ctx;
-    struct ask ask = *a;
-    free(a);
-    if (!p) {
-        ask.answer.error(ask.answer.ctx, "wait", "internal-server-error",
-                         "the archive is not reachable now");
-        return;
-    }
+    struct stanza *payload = a->payload;
+    struct archive_answer answer = a->answer;
     /* Both lists, also when they are empty: clients look for them (P1). */
-    stanza_set(ask.payload, "default", prefs_mode_name(p->mode));
-    write_list(ask.payload, "always", p->always);
-    write_list(ask.payload, "never", p->never);
-    ask.answer.done(ask.answer.ctx, ask.payload);
+    if (p) {
+        stanza_set(payload, "default", prefs_mode_name(p->mode));
+        write_list(payload, "always", p->always);
+        write_list(payload, "never", p->never);
+    }
+    ask_free(a);
+    if (p)
+        answer.done(answer.ctx, payload);
+    else
+        answer.error(answer.ctx, "wait", "internal-server-error",
+                     "the archive is not reachable now");
 }
 
 struct refusal {
@@ -68,54 +99,40 @@ static bool read_list(const struct stanza *prefs, const char *name, struct buf *
     return true;
 }
 
-static bool read_prefs(const struct stanza *el, bool rosters, struct buf *always,
-                       struct buf *never, struct prefs *out, struct refusal *why)
+static bool read_prefs(struct ask *a, const struct stanza *el, bool rosters,
+                       struct refusal *why)
 {
-    if (!prefs_mode_read(stanza_get(el, "default"), &out->mode))
+    if (!prefs_mode_read(stanza_get(el, "default"), &a->prefs.mode))
         return refuse(why, "modify", "bad-request",
                       "default must be one of always, never and roster");
-    if (out->mode == PREFS_ROSTER && !rosters)
+    if (a->prefs.mode == PREFS_ROSTER && !rosters)
         return refuse(why, "cancel", "feature-not-implemented",
                       "the server does not show rosters to the archive");
-    if (!read_list(el, "always", always, why) || !read_list(el, "never", never, why))
+    if (!read_list(el, "always", &a->always, why) || !read_list(el, "never", &a->never, why))
         return false;
-    out->always = buf_cstr(always);
-    out->never = buf_cstr(never);
+    a->prefs.always = buf_cstr(&a->always);
+    a->prefs.never = buf_cstr(&a->never);
     return true;
 }
 
-static struct ask *ask_new(const struct archive_request *r,
-                           const struct archive_answer *answer)
+static void on_turn(struct prefs_change *turn)
 {
-    struct ask *a = malloc(sizeof *a);
-    if (!a)
-        abort();
-    a->payload = stanza_new(r->payload->arena, "prefs", r->payload->ns);
-    a->answer = *answer;
-    return a;
-}
-
-static void set(struct prefs_store *s, const struct archive_request *r, bool rosters,
-                const struct archive_answer *answer)
-{
-    struct buf always, never;
-    struct prefs p;
-    struct refusal why;
-    buf_init(&always, PREFS_LIST_BYTES);
-    buf_init(&never, PREFS_LIST_BYTES);
-    if (read_prefs(r->payload, rosters, &always, &never, &p, &why))
-        prefs_set(s, r->account, &p, on_prefs, ask_new(r, answer));
-    else
-        answer->error(answer->ctx, why.type, why.condition, why.text);
-    buf_deinit(&always);
-    buf_deinit(&never);
+    struct ask *a = (struct ask *)turn;
+    prefs_set(a->store, turn->account, &a->prefs, on_prefs, a);
 }
 
 void mam_prefs_ask(struct prefs_store *s, const struct archive_request *r, bool rosters,
                    const struct archive_answer *answer)
 {
-    if (r->is_set)
-        set(s, r, rosters, answer);
-    else
-        prefs_get(s, r->account, on_prefs, ask_new(r, answer));
+    struct refusal why;
+    struct ask *a = ask_new(s, r, answer);
+    if (!r->is_set) {
+        prefs_get(s, r->account, on_prefs, a);
+    } else if (read_prefs(a, r->payload, rosters, &why)) {
+        a->turn = (struct prefs_change){.account = r->account, .go = on_turn};
+        prefs_change_begin(s, &a->turn);
+    } else {
+        ask_free(a);
+        answer->error(answer->ctx, why.type, why.condition, why.text);
+    }
 }

@@ -20,6 +20,7 @@ struct prefs_store {
     const struct archive_opts *opts;
     struct lookups *lookups;
     struct ingest *ingest;
+    struct prefs_change *changes; /* in the order they were asked for */
 };
 
 /* --- reading ---------------------------------------------------------------------------- */
@@ -131,6 +132,38 @@ void prefs_set(struct prefs_store *s, const char *account, const struct prefs *p
     w->prefs = (struct prefs){true, p->mode, w->text, w->text + always};
     ingest_set_prefs(s->ingest, account, &w->prefs, clock_mono_ms() + WITHIN_MS, on_written,
                      w);
+}
+
+/* --- taking turns ------------------------------------------------------------------------ */
+
+static struct prefs_change *first_of(struct prefs_store *s, const char *account)
+{
+    struct prefs_change *c = s->changes;
+    while (c && strcmp(c->account, account) != 0)
+        c = c->next;
+    return c;
+}
+
+void prefs_change_begin(struct prefs_store *s, struct prefs_change *c)
+{
+    struct prefs_change **end = &s->changes;
+    while (*end)
+        end = &(*end)->next;
+    c->next = NULL;
+    *end = c;
+    if (first_of(s, c->account) == c)
+        c->go(c);
+}
+
+void prefs_change_end(struct prefs_store *s, struct prefs_change *c)
+{
+    struct prefs_change **at = &s->changes;
+    while (*at != c)
+        at = &(*at)->next;
+    *at = c->next;
+    struct prefs_change *next = first_of(s, c->account);
+    if (next)
+        next->go(next);
 }
 
 /* --- life ------------------------------------------------------------------------------- */

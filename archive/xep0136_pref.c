@@ -23,6 +23,7 @@ struct change {
 #define CHANGES_MAX 1000
 
 struct ask {
+    struct prefs_change turn; /* first; of what changes anything */
     struct prefs_store *store;
     const char *account;
     struct archive_answer answer;
@@ -157,10 +158,17 @@ static void write_pref(struct stanza *pref, const struct prefs *p)
     }
 }
 
+static void ask_free(struct ask *a)
+{
+    if (a->turn.go)
+        prefs_change_end(a->store, &a->turn);
+    free(a);
+}
+
 static void finish(struct ask *a, const struct prefs *p)
 {
     struct ask ask = *a;
-    free(a);
+    ask_free(a);
     if (!p) {
         ask.answer.error(ask.answer.ctx, "wait", "internal-server-error",
                          "the archive is not reachable now");
@@ -227,7 +235,7 @@ static void on_before(void *ctx, const struct prefs *before)
     }
     if (buf_failed(&lists[0]) || buf_failed(&lists[1])) {
         struct archive_answer answer = a->answer;
-        free(a);
+        ask_free(a);
         answer.error(answer.ctx, "modify", "policy-violation", "too many addresses");
     } else {
         p.always = buf_cstr(&lists[0]);
@@ -236,6 +244,12 @@ static void on_before(void *ctx, const struct prefs *before)
     }
     buf_deinit(&lists[0]);
     buf_deinit(&lists[1]);
+}
+
+static void on_turn(struct prefs_change *turn)
+{
+    struct ask *a = (struct ask *)turn;
+    prefs_get(a->store, a->account, on_before, a);
 }
 
 /* --- the door ---------------------------------------------------------------------------- */
@@ -281,10 +295,13 @@ void xep0136_pref_ask(struct prefs_store *s, const struct archive_request *r,
     a->account = r->account;
     a->answer = *answer;
     struct xep0136_refusal why;
-    if (verb_of(r)->read(a, r->payload, &why)) {
+    if (!verb_of(r)->read(a, r->payload, &why)) {
+        free(a);
+        answer->error(answer->ctx, why.type, why.condition, why.text);
+    } else if (r->is_set) {
+        a->turn = (struct prefs_change){.account = r->account, .go = on_turn};
+        prefs_change_begin(s, &a->turn);
+    } else {
         prefs_get(s, r->account, on_before, a);
-        return;
     }
-    free(a);
-    answer->error(answer->ctx, why.type, why.condition, why.text);
 }

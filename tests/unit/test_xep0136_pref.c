@@ -106,6 +106,56 @@ static void both_protocols_see_the_same(void **state)
         "<never><jid>c@d/e</jid></never></prefs>");
 }
 
+static unsigned answered;
+
+static void on_any(void *ctx, struct stanza *payload)
+{
+    (void)ctx, (void)payload;
+    answered++;
+}
+
+static void on_any_error(void *ctx, const char *type, const char *condition, const char *text)
+{
+    (void)ctx;
+    fail_msg("%s/%s %s", type, condition, text);
+}
+
+static bool are_answered(void *ctx)
+{
+    return answered == *(const unsigned *)ctx;
+}
+
+/* Clients do not wait for one answer before they send the next request. */
+static void requests_in_a_row_all_count(void **state)
+{
+    (void)state;
+    static const char *const xml[] = {
+        "<pref" NS "><item jid='a@b' save='message'/></pref>",
+        "<pref" NS "><item jid='c@d' save='false'/></pref>",
+        "<prefs xmlns='urn:xmpp:mam:2' "
+        "default='roster'><always><jid>e@f</jid></always></prefs>",
+        "<pref" NS "><item jid='g@h' save='false'/></pref>",
+        "<itemremove" NS "><item jid='nobody@h'/></itemremove>",
+        "<pref" NS "><item jid='i@j' save='message'/></pref>"};
+    struct stanza *payloads[6];
+    unsigned n = 6;
+    answered = 0;
+    for (unsigned i = 0; i < n; i++) {
+        struct err e;
+        payloads[i] = xml_parse_element(xml[i], strlen(xml[i]), &e);
+        assert_non_null(payloads[i]);
+        const struct archive_request request = {
+            .payload = payloads[i], .is_set = true, .account = MEI, .id = "q"};
+        const struct archive_answer answer = {.done = on_any, .error = on_any_error};
+        begin_ask(&request, &answer);
+    }
+    db_loop(loop, are_answered, &n);
+    for (unsigned i = 0; i < n; i++)
+        stanza_free(&payloads[i]);
+    assert_pref(PREF("true", "message\"",
+                     ITEM("e@f", "message") ITEM("i@j", "message") ITEM("g@h", "false")));
+}
+
 /* A12 */
 static void automatic_archiving_is_the_account_s(void **state)
 {
@@ -186,6 +236,7 @@ int main(void)
         TEST(what_was_never_set_says_so_and_is_complete),
         TEST(the_default_and_items_are_set_by_name),
         TEST(both_protocols_see_the_same),
+        TEST(requests_in_a_row_all_count),
         TEST(automatic_archiving_is_the_account_s),
         TEST(what_cannot_be_set_is_refused),
         TEST(lists_have_an_end),

@@ -238,11 +238,17 @@ static bool has_room(const struct ingest *ing)
            ingest_queue_bytes(ing) < ing->queue_bytes_max;
 }
 
+/* Committed before we started to read again. */
+static bool is_stored(const struct lane *lane, const struct place *place)
+{
+    return place->end <= lane->stored[place->spool];
+}
+
 static void queue_write(struct ingest *ing, struct lane *lane, const struct write *w,
                         const struct place *place, int64_t received_us)
 {
-    if (place->end <= lane->stored[place->spool])
-        return; /* committed before we started to read again */
+    if (is_stored(lane, place))
+        return;
     op_queue_add(lane->queue, w, place, received_us, ++lane->seq);
     if (!event_pending(ing->turn, EV_TIMEOUT, NULL))
         event_active(ing->turn, EV_TIMEOUT, 0);
@@ -251,8 +257,9 @@ static void queue_write(struct ingest *ing, struct lane *lane, const struct writ
 /* A room of ten thousand tells ten thousand times of one message, and subscribers learn with
  * each message that they are: said before it counts for nothing, until the opposite is said.
  * With each presence an occupant learns his nick; another one is not the same.  What is passed
- * over was queued before it, so a crash has both read again.  Keys are hashes: to meet
- * another's slot costs one write more. */
+ * over was queued before it, so a crash has both read again; what is read again and was
+ * committed by another worker stands for nothing, as another link may have told more since.
+ * Keys are hashes: to meet another's slot costs one write more. */
 static bool said_already(struct ingest *ing, const struct write *w)
 {
     bool undoes =
@@ -284,7 +291,7 @@ static void match_early(struct ingest *ing, const struct write *w, const struct 
 {
     if (!ing->early_told)
         return;
-    if (w->kind == WRITE_CONFIRM)
+    if (w->kind == WRITE_CONFIRM && !early_told_of(ing->early_told, w, ev->received_us))
         early_told_add(ing->early_told, w, ev->received_us);
     if (w->kind != WRITE_ROW || !(w->flags & ROW_UNCONFIRMED))
         return;
@@ -303,10 +310,10 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
     for (size_t i = 0; i < n; i++) {
-        if (said_already(ing, &writes[i]))
+        struct lane *lane = lane_of(ing, writes[i].owner);
+        if (!is_stored(lane, &ev->place) && said_already(ing, &writes[i]))
             continue;
-        queue_write(ing, lane_of(ing, writes[i].owner), &writes[i], &ev->place,
-                    ev->received_us);
+        queue_write(ing, lane, &writes[i], &ev->place, ev->received_us);
         match_early(ing, &writes[i], ev);
     }
     return INGEST_TAKEN;

@@ -11,6 +11,7 @@
 #define SECOND INT64_C(1000000)
 #define LINE_BYTES 100
 #define LINES_MAX 64
+#define ROOM "den@rooms.here"
 
 /* --- two spools whose readers can be stopped and started again ----------------------------
  */
@@ -28,7 +29,7 @@ struct reader {
     size_t cursor; /* lines offered */
 };
 
-static struct archive_opts settings = {.own_message_reads = true};
+static struct archive_opts settings = {.own_message_reads = true, .groupchat = true};
 static const uint8_t spools[2][16] = {{1, 1, 1}, {2, 2, 2}};
 
 static struct {
@@ -90,28 +91,34 @@ static struct line *add_line(unsigned spool, struct place *place_out)
     return &r->lines[r->n++];
 }
 
-static void copy_of(unsigned spool, const char *id, int64_t at_us)
+static void event_of(unsigned spool, enum event_kind kind, const char *from, const char *to,
+                     const char *id, int64_t at_us)
 {
     char text[256];
     struct err e = {0};
     struct place place;
     struct line *line = add_line(spool, &place);
     snprintf(text, sizeof text,
-             "<message xmlns='jabber:client' type='chat' id='%s'><body>%s</body></message>",
-             id, id);
+             "<message xmlns='jabber:client' type='%s' id='%s'><body>%s</body></message>",
+             kind == EVENT_MESSAGE ? "chat" : "groupchat", id, id);
     line->stanza = xml_parse_element(text, strlen(text), &e);
     assert_non_null(line->stanza);
-    line->ev = (struct event){.kind = EVENT_MESSAGE,
-                              .from = "li@here",
+    line->ev = (struct event){.kind = kind,
+                              .from = from,
                               .from_resource = "r",
-                              .to = "mei@here",
+                              .to = to,
                               .to_resource = "",
-                              .from_local = true,
-                              .to_local = true,
+                              .from_local = strcmp(from, ROOM) != 0,
+                              .to_local = strcmp(to, ROOM) != 0,
                               .received_us = at_us,
                               .place = place,
                               .stanza = line->stanza};
     line->ev.id = stanza_get(line->stanza, "id");
+}
+
+static void copy_of(unsigned spool, const char *id, int64_t at_us)
+{
+    event_of(spool, EVENT_MESSAGE, "li@here", "mei@here", id, at_us);
 }
 
 static void stream(unsigned spool, bool opened, uint64_t epoch, int64_t at_us)
@@ -234,6 +241,54 @@ static void a_spool_that_is_read_long_after_the_other_adds_nothing(void **state)
     assert_int_equal(db_int("SELECT unread FROM xs.account WHERE jid = 'mei@here'"), 40);
 }
 
+/* What one node's occupants were told of was committed before there was a message: that is
+ * read again, by whoever comes next, and must not stand for what the others are told. */
+static void what_a_room_has_told_of_shows_though_it_was_told_elsewhere_before(void **state)
+{
+    (void)state;
+    event_of(1, EVENT_REFLECTED, ROOM, "mei@here", "m", w.now_us);
+    offer(1);
+    settle();
+    next_worker();
+    assert_int_equal(w.readers[1].cursor, 0); /* another lane has not moved */
+    event_of(0, EVENT_GROUPCHAT, "li@here", ROOM, "m", w.now_us + 1000);
+    offer(0);
+    offer(1);
+    event_of(0, EVENT_REFLECTED, ROOM, "li@here", "m", w.now_us + 2000);
+    offer(0);
+    settle();
+    assert_int_equal(db_int("SELECT flags FROM xs.message"), 512 + 16);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_due"), 1);
+}
+
+static int members(void)
+{
+    return (int)db_int("SELECT count(*) FROM xs.room_member");
+}
+
+static void who_comes_back_to_a_room_is_in_it_though_a_worker_died_meanwhile(void **state)
+{
+    (void)state;
+    const enum event_bond by = BOND_AFFILIATION;
+    event_of(0, EVENT_MEMBER, ROOM, "li@here", "", w.now_us);
+    w.readers[0].lines[0].ev.bond = by;
+    offer(0);
+    settle();
+    event_of(1, EVENT_NO_MEMBER, ROOM, "li@here", "", w.now_us + 1000);
+    w.readers[1].lines[0].ev.bond = by;
+    offer(1);
+    settle();
+    assert_int_equal(members(), 0);
+    next_worker();
+    offer(1);
+    offer(0);
+    event_of(0, EVENT_MEMBER, ROOM, "li@here", "", w.now_us + 2000);
+    w.readers[0].lines[1].ev.bond = by;
+    offer(0);
+    settle();
+    assert_int_equal(members(), 1);
+}
+
 /* --- gaps ---------------------------------------------------------------------------------
  */
 
@@ -340,6 +395,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(two_copies_on_two_links_are_one_message_in_any_order),
         TEST(a_spool_that_is_read_long_after_the_other_adds_nothing),
+        TEST(what_a_room_has_told_of_shows_though_it_was_told_elsewhere_before),
+        TEST(who_comes_back_to_a_room_is_in_it_though_a_worker_died_meanwhile),
         TEST(the_first_stream_ends_no_gap),
         TEST(a_gap_is_open_until_the_next_stream_of_its_own_link),
         TEST(a_gap_is_kept_once_whenever_the_worker_dies),

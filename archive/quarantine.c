@@ -147,10 +147,9 @@ static void on_event(void *ctx, const struct event *ev)
     struct quarantine *q = ctx;
     q->events++;
     q->full = q->full || ingest_again(q->opts.ingest, ev, &q->key) != INGEST_TAKEN;
-    if (ev->from_local)
-        remember_owner(q, ev->from);
-    if (ev->to_local)
-        remember_owner(q, ev->to);
+    /* Either may own what came of it, also one that is not of our hosts: a room. */
+    remember_owner(q, ev->from);
+    remember_owner(q, ev->to);
 }
 
 static const char *try_row(struct quarantine *q, const struct pg_result *r, struct err *e)

@@ -4,6 +4,7 @@
 
 #include "database.h"
 
+#include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/opts.h"
 #include "base/xml_parse.h"
@@ -11,7 +12,7 @@
 
 #define POOL 2
 
-static struct archive_opts settings = {.own_message_reads = true};
+static struct archive_opts settings = {.own_message_reads = true, .groupchat = true};
 static const uint8_t spools[1][16] = {{7, 7, 7}};
 
 static struct world {
@@ -26,6 +27,7 @@ static struct world {
     unsigned reads; /* of stanzas that were tried again */
     void (*in_read)(void);
     const char *unreadable;
+    char room[32]; /* what was put aside was said there; "": to an account */
 } w;
 
 static bool on_raw(void *ctx, const struct place *place, struct ingest_raw *out)
@@ -44,13 +46,13 @@ static void give_message(quarantine_event_fn event, void *ctx, const char *text)
     struct err e;
     struct stanza *s = xml_parse_element(text, strlen(text), &e);
     assert_non_null(s);
-    const struct event ev = {.kind = EVENT_MESSAGE,
+    const struct event ev = {.kind = *w.room ? EVENT_GROUPCHAT : EVENT_MESSAGE,
                              .from = "li@here",
                              .from_resource = "r",
-                             .to = "mei@here",
+                             .to = *w.room ? w.room : "mei@here",
                              .to_resource = "",
                              .from_local = true,
-                             .to_local = true,
+                             .to_local = !*w.room,
                              .id = stanza_get(s, "id"),
                              .received_us = 1795175400 * INT64_C(1000000),
                              .stanza = s};
@@ -348,6 +350,33 @@ static void what_postgres_refuses_again_stays_with_the_reason(void **state)
     assert_state_is_right();
 }
 
+static unsigned lane_of(const char *jid)
+{
+    uint8_t owner[OWNER_BYTES];
+    ident_owner(ingest_ident(w.ing), jid, owner);
+    return ident_lane(ingest_ident(w.ing), owner);
+}
+
+/* The room owns it, and is in another lane than who said it. */
+static void what_was_said_in_a_room_stays_until_the_room_has_it(void **state)
+{
+    (void)state;
+    for (int i = 0; !*w.room || lane_of(w.room) == lane_of("li@here"); i++)
+        snprintf(w.room, sizeof w.room, "den%d@rooms.here", i);
+    put_aside(0, "x", 5, true);
+    db_do("ALTER TABLE xs.message ADD CONSTRAINT none CHECK (body <> 'hello')");
+    wish_retry(0);
+    db_loop(w.base, nothing_waits, NULL);
+    db_loop(w.base, queue_is_empty, NULL);
+    assert_int_equal(asides(), 1);
+    assert_int_equal(strncmp(retry_error(), "23514: ", 7), 0);
+    db_do("ALTER TABLE xs.message DROP CONSTRAINT none");
+    wish_retry(0);
+    db_loop(w.base, nothing_waits, NULL);
+    assert_int_equal(asides(), 0);
+    assert_int_equal(rows(), 1);
+}
+
 static void drop_it(void)
 {
     db_do("SELECT xs.quarantine_drop(spool, pos) FROM xs.quarantine");
@@ -430,6 +459,7 @@ int main(void)
         TEST(what_was_cut_is_not_tried),
         TEST(what_is_nothing_for_the_archive_stays_with_the_reason),
         TEST(what_postgres_refuses_again_stays_with_the_reason),
+        TEST(what_was_said_in_a_room_stays_until_the_room_has_it),
         TEST(a_wish_that_comes_while_it_is_tried_is_not_lost),
         TEST(what_workers_died_over_is_not_tried_for_ever),
         TEST(the_status_counts_what_is_there_and_what_ever_was),

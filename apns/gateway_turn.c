@@ -186,6 +186,25 @@ static int64_t retry_after_s(const struct h2_push *p)
     return left_s > 0 ? left_s : 0;
 }
 
+/* Whether it was processed nobody knows.  A second alert would be seen, so the outbox decides;
+ * a badge, or what replaces itself, just goes again. */
+static void take_loss(struct gateway *g, struct item *it, const char *reason, int64_t now_ms)
+{
+    if (it->idempotent)
+        resend(g, it, reason, now_ms);
+    else
+        gateway_give_back(g, it, reason, now_ms);
+}
+
+/* What ends a push, a device or an app for good is said by a word in the answer's body: of one
+ * that was cut off the word may be missing. */
+static bool is_missing_word(const struct item *it, enum verdict_step step,
+                            const struct push_verdict *v)
+{
+    return it->push.cut && step == VERDICT_FINAL && v->reaction != PUSH_DONE &&
+           v->reaction != PUSH_RETRY && v->reaction != PUSH_HOLD_DEVICE;
+}
+
 static void take_answer(struct gateway *g, struct item *it, struct pool_member *from,
                         int64_t now_ms)
 {
@@ -193,6 +212,10 @@ static void take_answer(struct gateway *g, struct item *it, struct pool_member *
     const struct verdict_answer a = {it->push.status, retry_after_s(&it->push), it->push.body,
                                      it->push.body_len};
     enum verdict_step step = g->protocol.ops->judge(&a, &g->tuning.verdict, &v);
+    if (is_missing_word(it, step, &v)) {
+        take_loss(g, it, "answer cut off", now_ms);
+        return;
+    }
     if (a.status == 500 && pool_member_age_ms(from, now_ms) >= g->tuning.broken_after_ms)
         pool_retire(g->pool, from, now_ms, v.reason);
     bool again = false, leave = false;
@@ -240,16 +263,11 @@ static void take_back(struct gateway *g, struct item *it, struct pool_member *fr
         resend(g, it, "refused", now_ms);
         return;
     case H2_RESET:
-    case H2_LOST: {
-        const char *reason = it->push.outcome == H2_LOST ? "connection lost" : "stream reset";
-        /* Whether it was processed nobody knows.  A second alert would be seen, so the
-         * outbox decides; a badge, or what replaces itself, just goes again. */
-        if (it->idempotent)
-            resend(g, it, reason, now_ms);
-        else
-            gateway_give_back(g, it, reason, now_ms);
+        take_loss(g, it, "stream reset", now_ms);
         return;
-    }
+    case H2_LOST:
+        take_loss(g, it, "connection lost", now_ms);
+        return;
     case H2_TIMEOUT:
         gateway_give_back(g, it, "timeout", now_ms);
         return;

@@ -80,6 +80,7 @@ static void settle(struct h2 *h, struct h2_push *p, enum h2_outcome outcome)
     h->unsent -= p->payload_len - p->payload_sent;
     p->outcome = outcome;
     if (outcome == H2_ANSWERED) {
+        p->cut = !p->ended && p->body_len < p->body_max;
         h->answered++;
         h->timeouts = 0;
     } else {
@@ -197,8 +198,13 @@ static void take_goaway(struct h2 *h, const nghttp2_goaway *g)
 
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
-    (void)session;
     struct h2 *h = h2_of(ctx);
+    if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+        frame->hd.flags & NGHTTP2_FLAG_END_STREAM) {
+        struct h2_push *p = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (p)
+            p->ended = true;
+    }
     if (frame->hd.type == NGHTTP2_SETTINGS && !(frame->hd.flags & NGHTTP2_FLAG_ACK))
         h->ready = true;
     else if (frame->hd.type == NGHTTP2_GOAWAY)
@@ -464,7 +470,7 @@ bool h2_submit(struct h2 *h, struct h2_push *p, int64_t now_ms)
     p->retry_after_s = p->retry_at_s = -1;
     p->body_len = 0;
     p->payload_sent = 0;
-    p->timed_out = p->not_sent = false;
+    p->timed_out = p->not_sent = p->ended = p->cut = false;
     p->stream_id = nghttp2_submit_request(h->session, NULL, nv, n, &body, p);
     if (p->stream_id < 0) {
         /* Out of stream ids after a thousand million pushes; memory cannot run out. */

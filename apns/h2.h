@@ -65,13 +65,14 @@ struct h2_push {
     int64_t retry_after_s; /* -1: no such header with a number */
     int64_t retry_at_s;    /* -1: no such header with a date; seconds since 1970 */
     size_t body_len;
+    bool cut; /* the body ended before its end, and before body_max: a word may be missing */
 
     /* h2.c's own */
     struct h2_push *prev, *next;
     int64_t deadline_ms;
     size_t payload_sent;
     int32_t stream_id;
-    bool timed_out, not_sent;
+    bool timed_out, not_sent, ended;
 };
 
 enum h2_event_kind {

@@ -230,6 +230,20 @@ static inline void peer_answer(struct peer *p, struct peer_request *r, int statu
     peer_answer_with(p, r, status, body, NULL, NULL);
 }
 
+/* The head of an answer, whose body is still to come. */
+static inline void peer_begin_answer(struct peer *p, struct peer_request *r, int status)
+{
+    char text[4];
+    snprintf(text, sizeof text, "%d", status);
+    const nghttp2_nv nv = {.name = (uint8_t[]){":status"},
+                           .value = (uint8_t *)text,
+                           .namelen = 7,
+                           .valuelen = 3,
+                           .flags = 0};
+    if (nghttp2_submit_headers(p->session, 0, r->stream_id, NULL, &nv, 1, NULL) != 0)
+        abort();
+}
+
 static inline void peer_set(struct peer *p, int32_t id, uint32_t value)
 {
     const nghttp2_settings_entry entry = {id, value};

@@ -263,6 +263,46 @@ static void a_lost_connection_resends_only_what_may_double(void **state)
     assert_int_equal(status().resent, 2);
 }
 
+static void cut_answers(struct link *l, struct peer_request *r)
+{
+    static const int statuses[] = {400, 403, 410, 404, 503, 200};
+    size_t n = l->server->requests - 1;
+    if (n >= sizeof statuses / sizeof *statuses) {
+        answer_ok(l, r);
+        return;
+    }
+    peer_begin_answer(&l->peer, r, statuses[n]);
+    link_write(l);
+    peer_reset(&l->peer, r, NGHTTP2_INTERNAL_ERROR);
+}
+
+/* What is wrong stands in the body: without it no push is parked, no device goes and no app
+ * stops. */
+static void an_answer_that_is_cut_off_is_none(void **state)
+{
+    (void)state;
+    w.server.handle = cut_answers;
+    start();
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(submit(ALERT, NULL));
+        RUN_UNTIL(w.done == i + 1);
+        expect(i, PUSH_RETRY, 0, "answer cut off");
+    }
+    assert_int_equal(status().state, GATEWAY_UP);
+    assert_true(submit(ALERT, NULL));
+    RUN_UNTIL(w.done == 5);
+    expect(4, PUSH_RETRY, 503, "status 503"); /* which says it all */
+    assert_true(submit(ALERT, NULL));
+    RUN_UNTIL(w.done == 6);
+    expect(5, PUSH_DONE, 200, "");
+    w.server.requests = 0;
+    assert_true(submit(ALERT, "thread")); /* what replaces itself goes again */
+    RUN_UNTIL(w.done == 7);
+    expect(6, PUSH_RETRY, 503, "status 503");
+    assert_int_equal(w.server.requests, 5);
+    assert_int_equal(status().resent, 4);
+}
+
 static void refuse_three_times(struct link *l, struct peer_request *r)
 {
     if (l->server->requests <= 3)
@@ -718,6 +758,7 @@ int main(void)
         TEST(an_unrelated_key_gets_a_new_connection_first),
         TEST(too_many_token_updates_hold_the_app),
         TEST(a_lost_connection_resends_only_what_may_double),
+        TEST(an_answer_that_is_cut_off_is_none),
         TEST(a_refused_stream_is_sent_again),
         TEST(resends_are_bounded),
         TEST(a_limit_that_falls_after_a_rejection_costs_nothing),

@@ -565,6 +565,54 @@ static void an_answer_with_endless_headers_ends_the_session(void **state)
     assert_int_equal(w->came_back, 3);
 }
 
+static void an_answer_without_its_end_says_so(void **state)
+{
+    (void)state;
+    start_with_limit(10);
+    warm_up();
+    assert_int_equal(push_all(5), 5);
+    flow();
+    struct peer_request **r = w->peer.requests;
+    for (size_t i = 1; i <= 4; i++)
+        peer_begin_answer(&w->peer, r[i], i == 2 ? 200 : 403);
+    peer_answer(&w->peer, r[5], 403, "{\"reason\":\"ExpiredProviderToken\"}");
+    flow();
+    expect(5, H2_ANSWERED, 403);
+    assert_false(w->pushes[5].cut || w->back[1]);
+    peer_reset(&w->peer, r[1], NGHTTP2_INTERNAL_ERROR);
+    peer_reset(&w->peer, r[2], NGHTTP2_NO_ERROR);
+    flow();
+    peer_goaway(&w->peer, r[3]->stream_id, NGHTTP2_NO_ERROR, "");
+    flow();
+    h2_lose(w->h);
+    take_events();
+    for (size_t i = 1; i <= 4; i++) {
+        expect(i, H2_ANSWERED, i == 2 ? 200 : 403);
+        assert_true(w->pushes[i].cut);
+    }
+}
+
+/* The service has heard enough of a request that is not all written. */
+static void an_answer_that_comes_early_is_a_whole_one(void **state)
+{
+    (void)state;
+    const nghttp2_settings_entry s[] = {{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10},
+                                        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, 150}};
+    start(s, 2);
+    warm_up();
+    assert_true(push_sized(1000));
+    to_server();
+    struct peer_request *r = w->peer.requests[1];
+    assert_true(r->body_len < 1000 && !r->ended);
+    peer_answer(&w->peer, r, 413, "{\"reason\":\"PayloadTooLarge\"}");
+    assert_int_equal(to_client(), ERR_NONE);
+    peer_reset(&w->peer, r, NGHTTP2_NO_ERROR);
+    assert_int_equal(to_client(), ERR_NONE);
+    expect(1, H2_ANSWERED, 413);
+    assert_false(w->pushes[1].cut);
+    assert_int_equal(w->pushes[1].body_len, 28);
+}
+
 static void an_answer_after_our_cancel_changes_nothing(void **state)
 {
     (void)state;
@@ -841,6 +889,8 @@ int main(void)
         TEST(a_push_without_answer_times_out_and_frees_its_stream),
         TEST(an_answer_without_end_is_cut_and_given_up),
         TEST(an_answer_with_endless_headers_ends_the_session),
+        TEST(an_answer_without_its_end_says_so),
+        TEST(an_answer_that_comes_early_is_a_whole_one),
         TEST(an_answer_after_our_cancel_changes_nothing),
         TEST(three_timeouts_in_a_row_end_the_session),
         TEST(silence_with_pushes_open_is_asked_and_then_given_up),

@@ -12,6 +12,10 @@
  * before it only where both come from different nodes. */
 #define SIGN_SLACK_US (2 * INT64_C(1000000))
 
+/* The message and we have the time from one clock: one that was set back by an hour must not
+ * make a push wait for an hour. */
+#define CLOCK_SLACK_US INT64_C(1000000)
+
 static struct outbox_decision now(const char *reason)
 {
     return (struct outbox_decision){OUTBOX_NOW, 0, reason};
@@ -50,6 +54,8 @@ struct outbox_decision policy_decide(const struct push_opts *opts,
     if (p->stuck_us > 0 && p->stuck_us >= c->counted_us - SIGN_SLACK_US)
         return now("not delivered");
     int64_t confirm_us = c->counted_us + opts->confirm_after_ms * US_PER_MS;
+    if (c->counted_us > now_us + CLOCK_SLACK_US)
+        return now("the clock was set back");
     if (now_us < confirm_us)
         return wait_until(confirm_us, now_us,
                           p->state == SESSION_ONLINE ? "online" : "unknown");

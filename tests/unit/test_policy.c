@@ -115,11 +115,21 @@ static void never_means_no_push_while_another_resource_is_in_use(void **state)
     assert_int_equal(decide(&never, &r).answer, OUTBOX_NOW);
 }
 
+static void a_clock_that_is_set_back_delays_nothing(void **state)
+{
+    (void)state;
+    struct row r = {"", 7, SESSION_ONLINE, -5, -1, -3600, OUTBOX_NOW, 0};
+    assert_int_equal(decide(&opts, &r).answer, OUTBOX_NOW);
+    r.now = 0;
+    assert_int_equal(decide(&opts, &r).answer, OUTBOX_WAIT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_line_of_the_table_has_its_decision),
         cmocka_unit_test(the_servers_sign_of_trouble_ends_the_waiting),
+        cmocka_unit_test(a_clock_that_is_set_back_delays_nothing),
         cmocka_unit_test(never_means_no_push_while_another_resource_is_in_use),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@
 /* A call is told at once, but for what comes right behind it: the server's refusal, of who is
  * blocked, or the answer of a device that has heard it already. */
 #define CALL_SETTLE_MS 250
+#define BEHIND_AGAIN_MS 1000
 
 bool outbox_is_call(uint64_t peer)
 {
@@ -411,6 +412,22 @@ static bool later_message(struct outbox *o, struct entry *e)
     return true;
 }
 
+/* A device that was there shows the right number by itself, but not when an older one arrives
+ * afterwards: then it is told once more what is unread, or, where an alert is not wanted, it
+ * is known that nothing is known. */
+static bool skips_later(struct outbox *o, struct entry *e)
+{
+    if (!outbox_set_is_behind(o->set, e))
+        return false;
+    if (e->peer == 0) {
+        outbox_set_state(e, ENTRY_READY);
+        outbox_set_queue(o->set, e);
+    } else {
+        outbox_set_time(o->set, e, clock_mono_ms() + BEHIND_AGAIN_MS);
+    }
+    return true;
+}
+
 /* From 1; 0: none, or there are too many. */
 static uint8_t number_of_reason(struct outbox *o, const char *reason)
 {
@@ -470,7 +487,7 @@ void outbox_decide(struct outbox *o, struct entry *e)
         outbox_set_time(o->set, e, clock_mono_ms() + (d.again_ms < 10 ? 10 : d.again_ms));
         break;
     case OUTBOX_SKIP:
-        if (later_message(o, e))
+        if (later_message(o, e) || skips_later(o, e))
             break;
         outbox_withdraw_read_there(o, e);
         outbox_settle(o, e, OUTBOX_END, 0, 0, OUTBOX_BADGE_UNKNOWN,

@@ -338,6 +338,13 @@ static struct entry *turn_of(const struct outbox_set *s, const uint8_t device[16
     return e;
 }
 
+bool outbox_set_is_behind(const struct outbox_set *s, const struct entry *e)
+{
+    const struct entry *holder = turn_of(s, e->device);
+    return holder && holder != e && holder->state != ENTRY_TIMED &&
+           holder->state != ENTRY_READY;
+}
+
 static void take_turn(struct outbox_set *s, struct entry *e)
 {
     struct entry **at = &s->turns[bucket_of_id(s, e->device)];

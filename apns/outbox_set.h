@@ -142,6 +142,8 @@ void outbox_set_queue(struct outbox_set *s, struct entry *e);
 void outbox_set_requeue(struct entry *e);
 /* Out of the queue it waits in; keeps its turn. */
 void outbox_set_unqueue(struct entry *e);
+/* Another push to its device has read what it says and is not settled. */
+bool outbox_set_is_behind(const struct outbox_set *s, const struct entry *e);
 /* Its device is free for the next. */
 void outbox_set_pass_turn(struct outbox_set *s, struct entry *e);
 

@@ -217,6 +217,10 @@ static struct outbox_outcome *settle_answer(struct outbox *o, struct entry *e,
     out->status = v->status;
     memcpy(out->apns_id, flight->apns_id, sizeof out->apns_id);
     set_reason(out, v->reason[0] ? v->reason : flight->note);
+    /* Without an answer nobody knows whether the phone shows it. */
+    if (v->status == 0 && flight->badge != OUTBOX_BADGE_SAME)
+        out->badge = OUTBOX_BADGE_UNKNOWN;
+    out->shown = v->status == 0 && flight->shows;
     return out;
 }
 
@@ -307,7 +311,10 @@ static void dropped(struct outbox *o, struct outbox_job *job, const struct pg_re
     struct push_verdict v = {.reaction = PUSH_RETRY, .reason = "not stored"};
     if (r) /* the gateway will know soon */
         memcpy(v.reason, "registered anew", sizeof "registered anew");
-    retry(o, e, &v, false)->status = OUTBOX_NO_LOG;
+    struct outbox_outcome *out = retry(o, e, &v, false);
+    out->status = OUTBOX_NO_LOG;
+    out->badge = OUTBOX_BADGE_SAME; /* it was refused */
+    out->shown = false;
 }
 
 static void drop_device(struct outbox *o, struct entry *e, const struct push_verdict *v)

@@ -316,6 +316,45 @@ static void a_client_with_a_new_token_keeps_node_secret_and_what_is_queued(void 
     assert_int_equal(list(w, romeo), 1);
 }
 
+/* It is the same phone: its icon, its notifications, and what its account's server has told.
+ */
+static void a_client_with_a_new_token_shows_what_it_has_shown(void **state)
+{
+    struct world *w = *state;
+    enroll(w, juliet, "juliet@a.example", DEVICE_P2, TOKEN_A, "phone-1");
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), 0);
+    db_do("UPDATE xs.device SET badge_sent = 5");
+    db_do("UPDATE xs.registration SET published = 5, published_text = true");
+    db_do("INSERT INTO xs.published SELECT owner, device, 5, 'x@y', 'hi', false, 5, now()"
+          " FROM xs.registration");
+    db_do("INSERT INTO xs.shown SELECT owner, device, 5 FROM xs.registration");
+    /* Parked: one because the token was rejected, one for its own sake. */
+    db_do("INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due,"
+          "   attempts, reason, braked)"
+          " SELECT owner, device, n, 1, 1, now(), 3, now() + interval '1 day', 4, 'why', n = 6"
+          " FROM xs.registration, generate_series(5, 6) n");
+    enroll(w, juliet, "juliet@a.example", DEVICE_P2, TOKEN_B, "phone-1");
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device"), -1);
+    assert_int_equal(db_int("SELECT badge FROM xs.device d, xs.device_badge(d.device)"), 5);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.registration r JOIN xs.published p"
+                            " USING (owner, device) WHERE r.published_text"),
+                     1);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.registration JOIN xs.shown USING (owner, device)"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox JOIN xs.registration"
+                            " USING (owner, device) WHERE peer = 5 AND state = 3"
+                            " AND due > now() + interval '23 hours' AND reason = 'why'"),
+                     1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.outbox JOIN xs.registration"
+                            " USING (owner, device) WHERE peer = 6 AND state = 2"
+                            " AND due <= now() AND attempts = 0"),
+                     1);
+    /* Another phone has shown nothing. */
+    enroll(w, romeo, "romeo@a.example", DEVICE_P2, TOKEN_A, "phone-2");
+    assert_int_equal(db_int("SELECT badge_sent FROM xs.device WHERE token = '" TOKEN_A "'"),
+                     0);
+}
+
 static void two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one(void **state)
 {
     struct world *w = *state;
@@ -616,6 +655,8 @@ int main(void)
             with_a_key_a_token_is_found_again_but_nowhere_to_be_read, start, stop),
         cmocka_unit_test_setup_teardown(
             a_client_with_a_new_token_keeps_node_secret_and_what_is_queued, start, stop),
+        cmocka_unit_test_setup_teardown(a_client_with_a_new_token_shows_what_it_has_shown,
+                                        start, stop),
         cmocka_unit_test_setup_teardown(
             two_accounts_on_one_phone_share_the_device_and_leave_it_one_by_one, start, stop),
         cmocka_unit_test_setup_teardown(who_stays_on_a_phone_is_told_whatever_waits_for_it,

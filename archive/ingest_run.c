@@ -12,6 +12,7 @@
 #include "base/crypt.h"
 #include "base/failpoint.h"
 #include "base/log.h"
+#include "base/utf8.h"
 #include "store/pg.h"
 #include "store/pg_array.h"
 
@@ -329,6 +330,13 @@ static bool is_one_stanza(const struct op *ops, size_t n)
     return n > 0;
 }
 
+/* It goes into the database, which would refuse half a character. */
+static void set_why(struct lane *lane, const struct pg_error *e)
+{
+    size_t n = utf8_cut(e->text, strlen(e->text), sizeof lane->why - sizeof "XXXXX: ");
+    snprintf(lane->why, sizeof lane->why, "%s: %.*s", e->sqlstate, (int)n, e->text);
+}
+
 /* PostgreSQL will never take this: halve the batch until the one stanza is found, and put that
  * aside.  When only what a hook added is refused, the rows still go in. */
 static void data_failure(struct slot *s, const struct lane_outcome *o)
@@ -352,7 +360,7 @@ static void data_failure(struct slot *s, const struct lane_outcome *o)
                   lane->number, o->error.sqlstate, o->error.text);
     } else {
         lane->mode = MODE_QUARANTINE;
-        snprintf(lane->why, sizeof lane->why, "%s: %.140s", o->error.sqlstate, o->error.text);
+        set_why(lane, &o->error);
         log_error(PREFIX, "%s spool=%u pos=%llu sqlstate=%s why=\"%s\"",
                   ops[0].w.again ? "refused again" : "quarantined", ops[0].place.spool,
                   (unsigned long long)ops[0].place.begin, o->error.sqlstate, o->error.text);

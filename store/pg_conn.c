@@ -14,6 +14,7 @@
 #include "base/crypt.h"
 #include "base/log.h"
 #include "base/map.h"
+#include "base/utf8.h"
 
 #define PG_MAGIC 0x70677067u
 #define CONNECT_TIMEOUT_S 10
@@ -112,7 +113,10 @@ static void set_error(struct pg_error *e, enum pg_failure f, const char *sqlstat
 {
     e->failure = f;
     snprintf(e->sqlstate, sizeof e->sqlstate, "%s", sqlstate ? sqlstate : "");
-    snprintf(e->text, sizeof e->text, "%s", text && *text ? text : "no reason given");
+    if (!text || !*text)
+        text = "no reason given";
+    size_t n = utf8_cut(text, strlen(text), sizeof e->text - 1);
+    snprintf(e->text, sizeof e->text, "%.*s", (int)n, text);
     for (char *c = e->text; *c; c++)
         if (*c == '\n')
             *c = c[1] ? ' ' : '\0';

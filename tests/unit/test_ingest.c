@@ -565,6 +565,24 @@ static void a_stanza_that_postgres_refuses_is_put_aside_alone(void **state)
     end(&w);
 }
 
+/* PostgreSQL speaks its administrator's language. */
+static void what_is_refused_in_a_long_sentence_of_any_language_is_put_aside(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    db_do("CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+          " RAISE EXCEPTION USING ERRCODE = '22000', MESSAGE = repeat('约', 90); END $$");
+    db_do("CREATE TRIGGER refuse BEFORE INSERT ON xs.message FOR EACH ROW"
+          " WHEN (NEW.body LIKE '%poison') EXECUTE FUNCTION public.refuse()");
+    message(&w, "far@there", "mei@here", "poison");
+    message(&w, "far@there", "mei@here", "1");
+    assert_unread(&w, "mei@here", "far@there", 1);
+    assert_int_equal(
+        db_int("SELECT count(*) FROM xs.quarantine WHERE reason ~ '^22000: 约{40,}$'"), 1);
+    end(&w);
+}
+
 /* The batch is halved until the bad one is found: a row and what takes it back are in the same
  * one first, and then in two. */
 static void what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts(void **state)
@@ -1210,6 +1228,7 @@ int main(void)
         cmocka_unit_test(a_full_queue_takes_nothing_until_there_is_room),
         cmocka_unit_test(a_stanza_that_postgres_refuses_is_put_aside_alone),
         cmocka_unit_test(what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts),
+        cmocka_unit_test(what_is_refused_in_a_long_sentence_of_any_language_is_put_aside),
         cmocka_unit_test(what_a_hook_breaks_is_archived_without_it),
         cmocka_unit_test(a_missing_partition_is_made),
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),

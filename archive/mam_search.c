@@ -140,8 +140,10 @@ static void on_found(void *ctx, const struct search_found *f)
 
 void mam_search_read(struct mam_page *p)
 {
+    /* Of those that have the words, few may be among the ids. */
+    size_t want = p->wanted ? SEARCH_LOOKED_MAX : mam_page_chunk(p);
     p->chunks++;
-    search_in(p, p->from, p->to, mam_page_chunk(p), on_found);
+    search_in(p, p->from, p->to, want, on_found);
 }
 
 static void on_counted(void *ctx, const struct search_found *f)

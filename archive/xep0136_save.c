@@ -17,6 +17,8 @@
 #define ENTRIES_MAX 10000          /* of one collection */
 #define SAVED_BYTES_MAX (64 << 20) /* of one account */
 #define ENTRY_BYTES_MAX ((size_t)8 << 20)
+#define NAME_BYTES_MAX 1000 /* of thread and subject: a list has one of each for every chat   \
+                             */
 #define TIME_MAX_US INT64_C(253402300800000000) /* 10000-01-01T00:00:00Z */
 #define NS_DATA_FORMS "jabber:x:data"
 
@@ -38,8 +40,10 @@ static const struct pg_statement save_chat = {
     "     mine.changed, $10::int, nullif($12::bytea, ''), nullif($13::bytea, ''),"
     "     nullif($14::bytea, '') FROM mine"
     "   ON CONFLICT (owner, peer, start_us) DO UPDATE SET version = c.version + 1,"
-    "     changed = excluded.changed, saved = c.saved + excluded.saved, removed = false,"
-    "     thread = coalesce(c.thread, excluded.thread),"
+    "     changed = excluded.changed, removed = false,"
+    "     saved = CASE WHEN c.removed THEN 0 ELSE c.saved END + excluded.saved,"
+    "     thread = CASE WHEN c.removed THEN excluded.thread"
+    "       ELSE coalesce(c.thread, excluded.thread) END,"
     "     subject = coalesce(excluded.subject, c.subject),"
     "     previous = CASE WHEN $12::bytea IS NULL THEN c.previous"
     "       ELSE excluded.previous END,"
@@ -199,6 +203,11 @@ static void on_saved(void *ctx, const struct pg_result *r, const struct pg_error
     lookup_done(&a->lookup, save);
 }
 
+static bool is_short(const char *text)
+{
+    return !text || strlen(text) <= NAME_BYTES_MAX;
+}
+
 static void send_save(struct xep0136_ask *a, const struct stanza *chat, const struct saved *s)
 {
     struct pg_params p;
@@ -235,7 +244,8 @@ void xep0136_save(struct xep0136_ask *a)
     read_chat(&s, chat);
     if (s.error)
         lookup_refuse(&a->lookup, "modify", "bad-request", s.error);
-    else if (s.times.count > ENTRIES_MAX || s.bytes > SAVED_BYTES_MAX)
+    else if (s.times.count > ENTRIES_MAX || s.bytes > SAVED_BYTES_MAX ||
+             !is_short(stanza_get(chat, "thread")) || !is_short(stanza_get(chat, "subject")))
         too_large(a);
     else
         send_save(a, chat, &s);

@@ -1146,6 +1146,54 @@ static void words_are_one_filter_more(void **state)
     assert_int_equal(told.results, 0); /* they have none */
 }
 
+/* n messages of wang's phone before message 10, which is his pad's; all say "word". */
+static void put_far(const char *owner, int n)
+{
+    uint8_t raw[OWNER_BYTES];
+    char uuid[33], sql[1024];
+    struct ident *ident = ingest_ident(w.ing);
+    put(owner, WANG, id_of(10), 0, 10);
+    ident_owner(ident, owner, raw);
+    uuid_text(raw, uuid);
+    snprintf(sql, sizeof sql,
+             "UPDATE xs.message SET body = 'word' WHERE owner = '%s';"
+             "INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, body, stanza)"
+             " SELECT owner, id - n * 256, peer, ref_id, n, 0, body, convert_to('<message"
+             " xmlns=\"jabber:client\" from=\"" WANG "/phone\"><body>' || n || '</body>"
+             "</message>', 'UTF8') FROM xs.message, generate_series(1, %d) n"
+             " WHERE owner = '%s'",
+             uuid, n, uuid);
+    db_do(sql);
+}
+
+/* What two filters have in common may be far from where the search for one of them begins. */
+static void what_few_messages_have_is_found_far_away(void **state)
+{
+    (void)state;
+    char id[ARCHIVE_ID_BYTES], xml[1024];
+    uint8_t raw[OWNER_BYTES];
+    put_far("far@chat.example", 20000);
+    ident_owner(ingest_ident(w.ing), "far@chat.example", raw);
+    ident_archive_id(ingest_ident(w.ing), raw, id_of(10), id);
+    const char *const more[] = {"", SEARCH("ord")};
+    for (size_t i = 0; i < 2; i++) {
+        snprintf(xml, sizeof xml,
+                 "<query xmlns='urn:xmpp:mam:2'>" IN_FORM("%s%s")
+                     RSM("<max>1</max>") "</query>",
+                 FIELD("with", "wang@chat.example/pad"), more[i]);
+        ask_of("far@chat.example", true, xml);
+        assert_string_equal(told.error, "");
+        assert_string_equal(told.bodies, "10");
+    }
+    snprintf(xml, sizeof xml,
+             "<query xmlns='urn:xmpp:mam:2'>" IN_FORM(SEARCH("ord") FIELD("ids", "%s"))
+                 RSM("<max>1</max>") "</query>",
+             id);
+    ask_of("far@chat.example", true, xml);
+    assert_string_equal(told.error, "");
+    assert_string_equal(told.bodies, "10");
+}
+
 static void words_can_be_turned_off(void **state)
 {
     (void)state;
@@ -1197,6 +1245,7 @@ int main(void)
         T(a_silent_server_is_noticed_without_a_connection_for_the_probe),
         T(what_takes_too_long_is_refused),
         T(words_are_one_filter_more),
+        T(what_few_messages_have_is_found_far_away),
         T(words_can_be_turned_off),
     };
     return cmocka_run_group_tests(tests, begin, finish);

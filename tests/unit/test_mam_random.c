@@ -6,6 +6,7 @@
 #include "archive_world.h"
 
 #include "archive/rows.h"
+#include "archive/search.h"
 #include "base/datetime.h"
 
 #define MEI "mei@chat.example"
@@ -13,11 +14,14 @@
 #define ROWS_MAX 200
 #define PEERS 3
 #define RESOURCES 2
+#define WORDS 3
 
 struct row {
     int64_t id;
     unsigned peer;
     unsigned resource;
+    unsigned words; /* bits */
+    bool findable;
     bool shown;
     bool always; /* since the walk began */
 };
@@ -25,6 +29,7 @@ struct row {
 static struct row rows[ROWS_MAX]; /* by id */
 static unsigned rows_n;
 static struct mam *mam;
+static struct search *search;
 static unsigned rng;
 
 /* What the last question was answered with. */
@@ -57,13 +62,31 @@ static const char *resource_name(unsigned resource)
     return resource ? "A&B \"x\"" : "a&b \"x\"";
 }
 
+static void add_words(const struct row *r)
+{
+    static const char *const words[WORDS] = {"alpha", "beta", "gamma"};
+    char sql[256], body[64] = "of";
+    for (unsigned i = 0; i < WORDS; i++)
+        if (r->words >> i & 1)
+            (void)strcat(strcat(body, " "), words[i]);
+    snprintf(sql, sizeof sql,
+             "UPDATE xs.message SET body = '%s', flags = flags | %d WHERE id = %lld", body,
+             r->findable ? 0 : ROW_ENCRYPTED, (long long)r->id);
+    db_do(sql);
+}
+
 /* Small ones, and such that a page is read twice for. */
 static void put(int64_t id, bool shown)
 {
     static char stanza[40000];
     struct row *r = &rows[rows_n++];
     struct buf to;
-    *r = (struct row){id, roll(PEERS), roll(RESOURCES), shown, false};
+    *r = (struct row){.id = id,
+                      .peer = roll(PEERS),
+                      .resource = roll(RESOURCES),
+                      .words = roll(1 << WORDS),
+                      .findable = roll(8) != 0,
+                      .shown = shown};
     bool out = roll(3) == 0;
     int pad = roll(8) == 0 ? 17000 + (int)roll(8000) : (int)roll(40);
     buf_init(&to, 256);
@@ -77,6 +100,7 @@ static void put(int64_t id, bool shown)
     buf_deinit(&to);
     archive_put(MEI, peer_name(r->peer), id,
                 (out ? ROW_OUTGOING : 0) | (shown ? 0 : ROW_HIDDEN), stanza);
+    add_words(r);
 }
 
 static void put_many(unsigned n)
@@ -167,6 +191,7 @@ struct query {
     bool backward;
     bool flipped;
     int max; /* -1: none */
+    unsigned words;
     int64_t ids[ROWS_MAX];
     unsigned ids_n;
 };
@@ -251,6 +276,21 @@ static void choose_ids(struct query *q, struct buf *form)
     buf_add_str(form, "</field>");
 }
 
+/* Parts of words, in any case; one of a single character, of which no index helps. */
+static void choose_words(struct query *q, struct buf *form)
+{
+    static const char *const parts[2][WORDS] = {{"LPH", "e", "ga"}, {"alpha", "BETA", "mm"}};
+    q->words = roll(3) == 0 ? roll(1 << WORDS) : 0;
+    if (q->words == 0)
+        return;
+    field_begin(form, "{urn:xmpp:fulltext:0}fulltext");
+    buf_add_str(form, "<value>");
+    for (unsigned i = 0; i < WORDS; i++)
+        if (q->words >> i & 1)
+            buf_addf(form, " %s", parts[roll(2)][i]);
+    buf_add_str(form, "</value></field>");
+}
+
 static void choose_form(struct query *q, struct buf *form)
 {
     q->low = -1;
@@ -265,6 +305,7 @@ static void choose_form(struct query *q, struct buf *form)
     if (roll(5) == 0)
         q->high = least(q->high, choose_neighbour(form, "before-id"));
     choose_ids(q, form);
+    choose_words(q, form);
 }
 
 static int64_t choose_anchor(struct buf *set, const char *name)
@@ -281,6 +322,8 @@ static bool passes(const struct query *q, const struct row *r)
     bool named = q->ids_n == 0;
     for (unsigned i = 0; i < q->ids_n && !named; i++)
         named = q->ids[i] == r->id;
+    if (q->words && (!r->findable || (r->words & q->words) != q->words))
+        return false;
     return named && r->shown && r->id > q->low && r->id < q->high &&
            (q->peer < 0 || (unsigned)q->peer == r->peer) &&
            (q->resource < 0 || (unsigned)q->resource == r->resource);
@@ -341,7 +384,8 @@ static void expect(const struct query *q, const char *xml)
     buf_init(&fin, 1024);
     buf_addf(&fin, "<fin xmlns=\"urn:xmpp:mam:2\"%s>", more ? "" : " complete=\"true\"");
     bool has = size > 0;
-    bool counts = (!more && !q->anchored) || (want == 0 && q->resource < 0);
+    bool counts =
+        (!more && !q->anchored) || (want == 0 && q->resource < 0 && !(q->words && q->ids_n));
     buf_add_str(&fin, "<set xmlns=\"http://jabber.org/protocol/rsm\"");
     buf_add_str(&fin, has || counts ? ">" : "/>");
     if (has) {
@@ -488,7 +532,8 @@ static int begin(void **state)
     settings = (struct archive_opts){.page_max = 250, .page_default = 50};
     archive_begin(BORDER_US / 1000000 - 1);
     db_do("SELECT xs.ensure_partition(to_timestamp(1790812801))");
-    mam = mam_new(&settings, lookups, NULL);
+    search = search_new(scans, SEARCH_LOOKED_MAX);
+    mam = mam_new(&settings, lookups, search);
     rows_n = 0;
     rng = 7;
     return 0;
@@ -499,6 +544,7 @@ static int end(void **state)
     (void)state;
     archive_end();
     mam_free(&mam);
+    search_free(&search);
     return 0;
 }
 

@@ -811,6 +811,31 @@ static void a_collection_and_an_account_have_an_end(void **state)
     assert_string_equal(told.answer, "modify/not-acceptable");
     set(CHAT_1469("subject='x'", ""));
     assert_has("version=\"2\"");
+    char xml[2048], *text = calloc(1, 1002);
+    memset(text, 's', 1001);
+    static const char *const names[] = {"thread", "subject"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(xml, sizeof xml,
+                 "<save" NS "><chat with='a@b' start='1469-07-21T02:56:15Z' %s='%s'/></save>",
+                 names[i], text);
+        assert_string_equal(set(xml), "modify/not-acceptable");
+    }
+    free(text);
+}
+
+/* What was removed takes no room, and says nothing of what comes under its name. */
+static void a_name_is_free_again_when_its_collection_was_removed(void **state)
+{
+    (void)state;
+    set(CHAT_1469("thread='old' subject='old'", "<from secs='0'><body>x</body></from>"));
+    db_do("UPDATE xs.collection SET saved = 10000");
+    assert_string_equal(set("<remove" NS "/>"), "");
+    set(CHAT_1469("thread='new'", "<from secs='0'><body>y</body></from>"));
+    assert_has("thread=\"new\" version=\"2\"");
+    set(CHAT_1469("", "<from secs='1'><body>z</body></from>"));
+    assert_has("thread=\"new\" version=\"3\"");
+    get(RETRIEVE_1469);
+    assert_has("<body>y</body></from><from secs=\"1\"><body>z</body></from><set");
 }
 
 /* --- removing (A8) ----------------------------------------------------------------------- */
@@ -1003,6 +1028,7 @@ int main(void)
         TEST(what_was_saved_gets_the_messages_of_its_name),
         TEST(what_cannot_be_saved_is_refused),
         TEST(a_collection_and_an_account_have_an_end),
+        TEST(a_name_is_free_again_when_its_collection_was_removed),
         TEST(removals),
         TEST(nothing_to_remove_is_not_found),
         TEST(only_what_is_being_recorded),

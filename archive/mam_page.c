@@ -13,7 +13,7 @@
 #include "base/xml_parse.h"
 
 #define ROW_BYTES_MAX (16 << 20)
-#define IDS_MAX 1000  /* named in one query */
+#define IDS_MAX 1000   /* named in one query */
 #define CHUNKS_MAX 500 /* scans for one page that filters by resource */
 #define CHUNK_MIN 200  /* rows in each of these */
 

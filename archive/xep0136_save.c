@@ -17,8 +17,7 @@
 #define ENTRIES_MAX 10000          /* of one collection */
 #define SAVED_BYTES_MAX (64 << 20) /* of one account */
 #define ENTRY_BYTES_MAX ((size_t)8 << 20)
-#define NAME_BYTES_MAX 1000 /* of thread and subject: a list has one of each for every chat   \
-                             */
+#define NAME_BYTES_MAX 1000 /* of thread and subject, which a list has of every chat */
 #define TIME_MAX_US INT64_C(253402300800000000) /* 10000-01-01T00:00:00Z */
 #define NS_DATA_FORMS "jabber:x:data"
 

@@ -828,13 +828,13 @@ static void a_page_waits_for_what_the_archive_has_still_to_read(void **state)
     ingest_passed(w.ing, 0, 999);
     run_loop_once();
     assert_int_equal(told.open, 1);
-    begin = db_now_ms();
     ingest_passed(w.ing, 0, 1000);
     db_loop(w.base, is_over, &told);
     assert_null(strstr(told.answer, "stable"));
     ask(QUERY); /* it has been read by now */
     assert_null(strstr(told.answer, "stable"));
     asked_at.begin = 2000;
+    begin = db_now_ms();
     start_asking(&told, OWNER, true, QUERY);
     ingest_wait_no_more(w.ing, 0);
     db_loop(w.base, is_over, &told);
@@ -1172,7 +1172,7 @@ static void what_few_messages_have_is_found_far_away(void **state)
     (void)state;
     char id[ARCHIVE_ID_BYTES], xml[1024];
     uint8_t raw[OWNER_BYTES];
-    put_far("far@chat.example", 20000);
+    put_far("far@chat.example", 9000);
     ident_owner(ingest_ident(w.ing), "far@chat.example", raw);
     ident_archive_id(ingest_ident(w.ing), raw, id_of(10), id);
     const char *const more[] = {"", SEARCH("ord")};

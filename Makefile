@@ -165,9 +165,9 @@ SEED ?= 0
 chaos: deps-test ## random faults under load: SECONDS=600, SEED= of a run to have it again; 40 stories of reading
 	@$(MAKE) --no-print-directory MODE=asan chaos-built
 STORIES ?= 40
-chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/unit/unread_story
+chaos-built: $(B)/xmpp-sidecar $(B)/strict-gateway $(B)/unit/unread_story $(B)/unit/commit_story
 	SIDECAR_TEST_SEED=$${STORY:-$$(shuf -i 1-1000000 -n 1)} SIDECAR_TEST_SEEDS=$(STORIES) \
-	  SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(B)/unit/unread_story
+	  SIDECAR_ROOT=$(CURDIR) sh tests/unit/run.sh $(B)/unit/unread_story $(B)/unit/commit_story
 	SIDECAR_BUILD=$(CURDIR)/$(B) CHAOS_SECONDS=$(SECONDS) CHAOS_SEED=$(SEED) \
 	  $(PYTHON) -m pytest -q -s tests/integration/test_chaos.py -k at_random
 

@@ -117,6 +117,11 @@ static int64_t earlier_id(int64_t id, int64_t by_us)
     return by_us ? ident_id_from_us(ident_us_from_id(id) - by_us) : id;
 }
 
+int64_t lane_low(const struct lane_writer *w, const struct op *op)
+{
+    return earlier_id(op->w.low, too_late_us(op, w->max_us));
+}
+
 /* True when the probe, sent before the database's time was known, did not go back enough. */
 static bool clock_has_jumped(struct lane_writer *w)
 {
@@ -158,7 +163,7 @@ static void on_advance(void *ctx, const struct pg_result *r, const struct pg_err
 static bool is_copy(const struct lane_writer *w, const struct op *op, int64_t id,
                     int64_t sent_us, uint64_t peer)
 {
-    return peer == op->w.peer && id >= earlier_id(op->w.low, too_late_us(op, w->max_us)) &&
+    return peer == op->w.peer && id >= lane_low(w, op) &&
            (id <= op->w.high || (op->w.stamp_us && op->w.stamp_us == sent_us));
 }
 

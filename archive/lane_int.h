@@ -61,6 +61,9 @@ void lane_send_plain(struct lane_writer *w, const char *sql);
 /* Of statements whose result says nothing. */
 void lane_on_plain(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
+/* Where the window of identity of op begins, once the database's time is known. */
+int64_t lane_low(const struct lane_writer *w, const struct op *op);
+
 /* at, or more room when n are not in cap; what was there may be lost. */
 uint32_t *lane_room(uint32_t *at, size_t *cap, size_t n);
 

@@ -102,7 +102,7 @@ static void send_confirms(struct lane_writer *w)
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_text(nick, op->w.peer_resource);
         pg_array_add_text(words, op->w.body);
-        low = op->w.low < low ? op->w.low : low;
+        low = lane_low(w, op) < low ? lane_low(w, op) : low;
     }
     struct pg_params p;
     pg_params_init(&p);
@@ -151,7 +151,7 @@ static void send_aliases(struct lane_writer *w)
         lane_add_ref(ref, &op->w);
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_uuid(alias, key);
-        low = op->w.low < low ? op->w.low : low;
+        low = lane_low(w, op) < low ? lane_low(w, op) : low;
     }
     if (ref->count == 0)
         return;
@@ -246,7 +246,9 @@ static void send_all_read(struct lane_writer *w)
         struct pg_params p;
         pg_params_init(&p);
         pg_add_uuid(&p, op->w.owner);
-        pg_add_i64(&p, ident_id_from_us(op->received_us));
+        /* Not beyond what ids may tell: what comes next is not read. */
+        pg_add_i64(
+            &p, ident_id_from_us(op->received_us < w->max_us ? op->received_us : w->max_us));
         pg_add_i32(&p, (int32_t)w->job.lane);
         lane_send(w, &move_all, &p, lane_on_plain);
     }

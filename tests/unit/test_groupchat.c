@@ -2,6 +2,8 @@
 /* Rooms as owners: archive/rows.c and the lane, over a real database. */
 #include "tests/unit/ingest_world.h"
 
+#include "base/clock.h"
+
 #define ROOM "den@rooms.here"
 
 static void begin_with_rooms(struct world *w)
@@ -465,6 +467,33 @@ static void reading_a_conversation_or_all_of_them_reads_rooms(void **state)
     end_with_rooms(&w);
 }
 
+static void rooms_are_shown_and_read_while_our_clock_is_hours_ahead(void **state)
+{
+    (void)state;
+    struct world w;
+    begin_with_rooms(&w);
+    bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+    struct timespec ts;
+    clock_gettime(CLOCK_REALTIME, &ts);
+    w.now_us = ts.tv_sec * SECOND + 3 * HOUR;
+    passes(&w, "li@here", "1");
+    settle_one_by_one(&w);
+    assert_int_equal(of_room("flags = 512 + 16"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.room_stanza_id"), 1);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+    clock_fake(clock_mono_ms(), w.now_us);
+    ingest_mark_read(w.ing, "mei@here", NULL, db_now_ms() + 10000, on_waited, &w);
+    clock_fake_off();
+    db_loop(w.base, is_waited, &w);
+    w.waits_true = 0;
+    ingest_wait(w.ing, ROOM, db_now_ms() + 10000, on_waited, &w);
+    db_loop(w.base, is_waited, &w);
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 0);
+    passes(&w, "li@here", "2");
+    assert_int_equal(unread_in_rooms(&w, "mei@here"), 1);
+    end_with_rooms(&w);
+}
+
 static void no_more_is_counted_than_anybody_wants_to_know(void **state)
 {
     (void)state;
@@ -532,6 +561,7 @@ int main(void)
         cmocka_unit_test(reading_a_conversation_or_all_of_them_reads_rooms),
         cmocka_unit_test(a_message_is_taken_back_by_the_rooms_own_name_for_it),
         cmocka_unit_test(plans_that_were_made_for_empty_tables_hold_for_full_rooms),
+        cmocka_unit_test(rooms_are_shown_and_read_while_our_clock_is_hours_ahead),
         cmocka_unit_test(no_more_is_counted_than_anybody_wants_to_know),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

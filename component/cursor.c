@@ -412,19 +412,24 @@ static bool find_segment(struct cursor *c, uint64_t limit)
     return true;
 }
 
-/* Goes to the segment after the present one; false when there is none up to limit. */
-static bool next_segment(struct cursor *c, uint64_t limit)
+/* Where the segment after the present one begins; 0 when there is none up to limit. */
+static uint64_t later_segment(const struct cursor *c, uint64_t limit)
 {
     uint64_t *bases;
     size_t n, i;
     if (!segment_list(c->dir, &bases, &n))
-        return false;
+        return 0;
     for (i = 0; i < n && bases[i] <= c->reader.base; i++)
         ;
-    bool found = i < n && bases[i] <= limit;
-    uint64_t base = found ? bases[i] : 0;
+    uint64_t base = i < n && bases[i] <= limit ? bases[i] : 0;
     free(bases);
-    if (!found)
+    return base;
+}
+
+static bool next_segment(struct cursor *c, uint64_t limit)
+{
+    uint64_t base = later_segment(c, limit);
+    if (base == 0)
         return false;
     uint64_t from = c->reader.at;
     segment_reader_skip(&c->reader);
@@ -432,6 +437,17 @@ static bool next_segment(struct cursor *c, uint64_t limit)
     if (end > from) /* what a power cut left of the last record */
         lose(c, from, end < base ? end : base, "torn");
     return open_segment(c, base);
+}
+
+static enum segment_read read_record(struct cursor *c, uint64_t limit)
+{
+    enum segment_read got = segment_reader_next(&c->reader, limit, &c->rec, &c->payload);
+    /* Of a file that is complete, what seems to go on beyond its end may have no more wrong
+     * with it than its length: good records may follow. */
+    if (got == SEGMENT_TORN && later_segment(c, limit) > 0)
+        got = segment_reader_next(&c->reader, segment_reader_end(&c->reader), &c->rec,
+                                  &c->payload);
+    return got;
 }
 
 /* The next record is in c->rec; false when there is none now. */
@@ -443,7 +459,7 @@ static bool next_record(struct cursor *c, uint64_t limit)
         uint64_t from = c->reader.at;
         if (from >= limit)
             return false;
-        switch (segment_reader_next(&c->reader, limit, &c->rec, &c->payload)) {
+        switch (read_record(c, limit)) {
         case SEGMENT_RECORD:
             return true;
         case SEGMENT_DAMAGED:

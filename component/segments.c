@@ -201,9 +201,14 @@ enum segment_read segment_reader_next(struct segment_reader *r, uint64_t limit,
     return SEGMENT_RECORD;
 }
 
-void segment_reader_skip(struct segment_reader *r)
+uint64_t segment_reader_end(const struct segment_reader *r)
 {
     struct stat st;
-    if (r->fd >= 0 && fstat(r->fd, &st) == 0 && r->base + (uint64_t)st.st_size > r->at)
-        r->at = r->base + (uint64_t)st.st_size;
+    return r->fd >= 0 && fstat(r->fd, &st) == 0 ? r->base + (uint64_t)st.st_size : r->at;
+}
+
+void segment_reader_skip(struct segment_reader *r)
+{
+    uint64_t end = segment_reader_end(r);
+    r->at = end > r->at ? end : r->at;
 }

@@ -49,6 +49,8 @@ void segment_reader_close(struct segment_reader *r);
  * call.  Leaves r->at behind the record. */
 enum segment_read segment_reader_next(struct segment_reader *r, uint64_t limit,
                                       struct record *out, const uint8_t **payload_out);
+/* The spool offset of the file's present end. */
+uint64_t segment_reader_end(const struct segment_reader *r);
 /* Gives up the rest of the file: moves r->at to its present end. */
 void segment_reader_skip(struct segment_reader *r);
 

@@ -532,6 +532,26 @@ static void test_a_damaged_record_costs_what_it_holds(void **state)
     assert_int_equal(j, other.n);
 }
 
+/* It then seems to go on beyond the end of its file, as what a power cut has left does. */
+static void test_a_record_with_a_damaged_length_costs_what_it_holds(void **state)
+{
+    (void)state;
+    teardown(NULL);
+    temp_dir_make(&dir);
+    open_spool(20000);
+    open_stream();
+    append_messages(0, 300, 100000, false);
+    close_stream();
+    read_all(&seen, 0);
+    damage(seen.stanzas[10].place.begin + 10);
+    read_all(&other, 0);
+    assert_int_equal(other.lost, 1);
+    expect_messages(&other, 0, 0, 10);
+    assert_in_range(other.n, 298, 299);
+    assert_string_equal(other.stanzas[other.n - 1].id, "m299");
+    assert_int_equal(other.broken, 0);
+}
+
 static void test_damage_anywhere_never_invents_a_stanza(void **state)
 {
     (void)state;
@@ -790,6 +810,7 @@ int main(void)
         T(test_the_end_of_the_last_run_is_found_from_the_beginning_of_the_next),
         T(test_the_jump_after_a_crash_is_no_loss),
         T(test_a_damaged_record_costs_what_it_holds),
+        T(test_a_record_with_a_damaged_length_costs_what_it_holds),
         T(test_damage_anywhere_never_invents_a_stanza),
         T(test_a_missing_segment_is_told_and_reading_goes_on),
         T(test_a_position_before_the_first_segment_starts_at_the_first),

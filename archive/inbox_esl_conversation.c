@@ -310,6 +310,10 @@ void inbox_esl_conversation_ask(struct lookups *lookups, struct ingest *ingest,
         answer->error(answer->ctx, "modify", "bad-request", wrong);
         return;
     }
+    if (ask.read && !ingest_has_room(ingest)) {
+        answer->error(answer->ctx, "wait", "resource-constraint", NULL);
+        return;
+    }
     struct conversation *c = malloc(sizeof *c);
     if (!c)
         abort();

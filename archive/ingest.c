@@ -232,7 +232,7 @@ static struct lane *lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES]
     return &ing->lanes[ident_lane(ing->ident, owner)];
 }
 
-static bool has_room(const struct ingest *ing)
+bool ingest_has_room(const struct ingest *ing)
 {
     return ing->ident && !ing->lost && ingest_queue_rows(ing) < ing->queue_rows_max &&
            ingest_queue_bytes(ing) < ing->queue_bytes_max;
@@ -303,7 +303,7 @@ static void match_early(struct ingest *ing, const struct write *w, const struct 
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 {
     assert(ev->place.spool < ing->spools);
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return INGEST_FULL;
     /* What lies before this stanza was offered; the stanza itself may have more events. */
     ingest_passed(ing, ev->place.spool, ev->place.begin);
@@ -325,7 +325,7 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
 enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream *st)
 {
     assert(st->place.spool < ing->spools);
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return INGEST_FULL;
     ingest_passed(ing, st->place.spool, st->place.begin);
     const struct write w = {.kind = st->opened ? WRITE_GAP_END : WRITE_GAP_BEGIN,
@@ -343,7 +343,7 @@ enum ingest_answer ingest_stream(struct ingest *ing, const struct ingest_stream 
 enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_aside *a)
 {
     assert(a->place.spool < ing->spools);
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return INGEST_FULL;
     ingest_passed(ing, a->place.spool, a->place.begin);
     const struct write w = {
@@ -356,7 +356,7 @@ enum ingest_answer ingest_put_aside(struct ingest *ing, const struct ingest_asid
 enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
                                 const struct ingest_again *key)
 {
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return INGEST_FULL;
     ing->again = *key;
     struct write writes[WRITES_MAX];
@@ -501,7 +501,7 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
 /* NULL when there is no room: these come from no spool, which would keep them. */
 static struct lane *add_of_owner_at(struct ingest *ing, struct write *w, int64_t at_us)
 {
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return NULL;
     struct lane *lane = lane_of(ing, w->owner);
     op_queue_add(lane->queue, w, NULL, at_us, ++lane->seq);
@@ -550,7 +550,7 @@ void ingest_forget_provisional(struct ingest *ing, const char *owner_jid, uint64
 
 static struct lane *add_of_owner(struct ingest *ing, struct write *w)
 {
-    if (!has_room(ing))
+    if (!ingest_has_room(ing))
         return NULL;
     ident_owner(ing->ident, w->owner_jid, w->owner);
     return add_of_owner_at(ing, w, clock_real_us());

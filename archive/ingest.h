@@ -150,7 +150,10 @@ void ingest_wait_before(struct ingest *ing, const char *owner_jid, const struct 
 /* Nothing more of this spool is offered before somebody has been answered: whoever waits for
  * that is told done(false) on the next turn. */
 void ingest_wait_no_more(struct ingest *ing, unsigned spool);
-/* Reads everything up to now of one conversation, or of all (peer_jid NULL).  After
+/* Whether more may be asked of it: what comes from no spool is not kept for later. */
+bool ingest_has_room(const struct ingest *ing);
+/* Reads everything up to now of one conversation, or of all (peer_jid NULL).  The caller has
+ * seen that there is room.  After
  * done(false) it still happens once PostgreSQL is back, except when not ready or after
  * ingest_free. */
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,

@@ -175,7 +175,7 @@ static void on_marked(void *ctx, bool done)
 static void on_mark_all_read(void *ctx, struct adhoc_call *call)
 {
     struct commands *c = ctx;
-    if (!c->ready) {
+    if (!c->ready || !ingest_has_room(c->opts.ingest)) {
         commands_later(call);
         return;
     }

@@ -248,6 +248,28 @@ static void reading_by_property_and_by_reset(void **state)
     assert_int_equal(db_int("SELECT sum(unread) FROM xs.conversation"), 0);
 }
 
+static void ignore(void *ctx, bool done)
+{
+    (void)ctx, (void)done;
+}
+
+/* What waits for PostgreSQL has an end, whoever asks how often. */
+static void nothing_is_read_that_there_is_no_room_for(void **state)
+{
+    (void)state;
+    struct ingest_stats stats;
+    db_do("BEGIN; LOCK TABLE xs.lane IN ACCESS EXCLUSIVE MODE");
+    for (int n = 0; n < 1000; n++) /* queue_rows_max */
+        ingest_mark_read(ing, OWNER, "sun@chat.example", 0, ignore, NULL);
+    assert_string_equal(set("<reset xmlns='erlang-solutions.com:xmpp:inbox:0' "
+                            "jid='sun@chat.example'/>"),
+                        "wait/resource-constraint");
+    assert_string_equal(set(ONE("wang", "<read>true</read>")), "wait/resource-constraint");
+    ingest_get_stats(ing, &stats);
+    assert_int_equal(stats.queue_rows, 1000);
+    db_do("COMMIT");
+}
+
 static void bad_properties_change_nothing(void **state)
 {
     (void)state;
@@ -285,6 +307,7 @@ int main(void)
         TEST(a_muted_conversation_says_until_when),
         TEST(so_many_are_muted_and_no_more),
         TEST(reading_by_property_and_by_reset),
+        TEST(nothing_is_read_that_there_is_no_room_for),
         TEST(bad_properties_change_nothing),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);

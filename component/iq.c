@@ -440,10 +440,11 @@ enum iq_open_result iq_open_delegated(struct iq_table *t, const struct stanza *o
     const struct stanza *el = stanza_child(outer, "delegation", delegation_ns);
     const struct stanza *inner =
         stanza_child(stanza_child(el, "forwarded", NS_FORWARD), "iq", NS_CLIENT);
-    struct jid asker;
+    struct jid asker = {.local_len = 0};
     const char *from = stanza_get(inner, "from");
-    if (!inner || !jid_parse(&asker, from))
+    if (!from)
         return IQ_IGNORED;
+    bool named = jid_parse(&asker, from);
     struct request *q = request_new(t, inner, o);
     struct iq_request *r = &q->is;
     const char *to = stanza_get(inner, "to");
@@ -451,7 +452,7 @@ enum iq_open_result iq_open_delegated(struct iq_table *t, const struct stanza *o
     r->delegated = true;
     r->asker = asker;
     r->asker_text = keep(r->arena, from);
-    bool known = find_account(q, to, host);
+    bool known = named && find_account(q, to, host);
     q->route = (struct route){
         .delegation_ns = delegation_ns,
         .outer_id = keep(r->arena, stanza_get(outer, "id")),
@@ -459,9 +460,15 @@ enum iq_open_result iq_open_delegated(struct iq_table *t, const struct stanza *o
         .outer_to = keep(r->arena, stanza_get(outer, "to")),
         .id = keep(r->arena, stanza_get(inner, "id")),
         /* A server that leaves out "to" means the asker's own account. */
-        .from = keep(r->arena, to ? to : r->account.bare),
+        .from = keep(r->arena, to      ? to
+                               : named ? r->account.bare
+                                       : host),
         .to = r->asker_text,
     };
+    if (!named) {
+        iq_error(r, "modify", "jid-malformed", NULL);
+        return IQ_ANSWERED;
+    }
     if (!known) {
         iq_forbid(r);
         return IQ_ANSWERED;

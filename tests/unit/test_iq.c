@@ -96,6 +96,30 @@ static void an_inner_error_travels_in_an_outer_result(void **state)
                       "</text></error></iq>"));
 }
 
+/* A server may take an address for one that we do not; it waits for an answer all the same. */
+static void an_asker_with_an_odd_address_is_answered(void **state)
+{
+    struct world *w = *state;
+    static const char *const to[] = {"to='Bob@E.test'", ""};
+    static const char *const from[] = {"from=\"Bob@E.test\"", "from=\"e.test\""};
+    for (int i = 0; i < 2; i++) {
+        char xml[1024], want[256];
+        snprintf(xml, sizeof xml, DELEGATED(NS_DELEGATION_2, QUERY("from='bob@e.test/' %s")),
+                 to[i]);
+        world_feed(w, xml);
+        assert_null(held);
+        snprintf(want, sizeof want,
+                 "id=\"q1\" %s to=\"bob@e.test/\"><error type=\"modify\">"
+                 "<jid-malformed ",
+                 from[i]);
+        assert_non_null(strstr(buf_cstr(&w->sent), want));
+        assert_non_null(strstr(buf_cstr(&w->sent), "<iq type=\"result\" id=\"o1\""));
+        buf_reset(&w->sent);
+    }
+    assert_int_equal(w->opened, 2);
+    assert_int_equal(w->done, 2);
+}
+
 static void somebody_elses_account_is_not_ones_own(void **state)
 {
     struct world *w = *state;
@@ -451,6 +475,7 @@ int main(void)
         T(a_delegated_answer_mirrors_every_byte_of_its_addresses),
         T(without_to_the_answer_comes_from_the_owners_bare_jid),
         T(an_inner_error_travels_in_an_outer_result),
+        T(an_asker_with_an_odd_address_is_answered),
         T(somebody_elses_account_is_not_ones_own),
         T(results_travel_as_the_user_and_come_before_the_answer),
         T(results_to_our_own_address_travel_directly),

@@ -64,6 +64,7 @@ def test_a_token_of_the_other_environment(world, app):
     alice.send_chat(bob.bare, world.body())
     assert there.wait(token, 3)[2].badge == 3
     assert len(here.pushes(token)) == 1 and len(there.pushes(token)) == 3
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 5, "it is settled")
     assert world.oracle.push_log(bob.bare) == [(200, "to the other environment")] * 3
     world.login(bob, "phone").command(world.component, "unregister-device",
                                       {"provider": app, "device-token": token})

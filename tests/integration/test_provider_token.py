@@ -6,6 +6,7 @@ import pytest
 from harness.world import APP
 
 APPS = (APP, "org.example.other")
+AGED = "UPDATE xs.provider_token SET iat = extract(epoch FROM now()) - %s * 60 RETURNING 1"
 
 
 def replace_worker(world):
@@ -54,11 +55,11 @@ def test_an_old_token_is_renewed_between_45_and_50_minutes(world, alice):
     token = world.phone(bob)
     old = pushed(world, alice, bob, token)
     # The token grows old; what the gateway compares with its own clock stays valid.
-    world.oracle.query("UPDATE xs.provider_token SET iat = iat - 44 * 60 RETURNING 1")
+    world.oracle.query(AGED, (43,))
     replace_worker(world)
     kept = pushed(world, alice, bob, token)
     assert kept.jwt == old.jwt
-    world.oracle.query("UPDATE xs.provider_token SET iat = iat - 6 * 60 RETURNING 1")
+    world.oracle.query(AGED, (50,))
     replace_worker(world)
     fresh = pushed(world, alice, bob, token)
     assert fresh.jwt != old.jwt

@@ -14,8 +14,10 @@ from harness.oracle import HIDDEN
 from harness.procs import wait_until
 
 pytestmark = pytest.mark.servers()
-SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True}, "prosody": {"with_muc": True},
-          "generic": {"with_muc": True}}
+RESUME_TIMEOUT = 10  # a client that is slow comes back in it
+SERVER = {"ejabberd": {"with_muc": True, "with_mam_never": True, "resume_timeout": RESUME_TIMEOUT},
+          "prosody": {"with_muc": True, "resume_timeout": RESUME_TIMEOUT},
+          "generic": {"with_muc": True, "resume_timeout": RESUME_TIMEOUT}}
 SETTINGS = {"push.confirm_after": "1s"}
 
 
@@ -130,6 +132,7 @@ def test_offline_then_delivered_is_not_archived_again(world, alice, bob):
     sent = [sender.send_chat(bob.bare, world.body()) for _ in range(3)]
     world.gateway.wait(token, 1)
     wait_until(lambda: world.gateway.pushes(token)[-1].badge == 3, 10, "a push with badge 3")
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 5, "no other is on its way")
     seen = len(world.gateway.pushes(token))
     receiver = world.login(bob)
     for message_id in sent:

@@ -100,8 +100,8 @@ def test_a_proxy_that_refuses_is_named_and_nothing_is_lost(world, alice, proxy, 
         proxy.credentials = credentials
     restart_gateway_connections(world)
     alice.send_chat(bob.bare, world.body())
-    wait_until(lambda: app_status(world, APP)["reason"] == reason, 30, reason)
-    assert app_status(world, APP)["state"] == "backoff"
+    wait_until(lambda: ((shown := app_status(world, APP))["reason"], shown["state"])
+               == (reason, "backoff"), 30, reason)
     assert reason in world.sidecar.command("status").stdout
     assert world.gateway.pushes(token) == []
     proxy.answer, proxy.credentials = None, CREDENTIALS

@@ -168,11 +168,11 @@ def test_the_only_session_answers_with_anything(world, alice, bob):
     """A stanza of the device's own resource: it has the message."""
     phone = world.login(bob, "phone")
     token = world.register_device(phone)
-    with world.held(phone):
+    with world.held(alice):
         phone.wait_id(write(world, alice, bob))
         world.spooled(alice)  # before the answer
-        phone.send_chat(alice.bare, None,
-                        extra="<received xmlns='urn:xmpp:receipts' id='x'/>")
+        alice.wait_id(phone.send_chat(alice.bare, None,
+                                      extra="<received xmlns='urn:xmpp:receipts' id='x'/>"))
     world.no_push(token, CONFIRM + 1)
 
 

@@ -288,6 +288,7 @@ def offline_with_unread(world, count, bob=None):
     world.drain(alice)
     wait_until(lambda: world.gateway.pushes(token) and
                world.gateway.pushes(token)[-1].badge == count, 10, f"a push with badge {count}")
+    wait_until(lambda: world.oracle.outbox(bob.bare) == 0, 10, "no other is on its way")
     return alice, bob, sent, token
 
 
@@ -319,8 +320,9 @@ def test_several_reads_make_one_update(world):
     alice, bob, sent, token = offline_with_unread(world, 5)
     before = len(world.gateway.pushes(token))
     laptop = world.login(bob, "laptop")
-    for message_id in sent:
-        laptop.displayed(alice.bare, message_id)
+    with world.held(laptop):
+        for message_id in sent:
+            laptop.displayed(alice.bare, message_id)
     pushes = world.gateway.wait(token, before + 1, timeout=10)[before:]
     assert [push.badge for push in pushes] == [0]
     world.no_push(token, 2, since=before + 1)

@@ -59,6 +59,7 @@ class Phone:
         wait_until(lambda: [gateway.wait(token, 1)[-1].badge
                             for token in (self.token, self.tablet)] == [badge, tablet], 8,
                    f"the phone shows {badge}, the tablet {tablet}")
+        wait_until(lambda: self.world.oracle.outbox(self.user.bare) == 0, 8, "nothing waits")
 
 
 def write(world, sender, recipient, count=1):

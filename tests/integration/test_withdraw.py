@@ -101,8 +101,9 @@ def test_the_phone_forgets_what_the_laptop_has_read(world, alice):
     laptop.send_xml("<presence/>")
     # Two at once are one update.
     before = len(world.gateway.pushes(shown.ios))
-    for sender in (alice, carol):
-        laptop.displayed(sender.bare, read[sender])
+    with world.held(laptop):
+        for sender in (alice, carol):
+            laptop.displayed(sender.bare, read[sender])
     shown.wait({named[dora]})
     update, = world.gateway.pushes(shown.ios)[before:]
     assert set(update.payload["withdraw"]) == {named[alice], named[carol]}

@@ -8,7 +8,7 @@ import pytest
 from harness.clients import new_id
 from harness.procs import wait_until
 
-SETTINGS = {"push.settle": "300ms", "push.confirm_after": "2s",
+SETTINGS = {"push.settle": "300ms", "push.confirm_after": "8s",
             "push.while_active_elsewhere": "500ms"}
 
 EX_USAGE, EX_DATAERR, EX_NOINPUT = 64, 65, 66

@@ -13,7 +13,6 @@ ANDROID = "org.example.android"
 APPS = (GOOD, BAD, WAVE)  # nothing of the last one is ever accepted
 FCM_APPS = {ANDROID: {}}
 SETTINGS = {"push.settle": "200ms"}
-SETTLE = 0.2
 BURST = 30
 
 
@@ -50,10 +49,19 @@ def latencies(world, alice, people, number):
     return seconds
 
 
-def assert_untouched(world, alice, people):
+@pytest.fixture
+def usual(world, alice):
+    """How long it takes here without trouble, for somebody who has the good app alone."""
+    user = world.user("usual")
+    return latencies(world, alice, [(user, world.phone(user, app=GOOD))], 5)
+
+
+def assert_untouched(world, alice, people, usual):
     """The good app is as quick as ever, and nothing of it waits."""
-    seconds = latencies(world, alice, people, 12)
-    assert statistics.median(seconds) < SETTLE + 0.5 and max(seconds) < SETTLE + 2, seconds
+    seconds = sorted(latencies(world, alice, people, 12))
+    assert statistics.median(seconds) < 3 * statistics.median(usual) + 0.5, (seconds, usual)
+    # The machine itself may have stood still once.
+    assert seconds[-2] < 3 * max(usual) + 2, (seconds, usual)
     shown = app_status(world, GOOD)
     assert (shown["state"], shown["reason"], shown["brake"]) == ("up", "", False)
     wait_until(lambda: app_status(world, GOOD)["ready"] == 0 ==
@@ -65,29 +73,29 @@ def assert_untouched(world, alice, people):
     {"status": 429, "reason": "TooManyRequests"},
     {"cut": "before_answer"},
     {"silence": True}], ids=["503", "429", "cut", "silent"])
-def test_an_app_in_trouble_leaves_the_other_untouched(world, alice, people, trouble):
+def test_an_app_in_trouble_leaves_the_other_untouched(world, alice, people, usual, trouble):
     for _, _, bad, _ in people:
         world.gateway.script(bad, {**trouble, "times": -1})
     for n in range(BURST):
         alice.send_chat(people[n % len(people)][0].bare, world.body())
-    assert_untouched(world, alice, people)
+    assert_untouched(world, alice, people, usual)
     assert all(world.gateway.accepted(bad) == [] for _, _, bad, _ in people)
     # Not each of them: a service that has accepted nothing takes one at a time.
     wait_until(lambda: any(world.gateway.pushes(bad) for _, _, bad, _ in people), 5, "one is tried")
 
 
-def test_a_service_that_is_away_leaves_the_other_untouched(world, alice, people):
+def test_a_service_that_is_away_leaves_the_other_untouched(world, alice, people, usual):
     world.gateway.down(service="fcm")
     for n in range(BURST):
         alice.send_chat(people[n % len(people)][0].bare, world.body())
-    assert_untouched(world, alice, people)
+    assert_untouched(world, alice, people, usual)
     wait_until(lambda: app_status(world, ANDROID)["state"] == "backoff", 20, "FCM is away")
     world.gateway.down(False, service="fcm")
     for user, _, _, android in people:
         world.gateway.wait_fcm(android, timeout=90)
 
 
-def test_a_wave_of_bad_tokens_stops_one_app_and_deletes_nobody(world, alice, people):
+def test_a_wave_of_bad_tokens_stops_one_app_and_deletes_nobody(world, alice, people, usual):
     """Nobody of that app is accepted: its devices stay, and so do its pushes."""
     world.sidecar.allow_error(f"app={WAVE} many pushes are rejected for their device")
     tokens = [world.phone(user, "tablet", app=WAVE) for user, *_ in people]
@@ -100,7 +108,7 @@ def test_a_wave_of_bad_tokens_stops_one_app_and_deletes_nobody(world, alice, peo
     for token in tokens:
         world.gateway.wait_seen(token, 1)
     wait_until(lambda: app_status(world, WAVE)["brake"], 10, "the brake is on")
-    assert_untouched(world, alice, people)
+    assert_untouched(world, alice, people, usual)
     assert sum(world.oracle.registrations(user.bare) for user, *_ in people) == registered
     assert "BRAKE" in world.sidecar.command("status").stdout
     world.sidecar.wait_log(f"app={WAVE} many pushes .* check topic and environment, which is "

@@ -122,7 +122,7 @@ def test_a_full_queue_loses_copies_and_says_nothing(server, probe):
     subscribe(probe)
     server.copier.capacity = 50
     server.pour(f"<message from='a@e.test/1' to='b@e.test' type='headline' id='f{n}'/>"
-                for n in range(100)).result(5)
+                for n in range(100)).result(60)
     wait_until(lambda: server.copier.lost, 5, "some are lost")
     last = "<message from='a@e.test/1' to='b@e.test' type='headline' id='last'/>"
     # Copies that go out fill the queue, too: it takes a batch or two until there is room.
@@ -163,6 +163,7 @@ def test_the_list_holds_presences_as_text(probe, login):
 
 def test_the_subscription_ends_with_the_connection(server, probe, login):
     subscribe(probe)
+    server.linger = 3600
     probe.close()
     wait_until(lambda: not server.copier.subscriptions, 5, "it has ended")
     with pytest.raises(StreamRefused, match="conflict"):  # the name is not free at once

@@ -2,10 +2,10 @@
 """UnifiedPush over XMPP: a client registers, others POST, the client's answer is theirs."""
 
 import base64
+import http.client
 import json
 import os
 import threading
-import time
 from datetime import datetime, timezone
 
 import pytest
@@ -96,7 +96,7 @@ def test_a_client_that_does_not_answer_and_one_that_is_asked_too_much(world, cli
     distributor = Distributor(client, *["silence"] * 10)
     endpoint, _ = register(world, client)
     told = []
-    threads = [threading.Thread(target=lambda: told.append(post(endpoint)[0]))
+    threads = [threading.Thread(target=lambda: told.append(post(endpoint, timeout=120)[0]))
                for _ in range(10)]
     for thread in threads:
         thread.start()
@@ -106,19 +106,19 @@ def test_a_client_that_does_not_answer_and_one_that_is_asked_too_much(world, cli
     other = world.login(world.user("carol"), "phone")  # no other client is concerned
     Distributor(other)
     assert post(register(world, other)[0])[0] == 201
-    start = time.monotonic()
     for thread in threads:
-        thread.join(30)
-    assert told == [503] * 10 and time.monotonic() - start < 20
+        thread.join(120)
+    assert told == [503] * 10  # by us: those who ask would wait longer
     assert post(endpoint)[0] == 201
 
 
 def test_a_sender_that_goes_away_does_no_harm(world, client):
     distributor = Distributor(client, "silence")
     endpoint, _ = register(world, client)
-    with pytest.raises(OSError):
-        post(endpoint, timeout=1)
-    assert len(distributor.pushes) == 1
+    connection = http.client.HTTPConnection("127.0.0.1", SERVER_AT.port, timeout=60)
+    connection.request("POST", endpoint[len(URL):], b"hello")
+    wait_until(lambda: len(distributor.pushes) == 1, 10, "it is passed on")
+    connection.close()
     assert post(endpoint)[0] == 201
 
 

@@ -51,7 +51,7 @@ class Server:
         self.port = port
         self.settings = {"unified_push.listen": f"127.0.0.1:{port}", "unified_push.url": URL}
 
-    def ask(self, method, path, body=None, timeout=25):
+    def ask(self, method, path, body=None, timeout=60):
         """(status, headers, body)"""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         try:

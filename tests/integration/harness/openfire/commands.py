@@ -42,6 +42,7 @@ class Commands:
         self._is_component = is_component  # (jid) -> bool
         self._sessions = {}                # id -> (asker, node)
         self.refuse = None                 # a condition for every one
+        self.lists = 0                     # of who is there, that were told
 
     def take(self, iq):
         """The answer's <command/>; Refused or Silence."""
@@ -104,6 +105,7 @@ class Commands:
                             type="text-multi")
             for presence in self._presences():
                 xml.add(field, f"{{{FORMS}}}value", xml.write(presence, ""))
+            self.lists += 1
             return answer
         try:
             self._copier.subscribe(asker, values["packet_type"],

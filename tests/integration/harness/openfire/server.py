@@ -257,6 +257,10 @@ class OpenfireStandIn(ComponentSide):
                 connection.writer.transport.abort()
         self._do(drop)
 
+    def free_names(self):
+        """Those that are taken after their connection's end are so no longer."""
+        self._do(self._taken.clear)
+
     def listed_components(self):
         """Those that disco#items of the server shows: who has said what it is."""
         return self._do(self._listed)

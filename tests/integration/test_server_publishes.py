@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Real servers publish (XEP-0357): signs of hosts whose messages are seen, pushes of others."""
 
+import contextlib
 import time
 from xml.sax.saxutils import quoteattr
 
@@ -189,9 +190,14 @@ def test_a_broken_stream_makes_one_push(world, bob, rob):
 def test_nothing_is_lost_by_a_worker_that_dies(world, bob, rob):
     """What waits to be matched is in the database; it is counted once."""
     user, token = bob
-    rob.send_chat(user.bare, world.body())
-    wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.publish") == 1, 3, "it waits")
-    world.sidecar.wait_new_worker(world.sidecar.kill_worker())
+    with contextlib.closing(world.postgres.connect(world.database)) as holder:
+        holder.autocommit = False
+        holder.cursor().execute("SELECT FROM xs.lane FOR UPDATE")  # nothing is counted meanwhile
+        rob.send_chat(user.bare, world.body())
+        wait_until(lambda: world.oracle.value("SELECT count(*) FROM xs.publish") == 1, 5,
+                   "it waits")
+        old = world.sidecar.kill_worker()
+    world.sidecar.wait_new_worker(old)
     world.sidecar.wait_ready()
     assert world.gateway.wait(token, 1, timeout=20)[0].badge == 1
     world.no_push(token, 2, since=1)

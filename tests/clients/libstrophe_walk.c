@@ -144,6 +144,9 @@ static int on_answer(xmpp_conn_t *conn, xmpp_stanza_t *iq, void *ctx)
     cJSON *page = cJSON_CreateObject();
     cJSON_AddNumberToObject(page, "page", w->pages);
     say(page);
+    char go_on[16];
+    if (!fgets(go_on, sizeof go_on, stdin))
+        fprintf(stderr, "nobody is there any more\n");
     join(&w->ids, w->page_ids, is_backward(w));
     join(&w->bodies, w->page_bodies, is_backward(w));
     const char *complete = xmpp_stanza_get_attribute(fin, "complete");

@@ -46,6 +46,7 @@ class Walker:
             give_up(traceback.format_exc())
         self.pages += 1
         say({"page": self.pages})
+        sys.stdin.readline()
         if page.complete or self.pages == self.walk.get("pages"):
             say({"ids": [entry[0] for entry in self.entries],
                  "bodies": [entry[1] for entry in self.entries]})

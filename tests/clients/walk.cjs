@@ -2,7 +2,8 @@
 // What all drivers do with their library: read one line of JSON from standard input
 //   {"jid": …, "password": …, "websocket": …, "walks": [{"to", "after", "max", "reverse", "pages"}, …]}
 // log in, walk through the archive as told, page by page, and print one line of JSON per page
-// ({"page": n}) and per walk ({"ids": […], "bodies": […]}).  Ends with status 1 on any error.
+// ({"page": n}), behind which any line lets the walk go on, and per walk ({"ids": […], "bodies":
+// […]}).  Ends with status 1 on any error.
 "use strict";
 
 const readline = require("node:readline");
@@ -12,13 +13,14 @@ function say(value) {
 }
 
 // ask({to, after, before, max}) gives {entries: [{id, body}], first, last, complete}.
-async function walk(ask, { to, after, max, reverse, pages }) {
+async function walk(ask, lines, { to, after, max, reverse, pages }) {
   let entries = [];
   let anchor = reverse ? { before: "" } : { after };
   for (let number = 1; ; number++) {
     const page = await ask({ to, max, ...anchor });
     entries = reverse ? page.entries.concat(entries) : entries.concat(page.entries);
     say({ page: number });
+    await lines.next();
     if (page.complete || number === pages) break;
     if (!page.first || !page.last) throw new Error("an incomplete page without first and last");
     anchor = reverse ? { before: page.first } : { after: page.last };
@@ -28,12 +30,11 @@ async function walk(ask, { to, after, max, reverse, pages }) {
 
 // connect(config) logs in and gives ask(), above.
 async function run(connect) {
-  for await (const line of readline.createInterface({ input: process.stdin })) {
-    const config = JSON.parse(line);
-    const ask = await connect(config);
-    for (const wanted of config.walks) await walk(ask, wanted);
-    process.stdout.write("", () => process.exit(0)); // once all is written
-  }
+  const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+  const config = JSON.parse((await lines.next()).value);
+  const ask = await connect(config);
+  for (const wanted of config.walks) await walk(ask, lines, wanted);
+  process.stdout.write("", () => process.exit(0)); // once all is written
 }
 
 module.exports = (connect) =>

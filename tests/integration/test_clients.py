@@ -80,8 +80,9 @@ def test_a_library_pages_through_everything(world, archive, talker, name):
 
     def talk(_):
         sent.append(world.body("meanwhile"))
-        talker.xmpp.send_raw(f"<message to='{archive.bob.bare}' type='chat' id='{new_id('w')}'>"
-                             f"<body>{sent[-1]}</body></message>")
+        talker.send_chat(archive.bob.bare, sent[-1], new_id("w"))
+        if len(sent) == 1:  # this one at least is to be seen
+            world.oracle.wait_body(archive.bob.bare, sent[0])
 
     def run(*walks, **options):
         return Driver(name, world.ejabberd, archive.bob, new_id("r")).walk(*walks, **options)

@@ -330,7 +330,7 @@ static inline void tick(evutil_socket_t fd, short what, void *ctx)
     (void)fd, (void)what, (void)ctx;
 }
 
-#define WAIT_MS 10000
+#define WAIT_MS 60000
 #define RUN_UNTIL(condition)                                                                  \
     do {                                                                                      \
         int64_t give_up_ms = clock_mono_ms() + WAIT_MS;                                       \

@@ -268,6 +268,7 @@ static void too_much_for_the_project_holds_everything(void **s)
     (void)s;
     answer_each_first(429, "{\"error\":{\"status\":\"RESOURCE_EXHAUSTED\"}}", "2");
     start_fcm();
+    int64_t begin_ms = clock_mono_ms();
     messages(1);
     RUN_UNTIL(w.done == 1);
     expect(0, PUSH_RETRY, 429, "RESOURCE_EXHAUSTED");
@@ -275,9 +276,8 @@ static void too_much_for_the_project_holds_everything(void **s)
     assert_int_equal(gateway_room(w.gateway), 0);
     assert_int_equal(status().state, GATEWAY_BACKOFF);
     assert_string_equal(status().reason, "RESOURCE_EXHAUSTED");
-    int64_t held_ms = clock_mono_ms();
     RUN_UNTIL(gateway_room(w.gateway) > 0);
-    assert_true(clock_mono_ms() - held_ms > 1000);
+    assert_true(clock_mono_ms() - begin_ms >= 2000);
     messages(1);
     RUN_UNTIL(w.done == 2);
     expect(1, PUSH_DONE, 200, "");
@@ -348,9 +348,9 @@ static void a_burst_after_a_pause_begins_slowly(void **s)
     (void)s;
     w.tuning.ramp = (struct ramp_opts){.start = 10, .full = 1000, .rise_s = 10};
     start_fcm();
+    int64_t begin_ms = clock_mono_ms();
     messages(60);
     RUN_UNTIL(w.done == 10);
-    int64_t begin_ms = clock_mono_ms();
     assert_int_equal(w.server.requests, 10);
     RUN_UNTIL(w.done == 60);
     assert_true(clock_mono_ms() - begin_ms > 500);

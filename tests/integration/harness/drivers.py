@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Clients that are programs of their own: what tests/clients has for each library."""
 
+import contextlib
 import json
 import os
 import queue
@@ -62,8 +63,8 @@ class Driver:
 
     def walk(self, *walks, on_page=None, timeout=60):
         """Each of walks says to (the own account without), after, max, reverse, pages (how many at
-        most); on_page(number) is called after each page of the first walk.  Returns a Walk for
-        each."""
+        most); on_page(number) is called after each page of the first walk, before the next is
+        asked for.  Returns a Walk for each."""
         found = []
 
         def take(said):
@@ -95,9 +96,14 @@ class Driver:
         reader.start()
         try:
             process.stdin.write(json.dumps({**self.config, **more}) + "\n")
-            process.stdin.close()
+            process.stdin.flush()
             for line in process.stdout:
-                take(json.loads(line))
+                said = json.loads(line)
+                take(said)
+                if "page" in said:
+                    with contextlib.suppress(BrokenPipeError):  # its status says why
+                        process.stdin.write("\n")
+                        process.stdin.flush()
             status = process.wait(timeout * PATIENCE)
         finally:
             timer.cancel()

@@ -173,7 +173,7 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
     b->n = n;
     b->rows = b->convs_n = b->accounts_n = b->flags_n = b->changes_n = 0;
     b->duplicates = b->stored = b->late = b->provisional_n = 0;
-    b->confirms = b->in_rooms = 0;
+    b->confirms = b->in_rooms = b->provisional_new = 0;
     b->ahead_us = 0;
     b->sorted = batch_grow(b->sorted, &b->cap, n, sizeof *b->sorted);
     b->refs = clear_table(b->refs, &b->refs_n, n);
@@ -182,8 +182,10 @@ void batch_load(struct batch *b, struct op *ops, size_t n)
         forget_batch(&ops[i]);
         b->confirms += ops[i].w.kind == WRITE_CONFIRM;
         b->in_rooms += batch_is_of_room(&ops[i].w);
-        if (ops[i].w.kind == WRITE_ROW)
-            link_row(b, i);
+        if (ops[i].w.kind != WRITE_ROW)
+            continue;
+        b->provisional_new += (ops[i].w.flags & ROW_PROVISIONAL) != 0;
+        link_row(b, i);
     }
     batch_sort_ops(b);
     for (size_t i = 0; i < n; i++) {

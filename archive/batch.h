@@ -77,6 +77,7 @@ struct batch {
     size_t flags_n;
     struct batch_provisional *provisional;
     size_t provisional_n;
+    size_t provisional_new; /* of the batch itself */
     struct unread_change *changes;
     size_t changes_n;
     size_t confirms; /* WRITE_CONFIRM */
@@ -116,7 +117,6 @@ void batch_set_pending(struct batch *b, size_t conv, uint64_t ref, int64_t at_us
 void batch_set_target(struct batch *b, size_t op, int64_t id, int32_t flags, int64_t counted);
 /* Whether this new row may be the text of a message that a publish has told of. */
 bool batch_may_replace(const struct op *op);
-/* In order of ids. */
 void batch_add_provisional(struct batch *b, size_t conv, int64_t id);
 /* A conversation with unread rows of the owner of a WRITE_READ for all. */
 size_t batch_add_conv(struct batch *b, size_t op, uint64_t peer);

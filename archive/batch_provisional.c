@@ -6,12 +6,14 @@
  */
 #include "archive/batch_int.h"
 
-/* The text comes out of the server's offline messages, so with its delay. */
+/* The text comes out of the server's offline messages, so with its delay.  What has become of
+ * it in this batch, taken back at once perhaps, does not matter: what was told of it is over.
+ */
 bool batch_may_replace(const struct op *op)
 {
     const unsigned wanted = ROW_COUNTED | ROW_LATE;
     return op->w.kind == WRITE_ROW && op->fate == FATE_NEW &&
-           (op->w.flags & (wanted | ROW_OUTGOING | ROW_PROVISIONAL)) == wanted;
+           (op->came_flags & (wanted | ROW_OUTGOING | ROW_PROVISIONAL)) == wanted;
 }
 
 void batch_add_provisional(struct batch *b, size_t conv, int64_t id)
@@ -25,24 +27,57 @@ void batch_add_provisional(struct batch *b, size_t conv, int64_t id)
         (struct batch_provisional){.conv = (uint32_t)conv, .id = id};
 }
 
+/* Those that are given up in this batch are taken off by that. */
+static void forget_given_up(struct batch *b)
+{
+    for (size_t i = 0; b->provisional_n > 0 && i < b->n; i++) {
+        const struct op *op = &b->ops[i];
+        if (op->w.kind != WRITE_BOUNCE || !op->found)
+            continue;
+        for (size_t k = b->provisional_n; k-- > 0;) {
+            struct batch_provisional *p = &b->provisional[k];
+            if (p->id == op->target_id && p->conv == op->conv)
+                *p = b->provisional[--b->provisional_n];
+        }
+    }
+}
+
 /* Messages are delivered in the order in which they were published. */
 static struct batch_provisional *oldest_of(struct batch *b, uint32_t conv)
 {
-    for (size_t i = 0; i < b->provisional_n; i++)
-        if (b->provisional[i].conv == conv && !b->provisional[i].replaced)
-            return &b->provisional[i];
-    return NULL;
+    struct batch_provisional *oldest = NULL;
+    for (size_t i = 0; i < b->provisional_n; i++) {
+        struct batch_provisional *p = &b->provisional[i];
+        if (p->conv == conv && !p->replaced && (!oldest || p->id < oldest->id))
+            oldest = p;
+    }
+    return oldest;
+}
+
+/* One of this batch, before its text: nobody has been told of it. */
+static void forget_new(struct batch *b, const struct op *text)
+{
+    for (struct op *op = b->ops; op < text; op++) {
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW || op->conv != text->conv ||
+            (op->w.flags & (ROW_PROVISIONAL | ROW_COUNTED)) != (ROW_PROVISIONAL | ROW_COUNTED))
+            continue;
+        op->w.flags = (op->w.flags & ~(unsigned)ROW_COUNTED) | ROW_RETRACTED | ROW_HIDDEN;
+        return;
+    }
 }
 
 void batch_settle_provisional(struct batch *b)
 {
-    for (size_t i = 0; b->provisional_n > 0 && i < b->n; i++) {
+    forget_given_up(b);
+    for (size_t i = 0; i < b->n && (b->provisional_n > 0 || b->provisional_new > 0); i++) {
         struct op *op = &b->ops[i];
         if (!batch_may_replace(op))
             continue;
         struct batch_provisional *p = oldest_of(b, op->conv);
-        if (!p)
+        if (!p) {
+            forget_new(b, op);
             continue;
+        }
         p->replaced = op->replaces = true;
         batch_flag(b, op->w.owner, p->id, ROW_RETRACTED | ROW_HIDDEN);
     }

@@ -3,6 +3,8 @@
 
 #include "tests/unit/ingest_world.h"
 
+#include <inttypes.h>
+
 #include "archive/rows.h"
 
 struct provisional_world {
@@ -131,6 +133,60 @@ static void the_text_takes_its_place_and_is_not_told_again(void **state)
     assert_int_equal(unread_of("mei@here", "other@there"), 1);
 }
 
+/* Offline messages come all at once, so in one batch. */
+static void a_text_that_is_taken_back_at_once_leaves_nothing_to_read(void **state)
+{
+    (void)state;
+    struct world *w = &p.w;
+    for (int way = 0; way < 2; way++) {
+        tell("mei@here", "far@there", (uint8_t)(way + 1), "hello");
+        const char *id = way ? "b" : "a";
+        message(w, "far@there", "mei@here", id)->delayed_us = w->now_us - MINUTE;
+        if (way)
+            settle(w);
+        retraction(w, "far@there", "mei@here", way ? "rb" : "ra", id)->delayed_us =
+            w->now_us - MINUTE;
+        assert_unread(w, "mei@here", "far@there", 0);
+        assert_int_equal(provisional_rows(), 0);
+    }
+}
+
+static void a_text_that_comes_when_it_is_given_up_counts_once(void **state)
+{
+    (void)state;
+    struct world *w = &p.w;
+    tell("mei@here", "far@there", 1, "hello");
+    tell("mei@here", "far@there", 2, "hello");
+    uint8_t owner[OWNER_BYTES];
+    uint64_t first = 0;
+    ident_owner(ingest_ident(w->ing), "mei@here", owner);
+    const char *hex = db_ask("SELECT right(replace(ref_id::text, '-', ''), 16)"
+                             " FROM xs.message ORDER BY id LIMIT 1");
+    sscanf(hex, "%16" SCNx64, &first);
+    ingest_forget_provisional(w->ing, "mei@here",
+                              ident_peer(ingest_ident(w->ing), owner, "far@there"), first);
+    message(w, "far@there", "mei@here", "a")->delayed_us = w->now_us - MINUTE;
+    assert_unread(w, "mei@here", "far@there", 1); /* in the place of the second */
+    assert_int_equal(provisional_rows(), 0);
+}
+
+static void a_text_that_comes_with_its_publish_counts_once(void **state)
+{
+    (void)state;
+    struct world *w = &p.w;
+    const uint8_t raw[16] = {1};
+    const struct ingest_provisional one = {.owner_jid = "mei@here",
+                                           .peer_jid = "far@there",
+                                           .id = raw,
+                                           .body = "hello",
+                                           .at_us = w->now_us};
+    ingest_provisional(w->ing, &one, db_now_ms() + 9000, on_answer, NULL);
+    message(w, "far@there", "mei@here", "a")->delayed_us = w->now_us - MINUTE;
+    assert_unread(w, "mei@here", "far@there", 1);
+    assert_int_equal(provisional_rows(), 0);
+    assert_int_equal(w->counted, 1);
+}
+
 static void what_was_read_is_not_taken_off_twice(void **state)
 {
     (void)state;
@@ -202,6 +258,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(a_message_without_text_is_counted_once),
         TEST(the_text_takes_its_place_and_is_not_told_again),
+        TEST(a_text_that_is_taken_back_at_once_leaves_nothing_to_read),
+        TEST(a_text_that_comes_when_it_is_given_up_counts_once),
+        TEST(a_text_that_comes_with_its_publish_counts_once),
         TEST(what_was_read_is_not_taken_off_twice),
         TEST(a_message_is_matched_by_what_it_says_and_by_its_time),
         TEST(one_that_was_counted_by_a_publish_matches_no_other),

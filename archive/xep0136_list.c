@@ -3,6 +3,7 @@
 #include "archive/xep0136_int.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "archive/ident.h"
 #include "base/stanza.h"
@@ -11,6 +12,8 @@
 
 #define COUNT_MAX 1000 /* counting stops here: a larger number is not told */
 #define COUNT_LIMIT "1001"
+#define PAGE_BYTES_MAX ((size_t)256 << 10)
+#define ELEMENT_BYTES 100 /* of a chat or change, beside its texts */
 
 /* --- pages ------------------------------------------------------------------------------- */
 
@@ -87,10 +90,19 @@ static int row_of(const struct xep0136_ask *a, int rows, int n)
     return is_backward(a) ? rows - 1 - n : n;
 }
 
-static int rows_wanted(const struct xep0136_ask *a, const struct pg_result *r)
+/* The answer is one stanza: it has an end before it is too large for one.  Texts are in the
+ * columns named. */
+static int rows_wanted(const struct xep0136_ask *a, const struct pg_result *r,
+                       const int *texts)
 {
-    int n = pg_rows(r);
-    return (size_t)n > a->want ? (int)a->want : n;
+    size_t bytes = 0;
+    int n = 0;
+    for (; n < pg_rows(r) && (size_t)n < a->want && bytes < PAGE_BYTES_MAX; n++) {
+        bytes += ELEMENT_BYTES;
+        for (const int *col = texts; *col >= 0; col++)
+            bytes += strlen(pg_text(r, n, *col));
+    }
+    return n;
 }
 
 /* How many there are is told where a row told it, or nothing was left out. */
@@ -129,7 +141,8 @@ static void on_list(void *ctx, const struct pg_result *r, const struct pg_error 
     char first[ARCHIVE_ID_BYTES], last[ARCHIVE_ID_BYTES];
     struct rsm_answer set = {0};
     struct stanza *list = stanza_new(a->lookup.request.payload->arena, "list", NS_ARCHIVE);
-    int n = rows_wanted(a, r);
+    static const int jid_thread_subject[] = {0, 2, 3, -1};
+    int n = rows_wanted(a, r, jid_thread_subject);
     for (int i = 0; i < n; i++)
         xep0136_set_chat(stanza_add(list, "chat", NS_ARCHIVE), r, row_of(a, n, i), 0);
     if (n > 0) {
@@ -240,7 +253,8 @@ static void on_changes(void *ctx, const struct pg_result *r, const struct pg_err
     struct ident *ident = xep0136_ident(a);
     struct stanza *modified =
         stanza_new(a->lookup.request.payload->arena, "modified", NS_ARCHIVE);
-    int n = rows_wanted(a, r);
+    static const int jid[] = {0, -1};
+    int n = rows_wanted(a, r, jid);
     for (int i = 0; i < n; i++)
         add_change(modified, r, row_of(a, n, i));
     if (n > 0) {

@@ -5,6 +5,7 @@
 #include "archive_world.h"
 #include "memory_peak.h"
 
+#include "base/arena.h"
 #include "base/datetime.h"
 
 #define MEI "mei@chat.example"
@@ -71,6 +72,40 @@ static const char *first(void)
 static const char *last(void)
 {
     return between("<last>", "</last>");
+}
+
+/* Of answers that told has no room for; what is asked of told is there: the result set. */
+static size_t large_rows, large_bytes_max;
+
+static void large_done(void *ctx, struct stanza *payload)
+{
+    struct buf b;
+    (void)ctx;
+    buf_init(&b, 64 << 20);
+    stanza_write(&b, payload, NULL);
+    size_t len = buf_len(&b);
+    const char *text = buf_cstr(&b), *set = strstr(text, "<set ");
+    large_bytes_max = len > large_bytes_max ? len : large_bytes_max;
+    for (const char *at = text; (at = strstr(at, " with=\"")); at++)
+        large_rows++;
+    snprintf(told.answer, sizeof told.answer, "%s", set ? set : "");
+    buf_deinit(&b);
+    told.open = false;
+}
+
+static void ask_large(const char *xml)
+{
+    struct err e;
+    struct arena *arena = arena_new(16 << 20); /* as a request has */
+    struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
+    const struct archive_request request = {
+        .payload = stanza_copy(arena, payload), .account = MEI, .id = "q1"};
+    const struct archive_answer answer = {.done = large_done, .error = told_error};
+    stanza_free(&payload);
+    told = (struct told){.open = true};
+    begin_ask(&request, &answer);
+    db_loop(loop, told_is_over, NULL);
+    arena_free(&arena);
 }
 
 /* The starts of what was listed, as seconds after BEGIN_S. */
@@ -320,6 +355,41 @@ static void a_large_list_tells_no_count(void **state)
 }
 
 /* --- what becomes of collections --------------------------------------------------------- */
+
+/* However many a page may have: the answer is one stanza. */
+static void a_page_of_a_list_is_cut_before_it_is_too_large_for_a_stanza(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *back;
+    } kinds[] = {{"list", ""}, {"list", "<before/>"}, {"modified", ""}};
+    settings.page_max = 10000;
+    say(WANG, false, 0, "x");
+    get("<list" NS "/>");
+    db_do("INSERT INTO xs.collection (owner, peer, start_us, jid, version, changed)"
+          " SELECT owner, peer, start_us + n * 1000000::bigint, jid, 0, changed + n"
+          " FROM xs.collection, generate_series(1, 2999) n");
+    db_do("UPDATE xs.collection SET jid = "
+          "'somebody.with.a.name.that.is.rather.long@chat.example'");
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        char xml[512], place[128] = "";
+        bool back = *kinds[i].back;
+        for (unsigned pages = 0; pages < 10; pages++) {
+            snprintf(xml, sizeof xml,
+                     "<%s" NS
+                     " start='1970-01-01T00:00:00Z'>" RSM("<max>10000</max>%s") "</%s>",
+                     kinds[i].name, *place ? place : kinds[i].back, kinds[i].name);
+            ask_large(xml);
+            if (*last())
+                snprintf(place, sizeof place,
+                         back ? "<before>%s</before>" : "<after>%s</after>",
+                         back ? first() : last());
+        }
+        assert_int_equal(large_rows, 3000);
+        assert_true(large_bytes_max < 300 << 10);
+        large_rows = large_bytes_max = 0;
+    }
+}
 
 /* A3: the version grows with every message, whether or not somebody looked in between. */
 static void the_open_collection_grows(void **state)
@@ -1006,6 +1076,7 @@ int main(void)
         TEST(an_anchor_of_another_account_is_unknown),
         TEST(two_that_begin_in_one_second_are_two_places),
         TEST(a_large_list_tells_no_count),
+        TEST(a_page_of_a_list_is_cut_before_it_is_too_large_for_a_stanza),
         TEST(the_open_collection_grows),
         TEST(many_messages_are_gathered_in_several_steps),
         TEST(a_failed_message_is_in_none),

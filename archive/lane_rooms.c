@@ -65,16 +65,19 @@ static const struct pg_statement move_by_id = {
               "   $3::bigint[]) AS u (owner, peer, id) GROUP BY owner, peer) d"
               " WHERE r.owner = d.owner AND r.peer = d.peer AND r.read_id < d.id")};
 
-/* By the sender's name for the message, or by the room's. */
+/* By the sender's name for the message, or by the room's.  Others may call a later one so: the
+ * last before it is meant, or the first behind it. */
 static const struct pg_statement move_by_ref = {
     "lane_room_mark",
     MOVED_SQL("UPDATE xs.room_member r SET read_id = d.id"
-              " FROM (SELECT u.owner, u.peer, max(greatest("
-              "     (SELECT m.id FROM xs.message m WHERE m.ref_id = u.ref_id ORDER BY m.id "
-              "DESC LIMIT "
-              "1),"
+              " FROM (SELECT u.owner, u.peer, max(greatest(coalesce("
+              "     (SELECT m.id FROM xs.message m WHERE m.ref_id = u.ref_id"
+              "      AND m.id <= u.at_id ORDER BY m.id DESC LIMIT 1),"
+              "     (SELECT m.id FROM xs.message m WHERE m.ref_id = u.ref_id"
+              "      AND m.id > u.at_id ORDER BY m.id LIMIT 1)),"
               "     (SELECT s.id FROM xs.room_stanza_id s WHERE s.ref_id = u.ref_id))) AS id"
-              "   FROM unnest($1::uuid[], $2::bigint[], $3::uuid[]) AS u (owner, peer, ref_id)"
+              "   FROM unnest($1::uuid[], $2::bigint[], $3::uuid[], $4::bigint[])"
+              "     AS u (owner, peer, ref_id, at_id)"
               "   GROUP BY u.owner, u.peer) d"
               " WHERE r.owner = d.owner AND r.peer = d.peer AND r.read_id < d.id")};
 
@@ -224,7 +227,7 @@ static void send_own(struct lane_writer *w)
 static void send_marks(struct lane_writer *w)
 {
     struct pg_array *owner = lane_array(w, 0, PG_UUID), *peer = lane_array(w, 1, PG_INT8),
-                    *ref = lane_array(w, 2, PG_UUID);
+                    *ref = lane_array(w, 2, PG_UUID), *at = lane_array(w, 3, PG_INT8);
     for (size_t i = 0; i < w->batch.n; i++) {
         const struct op *op = &w->batch.ops[i];
         if (op->w.kind != WRITE_ROOM_READ || !op->w.ref)
@@ -232,9 +235,10 @@ static void send_marks(struct lane_writer *w)
         pg_array_add_uuid(owner, op->w.owner);
         pg_array_add_i64(peer, (int64_t)op->w.content);
         lane_add_ref(ref, &op->w);
+        pg_array_add_i64(at, op->id);
     }
     if (owner->count > 0)
-        lane_send_arrays(w, &move_by_ref, 3, lane_on_plain);
+        lane_send_arrays(w, &move_by_ref, 4, lane_on_plain);
 }
 
 static void send_all_read(struct lane_writer *w)

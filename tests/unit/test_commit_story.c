@@ -5,7 +5,8 @@
  * rooms and what they tell of.  Meanwhile lanes fail each for itself, commits are refused,
  * connections end, workers die, the queue has room for a few rows, and PostgreSQL takes some
  * rows never.  In the end everything is there once, is what was made of it, and counts as the
- * rows say; and who was told of what was committed, and of nothing else.
+ * rows say; and who was told of what was committed, and of nothing else.  Nor does it matter
+ * what of a story is in one batch.
  * SIDECAR_TEST_SEEDS tells more stories, SIDECAR_TEST_SEED begins elsewhere.
  */
 #include "ingest_world.h"
@@ -34,6 +35,7 @@ struct said {
     char text[16];
     unsigned link; /* that has shown it, whatever else has */
     bool has_id;   /* else id is for us alone */
+    bool late;     /* its server had kept it */
     bool poison;   /* the archive will not take it */
     bool retracted;
     bool refused;
@@ -44,13 +46,32 @@ static struct said said[MESSAGES];
 static int said_n;
 static int poison_lines;
 static struct world links[LINKS]; /* what each shows; the hooks tell the first */
-static int64_t now_us;
+static int64_t begin_us, now_us;
 static uint32_t seed;
 
 static unsigned dice(unsigned n)
 {
     seed = seed * 1103515245u + 12345u;
     return (seed >> 16) % n;
+}
+
+/* Everything in the order in which it happened: a line of a link, or what comes from no spool.
+ */
+struct step {
+    unsigned link; /* LINKS: of none */
+    int owner;
+    int peer;          /* -1: all */
+    uint8_t published; /* 0: it is read */
+};
+
+static struct step steps[8 * MESSAGES];
+static size_t steps_n;
+
+static struct step *add_step(unsigned link)
+{
+    assert_true(steps_n < sizeof steps / sizeof *steps);
+    steps[steps_n] = (struct step){.link = link};
+    return &steps[steps_n++];
 }
 
 static struct event *show(unsigned link, enum event_kind kind, const char *from,
@@ -61,6 +82,7 @@ static struct event *show(unsigned link, enum event_kind kind, const char *from,
     struct event *ev = add(w, kind, from, to, attrs, inside);
     ev->place.spool = link;
     now_us += SECOND;
+    (void)add_step(link);
     return ev;
 }
 
@@ -74,15 +96,18 @@ static const char *address(int who)
     return who < USERS ? users[who] : rooms_of_it[who - USERS];
 }
 
-static struct event *show_said(const struct said *s, unsigned link)
+static struct event *show_said(const struct said *s, unsigned link, int64_t said_us)
 {
     char attrs[32] = "", inside[64];
     if (s->has_id)
         snprintf(attrs, sizeof attrs, " id='%s'", s->id);
     snprintf(inside, sizeof inside, "<body>%s</body>", s->text);
     poison_lines += s->poison;
-    return show(link, is_room(s) ? EVENT_GROUPCHAT : EVENT_MESSAGE, address(s->from),
-                address(s->to), attrs, inside);
+    struct event *ev = show(link, is_room(s) ? EVENT_GROUPCHAT : EVENT_MESSAGE,
+                            address(s->from), address(s->to), attrs, inside);
+    if (s->late)
+        ev->delayed_us = said_us - MINUTE;
+    return ev;
 }
 
 /* A room tells some of those in it, of whom one is where the message was shown. */
@@ -117,12 +142,14 @@ static void say(void)
     s->poison = dice(12) == 0;
     snprintf(s->id, sizeof s->id, "%d", number);
     snprintf(s->text, sizeof s->text, s->poison ? "%d poison" : "text %d", said_n);
+    s->late = s->from >= LOCALS && dice(2) == 0;
     bool on_both = dice(2) == 0, other_first = dice(2) == 0;
+    int64_t said_us = now_us;
     if (on_both && other_first)
-        show_said(s, !s->link);
-    show_said(s, s->link);
+        show_said(s, !s->link, said_us);
+    show_said(s, s->link, said_us);
     if (on_both && !other_first)
-        show_said(s, !s->link);
+        show_said(s, !s->link, said_us);
     if (in_room)
         show_reflections(s);
 }
@@ -132,7 +159,7 @@ static void show_copy(const struct said *s)
     int64_t sent_us = now_us;
     if (!s->has_id)
         return;
-    struct event *ev = show_said(s, dice(LINKS));
+    struct event *ev = show_said(s, dice(LINKS), sent_us);
     if (!is_room(s) && dice(2) == 0)
         ev->delayed_us = sent_us - MINUTE;
     if (is_room(s))
@@ -210,14 +237,29 @@ static void say_something_of(struct said *s)
     }
 }
 
+static struct step something_else(void)
+{
+    bool published = dice(2) == 0;
+    int peer = published ? LOCALS + (int)dice(USERS - LOCALS) : (int)dice(USERS + 1) - 1;
+    return (struct step){.link = LINKS,
+                         .owner = (int)dice(LOCALS),
+                         .peer = peer,
+                         .published = published ? (uint8_t)(1 + dice(200)) : 0};
+}
+
 static void write_the_story(void)
 {
     for (int room = 0; room < ROOMS; room++)
-        for (int user = 0; user < LOCALS; user++)
-            show(dice(LINKS), EVENT_MEMBER, rooms_of_it[room], users[user], "", "")->bond =
-                BOND_AFFILIATION;
+        for (int user = 0; user < LOCALS; user++) {
+            struct event *ev =
+                show(dice(LINKS), EVENT_MEMBER, rooms_of_it[room], users[user], "", "");
+            ev->bond = BOND_AFFILIATION;
+            ev->from_resource = "";
+        }
     while (said_n < MESSAGES)
-        if (said_n == 0 || dice(2) == 0)
+        if (dice(10) == 0)
+            *add_step(LINKS) = something_else();
+        else if (said_n == 0 || dice(2) == 0)
             say();
         else
             say_something_of(&said[said_n - 1 - (int)dice(said_n < 8 ? (unsigned)said_n : 8)]);
@@ -314,7 +356,6 @@ static int deaths;
 
 static void prepare_troubles(void)
 {
-    db_do("CREATE TABLE public.told (n int)");
     db_do("CREATE TABLE public.trouble (lane int, state text, at_commit boolean)");
     db_do("CREATE FUNCTION public.trouble() RETURNS trigger LANGUAGE plpgsql AS $$"
           " DECLARE s text := (SELECT t.state FROM public.trouble t"
@@ -390,21 +431,19 @@ static void on_done(void *ctx, bool done)
     (void)ctx, (void)done;
 }
 
-/* What comes from no spool. */
-static void do_something_else(void)
+static void do_step(const struct step *step)
 {
-    const char *owner = users[dice(LOCALS)];
     int64_t deadline = db_now_ms() + 60000;
-    struct ingest_provisional p = {.owner_jid = owner,
-                                   .peer_jid = users[LOCALS + (int)dice(USERS - LOCALS)],
-                                   .id = (const uint8_t[16]){(uint8_t)dice(200)},
-                                   .body = NULL,
+    struct ingest_provisional p = {.owner_jid = users[step->owner],
+                                   .id = (const uint8_t[16]){step->published},
                                    .at_us = now_us - HOUR};
-    if (dice(2))
+    if (step->published) {
+        p.peer_jid = users[step->peer];
         ingest_provisional(links[0].ing, &p, deadline, on_done, NULL);
-    else
-        ingest_mark_read(links[0].ing, owner, dice(2) ? users[dice(USERS)] : NULL, deadline,
-                         on_done, NULL);
+    } else {
+        ingest_mark_read(links[0].ing, users[step->owner],
+                         step->peer < 0 ? NULL : users[step->peer], deadline, on_done, NULL);
+    }
 }
 
 static void play(unsigned troubles)
@@ -415,8 +454,10 @@ static void play(unsigned troubles)
         for (unsigned l = 0; l < LINKS; l++)
             if (dice(4) == 0)
                 offer(l, 1 + dice(dice(4) ? 8 : 60));
-        if (dice(50) == 0)
-            do_something_else();
+        if (dice(50) == 0) {
+            struct step step = something_else();
+            do_step(&step);
+        }
         if (trouble_turns > 0 && --trouble_turns == 0)
             end_trouble();
         if (trouble_turns == 0 && troubles > 0 && dice(30) == 0) {
@@ -504,22 +545,43 @@ static void expect_the_story(void)
                      0);
 }
 
-static void tell_story(unsigned number)
+static void begin_story(unsigned number)
 {
     memset(links, 0, sizeof links);
     memset(said, 0, sizeof said);
     said_n = poison_lines = deaths = told_n = 0;
+    steps_n = 0;
     seed = 7919 * number;
     db_fresh();
+    db_do("CREATE TABLE public.told (n int)");
+    now_us = begin_us;
+    links[0].base = event_base_new();
+    links[0].rows_max = 100000;
+}
+
+static void end_story(void)
+{
+    ingest_free(&links[0].ing);
+    assert_int_equal(links[0].batches, links[0].ended);
+    event_base_free(links[0].base);
+    for (unsigned l = 0; l < LINKS; l++) {
+        for (size_t i = 0; i < links[l].n; i++)
+            stanza_free(&links[l].lines[i].stanza);
+        free(links[l].lines);
+    }
+}
+
+static void tell_story(unsigned number)
+{
+    begin_story(number);
     prepare_troubles();
     lanes = number % 2 ? 2 : 8;
     if (lanes == 8) {
         db_do("INSERT INTO xs.lane SELECT n, 0 FROM generate_series(2, 7) n");
         db_do("UPDATE xs.setting SET value = '8' WHERE name = 'lanes'");
     }
-    now_us = (int64_t)time(NULL) * SECOND - 20 * DAY;
-    links[0].base = event_base_new();
-    links[0].rows_max = number % 3 ? 100000 : 6;
+    if (number % 3 == 0)
+        links[0].rows_max = 6;
     write_the_story();
     open_worker();
     play(number % 4 ? 20 : 0);
@@ -531,15 +593,69 @@ static void tell_story(unsigned number)
                             " OR bytes NOT LIKE '%poison%'::bytea"),
                      0);
     assert_true(db_int("SELECT count(*) FROM xs.quarantine") <= poison_lines);
-    assert_int_equal(links[0].batches, links[0].ended);
     if (deaths == 0)
         assert_int_equal(db_int("SELECT coalesce(sum(n), 0) FROM public.told"), told_n);
-    event_base_free(links[0].base);
-    for (unsigned l = 0; l < LINKS; l++) {
-        for (size_t i = 0; i < links[l].n; i++)
-            stanza_free(&links[l].lines[i].stanza);
-        free(links[l].lines);
+    end_story();
+}
+
+/* --- one batch or many --------------------------------------------------------------------
+ */
+
+/* Messages, what was made of them, and how far each conversation is read and counted. */
+static const char everything[] =
+    "SELECT concat_ws(' ', 'message', m.owner, m.peer, m.ref_id, m.ref_body, m.flags, m.body,"
+    "   convert_from(m.stanza, 'UTF8'), m.sent_at) AS line, m.owner, m.id FROM xs.message m"
+    " UNION ALL "
+    "SELECT concat_ws(' ', 'conversation', c.owner, c.jid, c.unread, c.pending_ref,"
+    "   (SELECT count(*) FROM xs.message m WHERE m.owner = c.owner AND m.peer = c.peer"
+    "      AND m.id <= c.read_id AND m.flags & 1 = 1),"
+    "   (SELECT count(*) FROM xs.message m WHERE m.owner = c.owner AND m.peer = c.peer"
+    "      AND m.id <= c.peer_read_id)), c.owner, c.peer FROM xs.conversation c"
+    " UNION ALL "
+    "SELECT concat_ws(' ', 'account', a.owner, a.jid, a.unread, a.unread_conversations,"
+    "   a.proven), a.owner, 0 FROM xs.account a"
+    " UNION ALL "
+    "SELECT concat_ws(' ', 'due', d.owner, m.body), d.owner, d.id FROM xs.room_due d"
+    " JOIN xs.message m ON m.owner = d.owner AND m.id = d.id AND m.flags & 4 = 0"
+    " UNION ALL "
+    "SELECT concat_ws(' ', 'nick', n.owner, n.peer, n.nick), n.owner, n.peer"
+    " FROM xs.room_nick n"
+    " UNION ALL "
+    "SELECT concat_ws(' ', 'member', r.owner, r.peer, r.bonds, (SELECT count(*)"
+    "   FROM xs.message m WHERE m.owner = r.owner AND m.id <= r.read_id)), r.owner, r.peer"
+    " FROM xs.room_member r ORDER BY 2, 3, 1";
+
+static void settle_steps(void)
+{
+    struct ingest_stats st;
+    int64_t end = db_now_ms() + 20000;
+    do {
+        assert_true(db_now_ms() < end);
+        event_base_loop(links[0].base, EVLOOP_NONBLOCK);
+        usleep(100);
+        ingest_get_stats(links[0].ing, &st);
+    } while (st.queue_rows > 0);
+}
+
+/* So many steps at once, at most; what is everything then? */
+static PGresult *live_through(unsigned number, unsigned at_once)
+{
+    begin_story(number);
+    write_the_story();
+    open_worker();
+    for (size_t i = 0; i < steps_n;) {
+        for (size_t n = 1 + dice(at_once); n > 0 && i < steps_n; n--, i++)
+            if (steps[i].link == LINKS)
+                do_step(&steps[i]);
+            else
+                offer(steps[i].link, 1);
+        settle_steps();
     }
+    assert_counts_are_right();
+    PGresult *all = PQexec(db, everything);
+    assert_int_equal(PQresultStatus(all), PGRES_TUPLES_OK);
+    end_story();
+    return all;
 }
 
 static unsigned number_of(const char *name, unsigned standard)
@@ -553,17 +669,42 @@ static void what_two_links_show_is_there_once_whatever_happens(void **state)
     (void)state;
     unsigned first = number_of("SIDECAR_TEST_SEED", 1),
              n = number_of("SIDECAR_TEST_SEEDS", STORIES);
-    settings.groupchat = true;
     for (unsigned i = first; i < first + n; i++) {
         print_message("story %u\n", i);
         tell_story(i);
     }
 }
 
+static void assert_same(const PGresult *one, PGresult *other)
+{
+    int n = PQntuples(one);
+    for (int i = 0; i < n && i < PQntuples(other); i++)
+        assert_string_equal(PQgetvalue(one, i, 0), PQgetvalue(other, i, 0));
+    assert_int_equal(PQntuples(other), n);
+    PQclear(other);
+}
+
+static void it_is_the_same_in_one_batch_and_in_many(void **state)
+{
+    (void)state;
+    unsigned first = number_of("SIDECAR_TEST_SEED", 1),
+             n = number_of("SIDECAR_TEST_SEEDS", STORIES / 2);
+    for (unsigned i = first; i < first + n; i++) {
+        print_message("story %u\n", i);
+        PGresult *one = live_through(i, 1);
+        assert_same(one, live_through(i, 20));
+        assert_same(one, live_through(i, 100000));
+        PQclear(one);
+    }
+}
+
 int main(void)
 {
+    settings.groupchat = true;
+    begin_us = (int64_t)time(NULL) * SECOND - 20 * DAY;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_two_links_show_is_there_once_whatever_happens),
+        cmocka_unit_test(it_is_the_same_in_one_batch_and_in_many),
     };
     return cmocka_run_group_tests(tests, db_open, db_close);
 }

@@ -400,6 +400,24 @@ static void what_a_member_has_displayed_moves_that_members_position(void **state
     }
 }
 
+static void what_comes_after_a_marker_is_not_meant_by_it_whatever_its_id(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin_with_rooms(&w);
+        bond(&w, EVENT_MEMBER, "mei@here", BOND_SUBSCRIPTION);
+        passes(&w, "far@here", "1");
+        meaning(&w, EVENT_ROOM_MARKER, "mei@here", ROOM, "1");
+        passes(&w, "li@here", "2");
+        passes(&w, "li@here", "1");
+        if (way)
+            settle_one_by_one(&w);
+        assert_int_equal(unread_in_rooms(&w, "mei@here"), 2);
+        end_with_rooms(&w);
+    }
+}
+
 static void who_leaves_has_nothing_there_and_who_comes_back_begins_anew(void **state)
 {
     (void)state;
@@ -557,6 +575,7 @@ int main(void)
         cmocka_unit_test(preferences_of_accounts_say_nothing_of_rooms),
         cmocka_unit_test(unread_in_a_room_is_what_others_have_said_behind_the_position),
         cmocka_unit_test(what_a_member_has_displayed_moves_that_members_position),
+        cmocka_unit_test(what_comes_after_a_marker_is_not_meant_by_it_whatever_its_id),
         cmocka_unit_test(who_leaves_has_nothing_there_and_who_comes_back_begins_anew),
         cmocka_unit_test(reading_a_conversation_or_all_of_them_reads_rooms),
         cmocka_unit_test(a_message_is_taken_back_by_the_rooms_own_name_for_it),

@@ -585,6 +585,11 @@ uint64_t cursor_position(const struct cursor *c)
     return c->resume;
 }
 
+bool cursor_is_searching(const struct cursor *c)
+{
+    return c->mode == MODE_RESYNC || (c->exact && c->resume < c->want);
+}
+
 uint64_t cursor_read_position(const struct cursor *c)
 {
     if (c->has_rec)

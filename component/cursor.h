@@ -94,6 +94,8 @@ void cursor_stop(struct cursor *c);
 
 /* Where a new cursor would go on without missing or repeating a stanza. */
 uint64_t cursor_position(const struct cursor *c);
+/* Bytes were lost, and where it goes on may be beyond its position. */
+bool cursor_is_searching(const struct cursor *c);
 /* How far bytes were read: equal to the limit when nothing is left. */
 uint64_t cursor_read_position(const struct cursor *c);
 /* Of the stream being read, 0 when between streams. */

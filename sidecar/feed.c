@@ -336,10 +336,16 @@ static void on_live_closed(void *ctx, const struct cursor_closed *o)
 static void on_lost(struct feed *f, const char *what, uint64_t epoch, uint64_t begin,
                     uint64_t end, bool streaming, const char *why)
 {
-    log_error(f->prefix, "%s begin=%llu end=%llu: %s", what, (unsigned long long)begin,
-              (unsigned long long)end, why);
+    enum log_level level = LOG_ERROR;
+    const char *wish = "the spool is damaged";
+    if (begin == end) { /* by who has found no state of the last worker */
+        level = LOG_WARN;
+        wish = what = "a stream is entered in its middle";
+    }
+    log_line(level, f->prefix, "%s begin=%llu end=%llu: %s", what, (unsigned long long)begin,
+             (unsigned long long)end, why);
     if (streaming)
-        f->opts.reconnect(f->opts.ctx, f->opts.link, epoch, "the spool is damaged");
+        f->opts.reconnect(f->opts.ctx, f->opts.link, epoch, wish);
 }
 
 static void on_live_skipped(void *ctx, const struct cursor_piece *p)
@@ -499,7 +505,7 @@ static bool pump_archive(struct feed *f, uint64_t limit)
         archive_passed(f, cursor_position(f->archive));
         if (cursor_position(f->archive) < cursor_position(f->live))
             return more && !f->waits;
-        if (hand_is_careful(f->opts.hand))
+        if (hand_is_careful(f->opts.hand) || cursor_is_searching(f->live))
             return false;
         set_state(f, ARCHIVE_JOINED);
         log_debug(f->prefix, "the archive has caught up");

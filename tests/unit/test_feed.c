@@ -1084,14 +1084,34 @@ an_archive_that_comes_up_with_the_live_cursor_inside_a_record_misses_nothing(voi
     buf_deinit(&xml);
 }
 
-/* It may be damaged since the live cursor read it. */
-static void
-what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for(void **state)
+/* What the last worker stored of its state cannot be read, as after an upgrade, and what the
+ * stream began with is released. */
+static void a_worker_that_knows_nothing_of_a_stream_asks_for_a_new_one(void **state)
 {
     (void)state;
-    write_messages(5);
+    struct spool_settings small = {.size_max = 64 << 20, .segment_bytes = 4096};
+    spool_set_settings(s.spool, &small);
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(60);
     pump();
-    uint64_t *bases, middle = s.live - 700;
+    spool_delete_below(s.spool, s.live);
+    spool_wait(s.spool);
+    next_worker(0, s.live);
+    feed_archive_open(s.feed, &s.archive);
+    pump();
+    assert_int_equal(s.reconnects, 1);
+    assert_int_equal(s.errors, 0); /* nothing is wrong with the spool */
+    end_stream("as asked");
+    begin_stream();
+    write_messages(2);
+    pump();
+    assert_archived(62);
+}
+
+/* In the only segment. */
+static void damage(uint64_t at)
+{
+    uint64_t *bases;
     size_t n;
     assert_true(segment_list(s.dir.spool, &bases, &n));
     assert_int_equal(n, 1);
@@ -1099,9 +1119,52 @@ what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for(void **
     segment_name(bases[0], name);
     snprintf(path, sizeof path, "%s/%s", s.dir.spool, name);
     int fd = open(path, O_WRONLY);
-    assert_int_equal(pwrite(fd, "!!!!", 4, (off_t)(middle - bases[0])), 4);
+    assert_int_equal(pwrite(fd, "!!!!", 4, (off_t)(at - bases[0])), 4);
     close(fd);
     free(bases);
+}
+
+/* It has a boundary of its own, and must not join who is still looking for one. */
+static void what_is_damaged_before_the_archives_place_costs_it_nothing(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(5);
+    pump();
+    damage(s.live - 100);
+    buf_reset(&s.archive.ids);
+    next_worker(0, s.live);
+    feed_archive_open(s.feed, &s.archive);
+    struct buf xml;
+    buf_init(&xml, 1024);
+    next_message(&xml);
+    char *half = strdup(buf_cstr(&xml));
+    half[100] = '\0';
+    append(half);
+    pump();
+    assert_int_equal(s.errors, 1);
+    append(buf_cstr(&xml) + 100);
+    write_messages(1);
+    pump();
+    end_stream("as asked");
+    begin_stream();
+    write_messages(1);
+    pump();
+    assert_string_equal(buf_cstr(&s.archive.ids), "m6 m7 m8 ");
+    assert_int_equal(s.archive.passed, feed_live_position(s.feed));
+    assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 0);
+    free(half);
+    buf_deinit(&xml);
+}
+
+/* It may be damaged since the live cursor read it. */
+static void
+what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for(void **state)
+{
+    (void)state;
+    write_messages(5);
+    pump();
+    damage(s.live - 700);
     feed_archive_open(s.feed, &s.archive);
     pump();
     assert_int_equal(s.errors, 1);
@@ -1152,6 +1215,8 @@ int main(void)
         TEST(a_careful_worker_has_one_stanza_at_a_time_in_hand),
         TEST(a_careful_worker_waits_for_the_answer_before_it_reads_on),
         TEST(an_archive_that_comes_up_with_the_live_cursor_inside_a_record_misses_nothing),
+        TEST(a_worker_that_knows_nothing_of_a_stream_asks_for_a_new_one),
+        TEST(what_is_damaged_before_the_archives_place_costs_it_nothing),
         TEST(what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

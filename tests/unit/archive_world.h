@@ -52,7 +52,7 @@ static inline void archive_begin(int64_t at_s)
                                .spool_ids = spools,
                                .queue_bytes_max = 1 << 20,
                                .queue_rows_max = 1000};
-    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 10000};
+    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 60000};
     loop = event_base_new();
     ing = ingest_new(loop, &opts);
     reader.plans = PG_PLANS_IN_INDEX_ORDER;

@@ -75,7 +75,7 @@ static inline bool db_connect(const char *name)
         return false;
     /* Whoever holds the lock cannot go on while the test waits for it: fail rather than hang.
      */
-    db_do("SET lock_timeout = '20s'");
+    db_do("SET lock_timeout = '60s'");
     return true;
 }
 
@@ -156,10 +156,10 @@ static inline int64_t db_now_ms(void)
     return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
 }
 
-/* Runs the loop until done(ctx), 20 s at most. */
+/* Runs the loop until done(ctx), a minute at most. */
 static inline void db_loop(struct event_base *base, bool (*done)(void *), void *ctx)
 {
-    int64_t end = db_now_ms() + 20000;
+    int64_t end = db_now_ms() + 60000;
     struct timeval tick = {0, 20000};
     while (!done(ctx)) {
         if (db_now_ms() > end)
@@ -172,7 +172,7 @@ static inline void db_loop(struct event_base *base, bool (*done)(void *), void *
 /* Until nobody but the test has a session: what it did is then in the statistics. */
 static inline void db_wait_sessions_gone(void)
 {
-    int64_t end = db_now_ms() + 20000;
+    int64_t end = db_now_ms() + 60000;
     while (db_sessions("xmpp-sidecar%") > 0)
         assert_true(db_now_ms() < end);
 }

@@ -96,7 +96,7 @@ static int begin(void **state)
     clock_fake_off();
     t->xmpp.real_us = clock_real_us();
     t->base = event_base_new();
-    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 60000};
     t->pool = pg_pool_new(t->base, &opts, 1);
     struct ingest_opts ingest = {.url = db_url(),
                                  .archive = &archive,

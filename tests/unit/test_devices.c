@@ -45,7 +45,7 @@ static int start(void **state)
     db_fresh();
     struct world *w = calloc(1, sizeof *w);
     w->base = event_base_new();
-    struct pg_opts opts = {.url = db_url(), .name = "devices", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "devices", .statement_timeout_ms = 60000};
     w->pool = pg_pool_new(w->base, &opts, 2);
     w->tokens = token_keys_new(NULL);
     w->devices = devices_new(w->pool, key, w->tokens, 3);

@@ -33,7 +33,7 @@ static int begin(void **state)
     (void)state;
     db_fresh();
     base = event_base_new();
-    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 60000};
     pool = pg_pool_new(base, &opts, 1);
     db_loop(base, is_up, NULL);
     return 0;

@@ -124,7 +124,7 @@ static void start(int64_t within_ms)
                                .spool_ids = spools,
                                .queue_bytes_max = 1 << 20,
                                .queue_rows_max = 1000};
-    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 10000};
+    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 60000};
     w.base = event_base_new();
     w.ing = ingest_new(w.base, &opts);
     reader.plans = PG_PLANS_IN_INDEX_ORDER;

@@ -54,7 +54,7 @@ static void prefs_begin(struct prefs_world *p, enum prefs_mode standard)
     settings.prefs_default = standard;
     begin(&p->w);
     settings.prefs_default = PREFS_ALWAYS;
-    struct pg_opts opts = {.url = p->w.url, .name = "reader", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = p->w.url, .name = "reader", .statement_timeout_ms = 60000};
     p->pool = pg_pool_new(p->w.base, &opts, 1);
     db_loop(p->w.base, pool_is_up, p);
     p->lookups = new_lookups(p);

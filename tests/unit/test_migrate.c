@@ -151,7 +151,7 @@ static void the_worker_sees_which_schema_is_there(void **state)
 {
     (void)state;
     struct event_base *base = event_base_new();
-    struct pg_opts opts = {.url = db_url(), .name = "check", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "check", .statement_timeout_ms = 60000};
     struct pg_pool *pool = pg_pool_new(base, &opts, 1);
     int stored;
     assert_int_equal(check(base, pool, &stored), MIGRATE_UNKNOWN);

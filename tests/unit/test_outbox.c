@@ -327,7 +327,7 @@ static int start(void **state)
     clock_gettime(CLOCK_REALTIME, &ts);
     w->real_us = (int64_t)ts.tv_sec * 1000000 + ts.tv_nsec / 1000;
     set_clock(w);
-    struct pg_opts opts = {.url = db_url(), .name = "outbox", .statement_timeout_ms = 10000};
+    struct pg_opts opts = {.url = db_url(), .name = "outbox", .statement_timeout_ms = 60000};
     w->pool = pg_pool_new(w->base, &opts, 1);
     opts.name = "pushes";
     w->reads = pg_pool_new(w->base, &opts, 1);

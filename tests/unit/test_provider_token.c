@@ -65,7 +65,7 @@ static void on_change(void *ctx)
 
 static void begin_with(struct process *p, const char *url, const char *pem)
 {
-    struct pg_opts opts = {.url = url, .name = "reader", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = url, .name = "reader", .statement_timeout_ms = 60000};
     struct err e;
     *p = (struct process){.pool = pg_pool_new(w.base, &opts, 1)};
     p->tokens = provider_tokens_new(p->pool);

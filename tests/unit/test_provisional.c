@@ -32,7 +32,7 @@ static int begin_all(void **state)
 {
     (void)state;
     begin(&p.w);
-    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 60000};
     p.pool = pg_pool_new(p.w.base, &opts, 1);
     db_loop(p.w.base, pool_up, NULL);
     return 0;

@@ -93,7 +93,7 @@ static void start(void)
                                .queue_bytes_max = 64 << 20,
                                .queue_rows_max = 100000,
                                .hooks = {.raw = on_raw}};
-    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 10000};
+    struct pg_opts reader = {.url = db_url(), .name = "reader", .statement_timeout_ms = 60000};
     w.ing = ingest_new(w.base, &opts);
     w.pool = pg_pool_new(w.base, &reader, POOL);
     db_loop(w.base, is_ready, NULL);

@@ -29,7 +29,7 @@ static void begin_rooms(struct rooms *r)
     settings.groupchat = true;
     begin(&r->w);
     r->w.now_us += 20 * DAY - MINUTE; /* what is said is of now */
-    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 60000};
     r->pool = pg_pool_new(r->w.base, &opts, 1);
     db_loop(r->w.base, pool_is_up, r);
 }
@@ -486,7 +486,7 @@ static void a_crash_leaves_out_nobody_and_tells_nobody_twice(void **state)
         pg_pool_free(&r.pool);
         room_push_free(&r.push);
         struct pg_opts opts = {
-            .url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+            .url = db_url(), .name = "rooms", .statement_timeout_ms = 60000};
         r.pool = pg_pool_new(r.w.base, &opts, 1);
         db_loop(r.w.base, pool_is_up, &r);
         if (crashes == 3) { /* said while the others are on their way */
@@ -541,7 +541,7 @@ static void what_postgresql_will_not_take_stops_nothing_else(void **state)
     db_do("DROP TRIGGER refuse ON xs.outbox; DELETE FROM xs.outbox");
     pg_pool_free(&r.pool);
     room_push_free(&r.push);
-    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 10000};
+    struct pg_opts opts = {.url = db_url(), .name = "rooms", .statement_timeout_ms = 60000};
     r.pool = pg_pool_new(r.w.base, &opts, 1);
     db_loop(r.w.base, pool_is_up, &r);
     open_push(&r, NOTIFY_ALWAYS, 0);

@@ -57,7 +57,7 @@ static void end_worker(void)
 static void begin_worker(const uint8_t (*some)[TOKEN_KEY_BYTES], size_t n, bool in_clear)
 {
     const struct token_key_opts keyed = {.keys = some, .n = n, .in_clear = in_clear};
-    struct pg_opts opts = {.url = db_url(), .name = "sealing", .statement_timeout_ms = 5000};
+    struct pg_opts opts = {.url = db_url(), .name = "sealing", .statement_timeout_ms = 60000};
     end_worker();
     w.pool = pg_pool_new(w.base, &opts, 1);
     db_loop(w.base, is_up, NULL);

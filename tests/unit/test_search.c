@@ -43,7 +43,7 @@ static struct world *open_world(void)
     w->base = event_base_new();
     struct pg_opts opts = {.url = db_url(),
                            .name = "test",
-                           .statement_timeout_ms = 5000,
+                           .statement_timeout_ms = 60000,
                            .plans = PG_PLANS_IN_INDEX_ORDER};
     w->pool = pg_pool_new(w->base, &opts, 2);
     w->search = search_new(w->pool, LOOKED_MAX);

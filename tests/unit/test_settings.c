@@ -55,7 +55,7 @@ static int begin(void **state)
 {
     db_fresh();
     struct world *w = calloc(1, sizeof *w);
-    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 10000};
+    struct pg_opts opts = {.url = db_url(), .name = "test", .statement_timeout_ms = 60000};
     w->base = event_base_new();
     w->pool = pg_pool_new(w->base, &opts, 1);
     db_loop(w->base, is_up, w);

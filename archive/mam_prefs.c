@@ -6,12 +6,14 @@
 
 #include "archive/prefs_store.h"
 #include "archive/request.h"
+#include "archive/turns.h"
 #include "base/buf.h"
 #include "base/stanza.h"
 
 struct ask {
-    struct prefs_change turn; /* first; of what changes anything, which is: */
+    struct turn turn; /* first; of what changes anything, which is: */
     struct prefs_store *store;
+    const char *account;
     struct prefs prefs; /* with these lists */
     struct buf always;
     struct buf never;
@@ -26,6 +28,7 @@ static struct ask *ask_new(struct prefs_store *s, const struct archive_request *
     if (!a)
         abort();
     a->store = s;
+    a->account = r->account;
     a->payload = stanza_new(r->payload->arena, "prefs", r->payload->ns);
     a->answer = *answer;
     buf_init(&a->always, PREFS_LIST_BYTES);
@@ -35,8 +38,7 @@ static struct ask *ask_new(struct prefs_store *s, const struct archive_request *
 
 static void ask_free(struct ask *a)
 {
-    if (a->turn.go)
-        prefs_change_end(a->store, &a->turn);
+    prefs_change_end(a->store, &a->turn);
     buf_deinit(&a->always);
     buf_deinit(&a->never);
     free(a);
@@ -115,23 +117,21 @@ static bool read_prefs(struct ask *a, const struct stanza *el, bool rosters,
     return true;
 }
 
-static void on_turn(struct prefs_change *turn)
+static void on_turn(struct turn *turn)
 {
     struct ask *a = (struct ask *)turn;
-    prefs_set(a->store, turn->account, &a->prefs, on_prefs, a);
+    prefs_set(a->store, a->account, &a->prefs, on_prefs, a);
 }
 
 void mam_prefs_ask(struct prefs_store *s, const struct archive_request *r, bool rosters,
                    const struct archive_answer *answer)
 {
-    struct refusal why;
+    struct refusal why = {"wait", "resource-constraint", NULL};
     struct ask *a = ask_new(s, r, answer);
     if (!r->is_set) {
         prefs_get(s, r->account, on_prefs, a);
-    } else if (read_prefs(a, r->payload, rosters, &why)) {
-        a->turn = (struct prefs_change){.account = r->account, .go = on_turn};
-        prefs_change_begin(s, &a->turn);
-    } else {
+    } else if (!read_prefs(a, r->payload, rosters, &why) ||
+               !prefs_change_begin(s, r->account, &a->turn, on_turn)) {
         ask_free(a);
         answer->error(answer->ctx, why.type, why.condition, why.text);
     }

@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/lookup.h"
 #include "archive/opts.h"
+#include "archive/turns.h"
 #include "base/clock.h"
 
 #define WITHIN_MS 900 /* a client hears "wait" within a second */
@@ -20,7 +22,7 @@ struct prefs_store {
     const struct archive_opts *opts;
     struct lookups *lookups;
     struct ingest *ingest;
-    struct prefs_change *changes; /* in the order they were asked for */
+    struct turns *changes;
 };
 
 /* --- reading ---------------------------------------------------------------------------- */
@@ -136,34 +138,17 @@ void prefs_set(struct prefs_store *s, const char *account, const struct prefs *p
 
 /* --- taking turns ------------------------------------------------------------------------ */
 
-static struct prefs_change *first_of(struct prefs_store *s, const char *account)
+bool prefs_change_begin(struct prefs_store *s, const char *account, struct turn *t,
+                        void (*go)(struct turn *t))
 {
-    struct prefs_change *c = s->changes;
-    while (c && strcmp(c->account, account) != 0)
-        c = c->next;
-    return c;
+    uint8_t owner[OWNER_BYTES];
+    ident_owner(lookups_ident(s->lookups), account, owner);
+    return turns_take(s->changes, t, owner, TURN_PAGE, go);
 }
 
-void prefs_change_begin(struct prefs_store *s, struct prefs_change *c)
+void prefs_change_end(struct prefs_store *s, struct turn *t)
 {
-    struct prefs_change **end = &s->changes;
-    while (*end)
-        end = &(*end)->next;
-    c->next = NULL;
-    *end = c;
-    if (first_of(s, c->account) == c)
-        c->go(c);
-}
-
-void prefs_change_end(struct prefs_store *s, struct prefs_change *c)
-{
-    struct prefs_change **at = &s->changes;
-    while (*at != c)
-        at = &(*at)->next;
-    *at = c->next;
-    struct prefs_change *next = first_of(s, c->account);
-    if (next)
-        next->go(next);
+    turns_give_back(s->changes, t);
 }
 
 /* --- life ------------------------------------------------------------------------------- */
@@ -174,12 +159,15 @@ struct prefs_store *prefs_store_new(const struct archive_opts *opts, struct look
     struct prefs_store *s = calloc(1, sizeof *s);
     if (!s)
         abort();
-    *s = (struct prefs_store){.opts = opts, .lookups = lookups, .ingest = ingest};
+    *s = (struct prefs_store){
+        .opts = opts, .lookups = lookups, .ingest = ingest, .changes = turns_new_one_each()};
     return s;
 }
 
 void prefs_store_free(struct prefs_store **s)
 {
+    if (*s)
+        turns_free(&(*s)->changes);
     free(*s);
     *s = NULL;
 }

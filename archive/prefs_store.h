@@ -27,15 +27,13 @@ typedef void (*prefs_fn)(void *ctx, const struct prefs *p);
 void prefs_get(struct prefs_store *s, const char *account, prefs_fn fn, void *ctx);
 /* Changes of one account are made one after the other, as they were asked for, for some go by
  * what was there before.  go is called when it is the turn of this one, at once or later; it
- * reads and sets what it wants, and prefs_change_end lets the next begin.  account is borrowed
- * until then. */
-struct prefs_change {
-    const char *account;
-    void (*go)(struct prefs_change *c);
-    struct prefs_change *next; /* the store's */
-};
-void prefs_change_begin(struct prefs_store *s, struct prefs_change *c);
-void prefs_change_end(struct prefs_store *s, struct prefs_change *c);
+ * reads and sets what it wants, and prefs_change_end lets the next begin.  False: too many are
+ * waiting. */
+struct turn;
+bool prefs_change_begin(struct prefs_store *s, const char *account, struct turn *t,
+                        void (*go)(struct turn *t));
+void prefs_change_end(struct prefs_store *s,
+                      struct turn *t); /* nothing for one that has none */
 /* Replaces mode and lists, which are copied.  After NULL they may be written all the same. */
 void prefs_set(struct prefs_store *s, const char *account, const struct prefs *p, prefs_fn fn,
                void *ctx);

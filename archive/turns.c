@@ -2,6 +2,7 @@
 #include "archive/turns.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +48,15 @@ struct turns *turns_new(const struct turn_limits limits[TURN_WEIGHTS])
         all->kinds[w].limits = limits[w];
     }
     return all;
+}
+
+struct turns *turns_new_one_each(void)
+{
+    static const struct turn_limits limits[TURN_WEIGHTS] = {
+        [TURN_PAGE] = {.running_max = UINT_MAX, .running_each = 1, .waiting_each = 100},
+        [TURN_SCAN] = {.running_max = 1, .running_each = 1},
+    };
+    return turns_new(limits);
 }
 
 void turns_free(struct turns **all)

@@ -44,6 +44,8 @@ struct turn_limits {
 struct turns;
 
 struct turns *turns_new(const struct turn_limits limits[TURN_WEIGHTS]);
+/* One of an account at a time, of any number of accounts; TURN_PAGE only. */
+struct turns *turns_new_one_each(void);
 /* After everything was given back. */
 void turns_free(struct turns **t);
 

@@ -6,6 +6,7 @@
 
 #include "archive/prefs_store.h"
 #include "archive/request.h"
+#include "archive/turns.h"
 #include "archive/xep0136.h"
 #include "archive/xep0136_query.h"
 #include "base/buf.h"
@@ -23,7 +24,7 @@ struct change {
 #define CHANGES_MAX 1000
 
 struct ask {
-    struct prefs_change turn; /* first; of what changes anything */
+    struct turn turn; /* first; of what changes anything */
     struct prefs_store *store;
     const char *account;
     struct archive_answer answer;
@@ -160,8 +161,7 @@ static void write_pref(struct stanza *pref, const struct prefs *p)
 
 static void ask_free(struct ask *a)
 {
-    if (a->turn.go)
-        prefs_change_end(a->store, &a->turn);
+    prefs_change_end(a->store, &a->turn);
     free(a);
 }
 
@@ -246,7 +246,7 @@ static void on_before(void *ctx, const struct prefs *before)
     buf_deinit(&lists[1]);
 }
 
-static void on_turn(struct prefs_change *turn)
+static void on_turn(struct turn *turn)
 {
     struct ask *a = (struct ask *)turn;
     prefs_get(a->store, a->account, on_before, a);
@@ -298,10 +298,10 @@ void xep0136_pref_ask(struct prefs_store *s, const struct archive_request *r,
     if (!verb_of(r)->read(a, r->payload, &why)) {
         free(a);
         answer->error(answer->ctx, why.type, why.condition, why.text);
-    } else if (r->is_set) {
-        a->turn = (struct prefs_change){.account = r->account, .go = on_turn};
-        prefs_change_begin(s, &a->turn);
-    } else {
+    } else if (!r->is_set) {
         prefs_get(s, r->account, on_before, a);
+    } else if (!prefs_change_begin(s, r->account, &a->turn, on_turn)) {
+        free(a);
+        answer->error(answer->ctx, "wait", "resource-constraint", NULL);
     }
 }

@@ -10,6 +10,7 @@
 #include "apns/outbox.h"
 #include "archive/ident.h"
 #include "archive/ingest.h"
+#include "archive/turns.h"
 #include "base/clock.h"
 #include "base/form.h"
 #include "base/log.h"
@@ -237,6 +238,7 @@ struct commands *commands_new(struct service *service, bool rooms)
     if (!c)
         abort();
     c->rooms = rooms;
+    c->settings = turns_new_one_each();
     size_t n;
     const struct dialect_command *all = dialect_commands(&n);
     for (size_t i = 0; i < n; i++) {
@@ -254,6 +256,8 @@ struct commands *commands_new(struct service *service, bool rooms)
 
 void commands_free(struct commands **c)
 {
+    if (*c)
+        turns_free(&(*c)->settings);
     free(*c);
     *c = NULL;
 }

@@ -11,11 +11,13 @@
 struct adhoc_call;
 struct service;
 struct stanza;
+struct turns;
 
 struct commands {
     struct commands_opts opts;
     bool ready;
-    bool rooms; /* there is something to be said of them */
+    bool rooms;             /* there is something to be said of them */
+    struct turns *settings; /* who changes them: one of an account at a time */
 };
 
 /* Ends the call: the database is not there. */

@@ -13,6 +13,7 @@
 #include "archive/ident.h"
 #include "archive/ingest.h"
 #include "archive/prefs.h"
+#include "archive/turns.h"
 #include "base/buf.h"
 #include "base/form.h"
 #include "component/adhoc.h"
@@ -41,10 +42,17 @@ static const struct {
 
 /* One command on its way to the database and back. */
 struct wish {
+    struct turn turn; /* first */
     struct commands *commands;
     struct adhoc_call *call;
     uint8_t owner[OWNER_BYTES];
 };
+
+static void wish_free(struct wish *w)
+{
+    turns_give_back(w->commands->settings, &w->turn);
+    free(w);
+}
 
 /* --- the form ---------------------------------------------------------------------------- */
 
@@ -211,7 +219,7 @@ static const char *read_form(const struct stanza *form, int most, struct push_se
 static void on_set(void *ctx, bool zone_known, const struct pg_error *e)
 {
     struct wish w = *(struct wish *)ctx;
-    free(ctx);
+    wish_free(ctx);
     if (!e->failure && zone_known)
         outbox_look(w.commands->opts.outbox); /* for icons that count otherwise now */
     if (e->failure)
@@ -244,7 +252,7 @@ static void submit(struct wish *w, const struct push_settings *before)
         read_form(w->call->form, (int)w->commands->opts.push->content, &s, &always);
     if (wrong) {
         adhoc_error(w->call, "modify", "bad-request", wrong);
-        free(w);
+        wish_free(w);
     } else {
         store(w, &s);
     }
@@ -262,7 +270,14 @@ static void on_got(void *ctx, const struct push_settings *s, const struct pg_err
         commands_later(w->call);
     else
         show_form(w, s);
-    free(w);
+    wish_free(w);
+}
+
+/* What is submitted goes by what was there before. */
+static void on_turn(struct turn *t)
+{
+    struct wish *w = (struct wish *)t;
+    settings_get(w->commands->opts.pool, w->owner, on_got, w);
 }
 
 static void on_settings(void *ctx, struct adhoc_call *call)
@@ -277,7 +292,10 @@ static void on_settings(void *ctx, struct adhoc_call *call)
         abort();
     *w = (struct wish){.commands = c, .call = call};
     ident_owner(ingest_ident(c->opts.ingest), call->account, w->owner);
-    settings_get(c->opts.pool, w->owner, on_got, w);
+    if (!turns_take(c->settings, &w->turn, w->owner, TURN_PAGE, on_turn)) {
+        free(w);
+        commands_later(call);
+    }
 }
 
 void commands_add_settings(struct service *s, struct commands *c)

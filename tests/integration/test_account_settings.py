@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness.clients import NS, StanzaError, form_fields
+from harness.clients import NS, StanzaError, form_fields, new_id
 from harness.drivers import Driver
 from harness.procs import wait_until
 
@@ -45,6 +45,22 @@ class Wizard:
 def settings(world, client, **fields):
     wizard = Wizard(client, world.component, "notification-settings")
     return wizard.submit({var.replace("_", "-"): value for var, value in fields.items()})
+
+
+def test_settings_sent_in_a_row_all_count(world, alice):
+    """A field that is not submitted stays as it was: as the submission before it left it."""
+    wanted = {"content": "count", "muted-in-badge": "1", "always": "boss@example.org"}
+    ids = {new_id("s"): field for field in wanted.items()}
+    since = len(alice.inbox)
+    alice.send_xml("".join(
+        f"<iq type='set' id='{iq_id}' to='{world.component}'><command xmlns='{NS['cmd']}'"
+        f" node='notification-settings' action='complete'><x xmlns='{NS['x']}' type='submit'>"
+        f"<field var='{var}'><value>{value}</value></field></x></command></iq>"
+        for iq_id, (var, value) in ids.items()))
+    for iq_id in ids:
+        assert alice.iq_finish((iq_id, since)).get("type") == "result"
+    fields = Wizard(alice, world.component, "notification-settings").fields
+    assert {var: fields[var] for var in wanted} == wanted
 
 
 def around_now(zone):

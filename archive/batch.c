@@ -162,7 +162,8 @@ static void forget_batch(struct op *op)
     op->w.body = op->came_body;
     op->w.stanza = op->came_stanza;
     op->w.stanza_len = op->came_stanza_len;
-    op->found = op->replaces = false;
+    op->found = op->replaces = op->unmet = false;
+    op->early_us = 0;
     op->taken_back = op->told = 0;
     op->conv = BATCH_NO_CONV;
 }

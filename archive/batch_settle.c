@@ -93,12 +93,15 @@ static void settle_flags(struct batch *b)
             flag_stored(b, op, set);
         else if (op->w.kind == WRITE_BOUNCE)
             early_add(b->early, op->w.owner, op->w.ref, op->received_us);
+        else
+            op->unmet = !op->w.alias; /* rooms call nothing late */
         if (row)
             op->found = false;
     }
 }
 
-/* What has been refused before it came.  Harmless when the batch is tried again. */
+/* What has been refused or taken back before it came.  Harmless when the batch is tried again.
+ */
 static void settle_early(struct batch *b)
 {
     for (size_t i = 0; i < b->n; i++) {
@@ -106,6 +109,8 @@ static void settle_early(struct batch *b)
         if (op->w.kind == WRITE_ROW && op->fate == FATE_NEW && !op->w.own &&
             early_has(b->early, op->w.owner, op->w.ref, op->received_us))
             op->w.flags = (op->w.flags & ~COUNTING) | ROW_HIDDEN;
+        if (op->early_us)
+            op->w.flags = (op->w.flags & ~COUNTING) | ROW_RETRACTED;
     }
 }
 

@@ -9,6 +9,7 @@
 #include "archive/known.h"
 #include "archive/prefs_cache.h"
 #include "archive/recent.h"
+#include "base/arena.h"
 #include "base/clock.h"
 #include "base/failpoint.h"
 
@@ -369,6 +370,7 @@ void lane_write(struct lane_writer *w, const struct lane_job *job)
     send_read_convs(w);
     lane_ask_targets(w);
     lane_ask_provisional(w);
+    lane_ask_early(w);
     send_read_unread(w);
     pg_flush(w->opts.pg);
 }
@@ -507,6 +509,8 @@ void lane_writer_free(struct lane_writer **w)
     free((*w)->named);
     free((*w)->aliased);
     free((*w)->provisional);
+    free((*w)->early_asked);
+    arena_free(&(*w)->texts);
     free((*w)->prefs_asked);
     buf_deinit(&(*w)->scratch);
     free(*w);

@@ -43,6 +43,9 @@ struct lane_writer {
     size_t aliased_cap;
     uint32_t *prefs_asked; /* op whose owner the n-th element of the question was */
     size_t prefs_asked_cap;
+    uint32_t *early_asked; /* and for rows that may have been taken back before they came */
+    size_t early_asked_cap;
+    struct arena *texts; /* of the answers to that; NULL when there are none */
     struct buf scratch;
     size_t aside;     /* stanzas that this batch puts aside */
     size_t unread_at; /* op behind the one whose read_unread was answered last */
@@ -72,6 +75,11 @@ void lane_ask_targets(struct lane_writer *w);
 
 /* lane_provisional.c: asks which rows of publishes its late messages may replace. */
 void lane_ask_provisional(struct lane_writer *w);
+
+/* lane_early.c: asks which of its late messages were taken back before they came; keeps the
+ * retractions whose messages have not come. */
+void lane_ask_early(struct lane_writer *w);
+void lane_send_early(struct lane_writer *w);
 
 /* lane_prefs.c: asks what owners want archived, where that is not known; decides it for each
  * row; writes what changed. */

@@ -130,14 +130,15 @@ static void send_lane(struct lane_writer *w)
 static void add_content(struct lane_writer *w, const struct op *op, struct pg_array *body,
                         struct pg_array *stanza)
 {
-    if (!op->taken_back || op->w.stanza_len == 0) {
+    if ((!op->taken_back && !op->early_us) || op->w.stanza_len == 0) {
         pg_array_add_text(body, op->w.body);
         pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
         return;
     }
-    const struct op *by = &w->batch.ops[op->taken_back - 1];
+    const struct op *by = op->taken_back ? &w->batch.ops[op->taken_back - 1] : NULL;
     buf_reset(&w->scratch);
-    tombstone_write(&w->scratch, op->w.stanza, op->w.stanza_len, by->w.body, by->received_us);
+    tombstone_write(&w->scratch, op->w.stanza, op->w.stanza_len,
+                    by ? by->w.body : op->early_by, by ? by->received_us : op->early_us);
     pg_array_add_text(body, NULL);
     pg_array_add_bytes(stanza, buf_data(&w->scratch), buf_len(&w->scratch));
 }
@@ -440,6 +441,7 @@ void lane_send_writes(struct lane_writer *w)
     send_rows(w);
     send_tombstones(w);
     send_flags(w);
+    lane_send_early(w);
     send_conv_updates(w);
     send_conv_inserts(w);
     send_nicks(w);

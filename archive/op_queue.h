@@ -39,12 +39,15 @@ struct op {
     enum fate fate;
     int64_t id;          /* of a new row; for WRITE_READ the newest id before it */
     uint32_t taken_back; /* of a new row: index + 1 of the retraction in this batch, else 0 */
-    uint32_t told; /* of a new row of a room: index + 1 of the confirmation in this batch */
-    uint32_t conv; /* of the batch */
-    uint32_t next; /* the next row of the same reference in this batch */
-    uint32_t tail; /* valid in the first of them */
-    bool replaces; /* of a new row: its reader was told of it by a publish */
-    bool found;    /* the row meant is stored: */
+    uint32_t told;    /* of a new row of a room: index + 1 of the confirmation in this batch */
+    uint32_t conv;    /* of the batch */
+    uint32_t next;    /* the next row of the same reference in this batch */
+    uint32_t tail;    /* valid in the first of them */
+    bool replaces;    /* of a new row: its reader was told of it by a publish */
+    int64_t early_us; /* of a new row: when it was taken back, before it came; else 0 */
+    const char *early_by; /* by the message of that id; may be NULL */
+    bool unmet;           /* a retraction whose message has not come */
+    bool found;           /* the row meant is stored: */
     int64_t target_id;
     int32_t target_flags;
     int64_t target_counted; /* counted rows after the read position up to it */

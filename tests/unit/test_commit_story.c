@@ -46,6 +46,7 @@ static struct said said[MESSAGES];
 static int said_n;
 static int poison_lines;
 static struct world links[LINKS]; /* what each shows; the hooks tell the first */
+static bool may_foretell;
 static int64_t begin_us, now_us;
 static uint32_t seed;
 
@@ -126,6 +127,30 @@ static void show_reflections(const struct said *s)
     }
 }
 
+static void show_one_retraction(const struct said *s, unsigned link)
+{
+    char attrs[32], inside[96];
+    snprintf(attrs, sizeof attrs, " id='r%s'", s->id);
+    snprintf(inside, sizeof inside, "<retract xmlns='urn:xmpp:message-retract:1' id='%s'/>",
+             s->id);
+    show(link, is_room(s) ? EVENT_GROUPCHAT : EVENT_MESSAGE, address(s->from), address(s->to),
+         attrs, inside);
+}
+
+/* What means a message may come before it, where nobody dies who remembers that; and before
+ * one that comes late its retraction. */
+static void foretell(const struct said *s)
+{
+    static const enum event_kind kinds[] = {EVENT_BOUNCE, EVENT_MARKER};
+    enum event_kind kind = kinds[s->from >= LOCALS && dice(2)];
+    if (!may_foretell || !s->has_id || s->to >= LOCALS || s->to == s->from || dice(3) > 0)
+        return;
+    if (s->late && dice(2))
+        show_one_retraction(s, dice(LINKS));
+    else
+        show(dice(LINKS), kind, address(s->to), address(s->from), "", "")->ref = s->id;
+}
+
 static void say(void)
 {
     struct said *s = &said[said_n++];
@@ -143,6 +168,7 @@ static void say(void)
     snprintf(s->id, sizeof s->id, "%d", number);
     snprintf(s->text, sizeof s->text, s->poison ? "%d poison" : "text %d", said_n);
     s->late = s->from >= LOCALS && dice(2) == 0;
+    foretell(s);
     bool on_both = dice(2) == 0, other_first = dice(2) == 0;
     int64_t said_us = now_us;
     if (on_both && other_first)
@@ -177,14 +203,9 @@ static void show_meaning(struct said *s, enum event_kind kind, const char *from,
 
 static void show_retraction(struct said *s)
 {
-    char attrs[32], inside[96];
-    snprintf(attrs, sizeof attrs, " id='r%s'", s->id);
-    snprintf(inside, sizeof inside, "<retract xmlns='urn:xmpp:message-retract:1' id='%s'/>",
-             s->id);
-    enum event_kind kind = is_room(s) ? EVENT_GROUPCHAT : EVENT_MESSAGE;
     if (dice(2) == 0)
-        show(!s->link, kind, address(s->from), address(s->to), attrs, inside);
-    show(s->link, kind, address(s->from), address(s->to), attrs, inside);
+        show_one_retraction(s, !s->link);
+    show_one_retraction(s, s->link);
     s->retracted = true;
 }
 
@@ -573,6 +594,7 @@ static void end_story(void)
 
 static void tell_story(unsigned number)
 {
+    may_foretell = false;
     begin_story(number);
     prepare_troubles();
     lanes = number % 2 ? 2 : 8;
@@ -691,6 +713,7 @@ static void it_is_the_same_in_one_batch_and_in_many(void **state)
              n = number_of("SIDECAR_TEST_SEEDS", STORIES / 2);
     for (unsigned i = first; i < first + n; i++) {
         print_message("story %u\n", i);
+        may_foretell = true;
         PGresult *one = live_through(i, 1);
         assert_same(one, live_through(i, 20));
         assert_same(one, live_through(i, 100000));

@@ -303,6 +303,62 @@ static void bounces_and_retractions_take_a_message_off_once(void **state)
     }
 }
 
+/* It was in a gap when it was said, and is fetched or delivered later. */
+static void what_comes_late_may_have_been_taken_back_before(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 2; way++) {
+        struct world w;
+        begin(&w);
+        int64_t sent = w.now_us;
+        retraction(&w, "far@there", "mei@here", "r1", "1");
+        retraction(&w, "mei@here", "far@there", "r2", "2");
+        retraction(&w, "other@there", "mei@here", "r3",
+                   "3"); /* not the sender's to take back */
+        add(&w, EVENT_MESSAGE, "far@there", "mei@here", "",
+            "<retract xmlns='urn:xmpp:message-retract:1' id='4'/>");
+        for (int again = 0; again < 2; again++)
+            retraction(&w, "far@there", "mei@here", "r1", "1");
+        settle(&w);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.retraction_early"), 4);
+        if (way)
+            restart(&w);
+        w.now_us += 20 * DAY - HOUR;
+        message(&w, "far@there", "mei@here", "1")->delayed_us = sent;
+        message(&w, "mei@here", "far@there", "2")->delayed_us = sent;
+        message(&w, "far@there", "mei@here", "3")->delayed_us = sent;
+        message(&w, "far@there", "mei@here", "4")->delayed_us = sent;
+        message(&w, "far@there", "mei@here", "1")->delayed_us = sent;
+        assert_unread(&w, "mei@here", "far@there", 1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 4 = 4"
+                                " AND body IS NULL AND flags & 64 = 64"
+                                " AND convert_from(stanza, 'UTF8') LIKE '%<retracted %'"),
+                         3);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 4 = 4"
+                                " AND convert_from(stanza, 'UTF8') LIKE '%id=\"r1\"%'"),
+                         1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body = 'text 3'"), 1);
+        end(&w);
+    }
+}
+
+static void what_nothing_came_for_is_forgotten_after_thirty_days(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    db_do(
+        "INSERT INTO xs.retraction_early (ref_id, at)"
+        " SELECT gen_random_uuid(), now() - interval '31 days' FROM generate_series(1, 150)");
+    retraction(&w, "far@there", "mei@here", "r1", "1");
+    settle(&w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.retraction_early"), 51);
+    retraction(&w, "far@there", "mei@here", "r2", "2");
+    settle(&w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.retraction_early"), 2);
+    end(&w);
+}
+
 static void a_refusal_may_come_before_its_message(void **state)
 {
     (void)state;
@@ -1216,6 +1272,8 @@ int main(void)
         cmocka_unit_test(what_was_displayed_is_read_up_to_the_named_row),
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
+        cmocka_unit_test(what_comes_late_may_have_been_taken_back_before),
+        cmocka_unit_test(what_nothing_came_for_is_forgotten_after_thirty_days),
         cmocka_unit_test(a_refusal_may_come_before_its_message),
         cmocka_unit_test(a_refusal_is_known_on_whichever_connection_its_message_is_written),
         cmocka_unit_test(what_did_not_get_through_is_told_once_more),

@@ -311,16 +311,29 @@ enum err_kind h2_output(struct h2 *h, struct buf *out, size_t target, struct err
     return ERR_NONE;
 }
 
+/* Its stream ends when that is written.  One that was not written itself is no stream so far,
+ * and would stay as long as the peer allows none: nghttp2 forgets it. */
+static void time_out(struct h2 *h, struct h2_push *p)
+{
+    p->timed_out = true;
+    h->timeouts++;
+    if (nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, p->stream_id,
+                                  NGHTTP2_CANCEL) != 0)
+        abort();
+    if (nghttp2_session_find_stream(h->session, p->stream_id))
+        return;
+    if (nghttp2_session_set_stream_user_data(h->session, p->stream_id, NULL) != 0)
+        abort();
+    settle(h, p, H2_REFUSED);
+}
+
 static enum err_kind time_out_pushes(struct h2 *h, int64_t now_ms, struct err *e)
 {
-    for (struct h2_push *p = h->open.head; p && p->deadline_ms <= now_ms; p = p->next) {
-        if (p->timed_out)
-            continue;
-        p->timed_out = true;
-        h->timeouts++;
-        if (nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, p->stream_id,
-                                      NGHTTP2_CANCEL) != 0)
-            abort();
+    struct h2_push *next;
+    for (struct h2_push *p = h->open.head; p && p->deadline_ms <= now_ms; p = next) {
+        next = p->next;
+        if (!p->timed_out)
+            time_out(h, p);
     }
     if (h->timeouts >= h->opts.timeouts_max)
         return err_set(e, ERR_PEER, "%u pushes in a row were not answered", h->timeouts);
@@ -402,10 +415,10 @@ unsigned h2_limit(const struct h2 *h)
 {
     if (!h2_accepting(h) || !h->ready)
         return 0;
-    if (h->opts.protocol->proves_first && h->answered == 0)
-        return 1;
     uint32_t peer = nghttp2_session_get_remote_settings(
         h->session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS);
+    if (h->opts.protocol->proves_first && h->answered == 0 && peer > 1)
+        return 1;
     return peer < h->opts.streams_max ? peer : h->opts.streams_max;
 }
 

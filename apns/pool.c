@@ -210,15 +210,16 @@ static void open_member(struct pool *p, int64_t now_ms)
 }
 
 /* Everything that is up is full, and has shown what it can take: a new connection counts as
- * having one stream until its first answer, which says nothing about load. */
+ * having one stream until its first answer, which says nothing about load.  One that allows
+ * none shows that at once. */
 static bool everything_full(const struct pool *p)
 {
     for (size_t i = 0; i < p->n; i++) {
         struct pool_member *m = p->members[i];
         if (!is_usable(m))
             continue;
-        if (!is_up(m) || h2_answered(conn_h2(m->conn)) == 0 ||
-            h2_can_take(conn_h2(m->conn), 1))
+        struct h2 *h2 = conn_h2(m->conn);
+        if (!is_up(m) || (h2_answered(h2) == 0 && h2_limit(h2) > 0) || h2_can_take(h2, 1))
             return false;
     }
     return true;

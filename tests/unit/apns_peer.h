@@ -21,6 +21,9 @@ struct peer_request {
     int32_t stream_id;
     size_t fields, body_len, never_indexed;
     bool ended, answered;
+    int status;     /* of the answer, also of one that has only begun; 0: none */
+    bool refused;   /* not looked at: RST_STREAM or GOAWAY has said so */
+    bool over;      /* nothing more is said to it */
     uint32_t reset; /* code of the client's RST_STREAM + 1 */
     char method[8], scheme[8], authority[64], path[160], authorization[512], apns_id[40];
     char type[16], topic[64], expiration[24], priority[4], collapse_id[72];
@@ -218,7 +221,8 @@ static inline void peer_answer_with(struct peer *p, struct peer_request *r, int 
                              .flags = 0};
     nghttp2_data_provider data = {.source = {.ptr = r}, .read_callback = peer_read_answer};
     r->answer = body;
-    r->answered = true;
+    r->answered = r->over = true;
+    r->status = status;
     if (nghttp2_submit_response(p->session, r->stream_id, nv, name ? 2 : 1,
                                 *body ? &data : NULL) != 0)
         abort();
@@ -240,7 +244,18 @@ static inline void peer_begin_answer(struct peer *p, struct peer_request *r, int
                            .namelen = 7,
                            .valuelen = 3,
                            .flags = 0};
+    r->status = status;
     if (nghttp2_submit_headers(p->session, 0, r->stream_id, NULL, &nv, 1, NULL) != 0)
+        abort();
+}
+
+/* Its body, which is not "". */
+static inline void peer_end_answer(struct peer *p, struct peer_request *r, const char *body)
+{
+    nghttp2_data_provider data = {.source = {.ptr = r}, .read_callback = peer_read_answer};
+    r->answer = body;
+    r->answered = r->over = true;
+    if (nghttp2_submit_data(p->session, NGHTTP2_FLAG_END_STREAM, r->stream_id, &data) != 0)
         abort();
 }
 
@@ -261,6 +276,7 @@ static inline void peer_goaway(struct peer *p, int32_t last_id, uint32_t code,
 
 static inline void peer_reset(struct peer *p, struct peer_request *r, uint32_t code)
 {
+    r->over = true;
     if (nghttp2_submit_rst_stream(p->session, 0, r->stream_id, code) != 0)
         abort();
 }

@@ -371,6 +371,20 @@ static void a_limit_that_falls_after_a_rejection_costs_nothing(void **state)
     assert_int_equal(status().resent, 4);
 }
 
+static void a_connection_that_allows_nothing_is_not_the_only_one(void **state)
+{
+    (void)state;
+    w.server.streams = 0;
+    start();
+    assert_true(submit(ALERT, NULL));
+    RUN_UNTIL(w.server.n == 1);
+    w.server.streams = 100;
+    RUN_UNTIL(w.done == 1);
+    expect(0, PUSH_DONE, 200, "");
+    assert_int_equal(w.server.n, 2);
+    assert_int_equal(w.server.links[0]->peer.n, 0);
+}
+
 static void never_answer(struct link *l, struct peer_request *r)
 {
     (void)l;
@@ -762,6 +776,7 @@ int main(void)
         TEST(a_refused_stream_is_sent_again),
         TEST(resends_are_bounded),
         TEST(a_limit_that_falls_after_a_rejection_costs_nothing),
+        TEST(a_connection_that_allows_nothing_is_not_the_only_one),
         TEST(silence_ends_in_a_timeout),
         TEST(a_service_that_is_away_means_backoff_until_it_is_back),
         TEST(a_short_outage_is_not_seen_by_the_outbox),

@@ -312,6 +312,53 @@ static void a_lowered_limit_is_obeyed_and_a_raised_one_used(void **state)
     assert_false(push());
 }
 
+static void a_peer_that_allows_nothing_gets_nothing(void **state)
+{
+    (void)state;
+    start_with_limit(0);
+    flow();
+    assert_true(w->ready);
+    assert_int_equal(h2_limit(w->h), 0);
+    assert_false(push());
+    peer_set(&w->peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10);
+    flow();
+    assert_int_equal(push_all(10), 1);
+    flow();
+    peer_answer(&w->peer, w->peer.requests[0], 200, "");
+    flow();
+    expect(0, H2_ANSWERED, 200);
+}
+
+/* The limit falls to nothing while the socket takes no more bytes. */
+static void what_was_never_written_comes_back_in_its_time(void **state)
+{
+    (void)state;
+    start_with_limit(10);
+    warm_up();
+    assert_int_equal(push_all(2), 2);
+    peer_set(&w->peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 0);
+    assert_int_equal(to_client(), ERR_NONE);
+    flow();
+    assert_int_equal(w->peer.n, 1);
+    w->now = 20000;
+    assert_int_equal(h2_tick(w->h, w->now, &w->e), ERR_NONE);
+    flow();
+    expect(1, H2_REFUSED, 0);
+    expect(2, H2_REFUSED, 0);
+    assert_int_equal(h2_open_count(w->h), 0);
+    /* Nor is it written later: it has gone elsewhere, and may be no more. */
+    memset(&w->pushes[1], 0xee, 2 * sizeof w->pushes[1]);
+    peer_set(&w->peer, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, 10);
+    flow();
+    assert_int_equal(w->peer.n, 1);
+    assert_true(push());
+    flow();
+    assert_int_equal(w->peer.n, 2);
+    peer_answer(&w->peer, w->peer.requests[1], 200, "");
+    flow();
+    expect(3, H2_ANSWERED, 200);
+}
+
 static void answers_in_any_order_find_their_push(void **state)
 {
     (void)state;
@@ -879,6 +926,8 @@ int main(void)
         TEST(one_stream_until_the_first_answer_then_the_peers_limit),
         TEST(a_peer_without_a_limit_meets_ours),
         TEST(a_lowered_limit_is_obeyed_and_a_raised_one_used),
+        TEST(a_peer_that_allows_nothing_gets_nothing),
+        TEST(what_was_never_written_comes_back_in_its_time),
         TEST(answers_in_any_order_find_their_push),
         TEST(answers_may_be_cut_anywhere),
         TEST(refused_streams_are_safe_to_send_again),

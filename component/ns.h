@@ -20,6 +20,7 @@
 #define NS_CHATSTATES "http://jabber.org/protocol/chatstates"
 #define NS_MAM "urn:xmpp:mam:2"
 #define NS_MAM_1 "urn:xmpp:mam:1"
+#define NS_INBOX_ESL "erlang-solutions.com:xmpp:inbox:0"
 #define NS_RSM "http://jabber.org/protocol/rsm"
 #define NS_PING "urn:xmpp:ping"
 #define NS_VERSION "jabber:iq:version"

@@ -20,7 +20,8 @@
 static bool is_read(const struct iq_request *r)
 {
     return !r->is_set || stanza_is(r->payload, "query", NS_MAM) ||
-           stanza_is(r->payload, "query", NS_MAM_1);
+           stanza_is(r->payload, "query", NS_MAM_1) ||
+           stanza_is(r->payload, "inbox", NS_INBOX_ESL);
 }
 
 static void dispatch(struct service *s, struct iq_request *r)

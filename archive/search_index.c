@@ -25,7 +25,8 @@
 
 enum index_state {
     INDEX_IDLE,     /* -> PROBING, SWEEPING */
-    INDEX_PROBING,  /* is there enough for a block? -> READING, IDLE */
+    INDEX_PROBING,  /* is there enough for a block? -> OPENING, READING, IDLE */
+    INDEX_OPENING,  /* its place is taken, for who forgets to find it -> READING, IDLE */
     INDEX_READING,  /* -> WRITING, IDLE */
     INDEX_WRITING,  /* -> PROBING, IDLE */
     INDEX_SWEEPING, /* which of the next accounts have enough? -> PROBING, IDLE */
@@ -50,6 +51,7 @@ struct search_index {
     int64_t last;
     int64_t read_to;
     bool again; /* it was there, and is emptied */
+    int32_t forgot;
     unsigned rows;
     struct search_block block;
     struct fold fold;
@@ -130,6 +132,7 @@ static void write_block(struct search_index *s)
     pg_add_array(&p, &s->ids);
     pg_add_array(&p, &s->buckets);
     pg_add_array(&p, &s->grams);
+    pg_add_i32(&p, s->forgot);
     s->state = INDEX_WRITING;
     pg_pool_send(s->pool, &search_sql_write, &p, on_written, s);
 }
@@ -182,6 +185,31 @@ static void read_rows(struct search_index *s)
     pg_pool_send(s->pool, &search_sql_rows, &p, on_rows, s);
 }
 
+/* When somebody else has begun it, he goes on with it; and an account may have gone. */
+static void on_opened(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct search_index *s = ctx;
+    if (!r) {
+        give_up(s, e);
+    } else if (pg_affected(r) > 0) {
+        read_rows(s);
+    } else {
+        s->state = INDEX_IDLE;
+        next(s);
+    }
+}
+
+static void open_block(struct search_index *s)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, s->owner);
+    pg_add_i64(&p, s->above);
+    pg_add_i64(&p, s->last);
+    s->state = INDEX_OPENING;
+    pg_pool_send(s->pool, &search_sql_open, &p, on_opened, s);
+}
+
 static void on_probed(void *ctx, const struct pg_result *r, const struct pg_error *e)
 {
     struct search_index *s = ctx;
@@ -197,10 +225,14 @@ static void on_probed(void *ctx, const struct pg_result *r, const struct pg_erro
     s->above = s->read_to = pg_i64(r, 0, 0);
     s->last = pg_i64(r, 0, 1);
     s->again = pg_bool(r, 0, 2);
+    s->forgot = (int32_t)pg_i64(r, 0, 3);
     s->rows = 0;
     search_block_reset(&s->block);
     pg_array_reset(&s->ids);
-    read_rows(s);
+    if (s->again)
+        read_rows(s);
+    else
+        open_block(s);
 }
 
 static void probe(struct search_index *s)

@@ -8,13 +8,13 @@
 #define BODY "CASE WHEN octet_length(m.body) <= 65536 THEN m.body ELSE left(m.body, 65536) END"
 
 const struct pg_statement search_sql_probe = {
-    "search_probe", "WITH open AS (SELECT b.above, b.last_id FROM xs.search_block b"
+    "search_probe", "WITH open AS (SELECT b.above, b.last_id, b.forgot FROM xs.search_block b"
                     "   WHERE b.owner = $1::uuid AND b.ids IS NULL ORDER BY b.above LIMIT 1),"
                     " done AS (SELECT coalesce((SELECT b.last_id FROM xs.search_block b"
                     "   WHERE b.owner = $1::uuid ORDER BY b.above DESC LIMIT 1), 0) AS id)"
-                    " SELECT o.above, o.last_id, true FROM open o"
+                    " SELECT o.above, o.last_id, true, o.forgot FROM open o"
                     " UNION ALL"
-                    " SELECT d.id, n.id, false FROM done d CROSS JOIN LATERAL ("
+                    " SELECT d.id, n.id, false, 0 FROM done d CROSS JOIN LATERAL ("
                     "   SELECT m.id FROM xs.message m WHERE m.owner = $1::uuid AND m.id > d.id"
                     "   ORDER BY m.id OFFSET $2::int LIMIT 1) n"};
 
@@ -25,16 +25,25 @@ const struct pg_statement search_sql_rows = {
     " ORDER BY m.id LIMIT $4::int"};
 
 /* Who removes an account takes its row first: then this waits, and finds none.  Two workers
- * that make the same block begin it at the same place. */
+ * that make the same block begin it at the same place.  Whoever takes something back or
+ * removes it holds the lane: either it is gone when the block's messages are read, or he finds
+ * the block and says in it that it has to be read again. */
+const struct pg_statement search_sql_open = {
+    "search_open",
+    "INSERT INTO xs.search_block (owner, above, last_id)"
+    " SELECT a.owner, $2::bigint, $3::bigint"
+    " FROM (SELECT xs.lane_lock($1::uuid)::text AS held OFFSET 0) l, xs.account a"
+    " WHERE l.held IS NOT NULL AND a.owner = $1::uuid FOR KEY SHARE OF a"
+    " ON CONFLICT DO NOTHING"};
+
 const struct pg_statement search_sql_write = {
     "search_write",
     "WITH account AS (SELECT a.owner FROM xs.account a WHERE a.owner = $1::uuid"
     "   FOR KEY SHARE),"
-    " made AS (INSERT INTO xs.search_block AS b (owner, above, last_id, ids)"
-    "   SELECT a.owner, $2::bigint, $3::bigint, $4::bigint[] FROM account a"
-    "   ON CONFLICT (owner, above) DO UPDATE SET ids = excluded.ids"
-    "     WHERE b.ids IS NULL AND b.last_id = excluded.last_id"
-    "   RETURNING owner, above)"
+    " made AS (UPDATE xs.search_block b SET last_id = $3::bigint, ids = $4::bigint[]"
+    "   FROM account a WHERE b.owner = a.owner AND b.above = $2::bigint AND b.ids IS NULL"
+    "     AND b.last_id >= $3::bigint AND b.forgot = $7::int"
+    "   RETURNING b.owner, b.above)"
     " INSERT INTO xs.search_bucket (owner, above, bucket, grams)"
     " SELECT n.owner, n.above, unnest($5::int[]), unnest($6::bytea[]) FROM made n"};
 

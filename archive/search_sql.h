@@ -14,6 +14,7 @@ extern const struct pg_statement search_sql_probe;
  * when they are large. */
 extern const struct pg_statement search_sql_rows;
 /* owner, above, last, ids, buckets, grams; affects nothing when it was made meanwhile. */
+extern const struct pg_statement search_sql_open;
 extern const struct pg_statement search_sql_write;
 /* owner, accounts, rows of a block - 1 -> the next owners, whether there is something to do.
  */

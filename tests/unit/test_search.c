@@ -303,6 +303,37 @@ static void nothing_of_what_is_forgotten_stays_in_the_index(void **state)
     close_world(w);
 }
 
+static bool index_waits_to_write(void *ctx)
+{
+    (void)ctx;
+    return db_int("SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+                  " WHERE c.relname = 'search_bucket' AND NOT l.granted") > 0;
+}
+
+/* The block's messages have been read, and it is not written yet. */
+static void what_is_forgotten_while_a_block_is_made_does_not_come_back(void **state)
+{
+    (void)state;
+    struct world *w = open_world();
+    add(OWNER, 1024, BODY);
+    db_do("BEGIN; LOCK TABLE xs.search_bucket IN SHARE MODE");
+    w->index = search_index_new(w->base, w->pool, 1);
+    search_index_look(w->index, owner);
+    db_loop(w->base, index_waits_to_write, w);
+    db_do("UPDATE xs.message SET body = NULL, flags = flags | 4 WHERE owner = '" OWNER "' AND"
+          " id = (SELECT id FROM xs.message WHERE owner = '" OWNER "' ORDER BY id OFFSET 500"
+          " LIMIT 1)");
+    db_do("SELECT xs.search_forget(owner, id, id) FROM xs.message WHERE body IS NULL");
+    db_do("COMMIT");
+    db_loop(w->base, index_is_idle, w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.search_block WHERE ids IS NOT NULL"), 1);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.search_block b, xs.message m"
+                            " WHERE m.id = ANY (b.ids) AND m.body IS NULL"),
+                     0);
+    check_words(w, 5);
+    close_world(w);
+}
+
 /* As an account removes what it said with one peer (XEP-0136). */
 static void what_is_removed_leaves_nothing_in_the_index(void **state)
 {
@@ -436,6 +467,7 @@ int main(void)
         cmocka_unit_test(what_is_gone_is_not_found),
         cmocka_unit_test(nothing_of_what_is_forgotten_stays_in_the_index),
         cmocka_unit_test(what_is_removed_leaves_nothing_in_the_index),
+        cmocka_unit_test(what_is_forgotten_while_a_block_is_made_does_not_come_back),
         cmocka_unit_test(paging_while_messages_arrive),
         cmocka_unit_test(large_bodies_end_a_block_sooner),
         cmocka_unit_test(two_that_make_an_index_make_one),

@@ -43,7 +43,7 @@ struct ingest_hooks {
      * between. */
     void (*batch)(void *ctx, struct pg *conn, const struct unread_change *changes, size_t n);
     /* The outcome of the last batch on conn, called once after each batch call.  When the
-     * connection died in COMMIT this comes only after the stored position told the truth. */
+     * connection died in COMMIT this comes only after the database has told the truth. */
     void (*committed)(void *ctx, struct pg *conn, bool ok);
     /* One row in INGEST_SAMPLE was committed, whichever it is, or one was taken back: somebody
      * may want to look after its owner. */

@@ -62,6 +62,7 @@ struct slot {
     int64_t since_ms;  /* when it was begun */
     uint64_t *from;
     uint64_t *to;
+    int64_t xid;           /* its transaction, once it is not known how it ended */
     bool hooked;           /* hooks.committed is owed */
     int64_t ask_again_ms;  /* RELOADING or LOADING failed: when to ask again, else 0 */
     struct pg_error first; /* of a load or reload of several statements */

@@ -145,8 +145,12 @@ static const struct pg_statement wait_for_lane = {
     "ingest_lane", "SELECT last_id FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
 
 static const struct pg_statement read_lane_positions = {
-    "ingest_lane_positions", "SELECT spool, pos FROM xs.spool_position WHERE lane = $1::int "
-                             "AND spool = ANY ($2::uuid[])"};
+    "ingest_lane_positions",
+    "SELECT spool, pos,"
+    "   CASE WHEN $3::bigint < pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
+    "   THEN coalesce(pg_xact_status($3::bigint::text::xid8) = 'committed', false)"
+    "   ELSE false END" /* of another timeline */
+    " FROM xs.spool_position WHERE lane = $1::int AND spool = ANY ($2::uuid[])"};
 
 static int spool_index(const struct ingest *ing, const uint8_t id[16])
 {
@@ -242,7 +246,8 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
     }
     struct lane *lane = s->lane;
     bool moved = !is_at(s, s->from);
-    if (moved && is_at(s, s->to)) {
+    /* One that moves no place is known by its transaction alone. */
+    if (moved ? is_at(s, s->to) : pg_rows(r) > 0 && pg_bool(r, 0, 2)) {
         committed(s);
         return;
     }
@@ -272,6 +277,7 @@ static void reload(struct slot *s)
     pg_send(s->pg, &wait_for_lane, &p, on_first, s);
     spool_array(s->ing, &ids);
     pg_add_array(&p, &ids);
+    pg_add_i64(&p, s->xid);
     pg_send(s->pg, &read_lane_positions, &p, on_reload, s);
     pg_array_deinit(&ids);
     pg_sync(s->pg);
@@ -374,6 +380,7 @@ static void on_done(void *ctx, const struct lane_outcome *o)
     struct lane *lane = s->lane;
     enum pg_failure failure = o->failure;
     s->hooked = o->hooked;
+    s->xid = o->xid;
     if (failure == PG_OTHER && ++lane->unknown_failures >= UNKNOWN_FAILURES_MAX)
         failure = PG_DATA;
     if (failure != PG_OK && failure != PG_LOST && failure != PG_GUARD)

@@ -21,7 +21,8 @@
 /* --- statements ------------------------------------------------------------------------- */
 
 static const struct pg_statement lock_lane = {
-    "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "'"
+    "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "',"
+                 "   pg_current_xact_id()::text::bigint"
                  " FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
 
 /* The guard: finds no row when somebody else has moved the place. */
@@ -142,6 +143,7 @@ static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error 
     if (r && pg_rows(r) == 1) {
         w->stored_last = pg_i64(r, 0, 0);
         w->max_us = pg_time_us(r, 0, 1);
+        w->outcome.xid = pg_i64(r, 0, 2);
         if (clock_has_jumped(w))
             own = (struct pg_error){.failure = PG_CONFLICT, .text = "our clock has jumped"};
     } else if (r) {

@@ -44,6 +44,7 @@ struct lane_outcome {
     size_t duplicates;
     size_t aside; /* stanzas put aside, that of quarantine not counted */
     int64_t last_id;
+    int64_t xid; /* the transaction, as PostgreSQL calls it; 0: not known */
 };
 
 /* Called once for each lane_write, never before it returned. */

@@ -49,6 +49,8 @@
 #define FRAMES_MAX 20000
 #define EPOCHS_MAX 256
 #define HELD_MAX 64
+#define RECORDS_MAX 8192
+#define DAMAGES_MAX 64
 #define LANES 3
 
 /* --- what the server has written --- */
@@ -146,9 +148,13 @@ struct stage {
     unsigned errors;
 
     struct place victim; /* the stanza that killed a worker last */
-    /* Damage: what is of these epochs may be lost, and told, and nothing else. */
+    /* Of the records that are damaged; an epoch whose header is may be lost as a whole. */
     bool damaging;
-    bool hurt[EPOCHS_MAX];
+    struct place records[RECORDS_MAX]; /* with bytes of streams */
+    size_t records_n;
+    struct place damages[DAMAGES_MAX];
+    size_t damages_n;
+    bool hurt[EPOCHS_MAX + 1];
     uint64_t began[EPOCHS_MAX]; /* in the spool */
     bool any_hurt;
     bool wants_stream;
@@ -221,6 +227,32 @@ uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
     return min;
 }
 
+static bool is_of(const struct place *damage, uint64_t epoch)
+{
+    return damage->begin >= s.began[epoch] &&
+           (epoch == spool_epoch(s.spool) || damage->begin < s.began[epoch + 1]);
+}
+
+/* It lies in a damage, or between two of its stream, the second of which may be where the next
+ * one begins: what is found behind the first is not trusted before the second. */
+static bool is_touched(const struct written *w)
+{
+    bool before = false, behind = s.hurt[w->epoch + 1];
+    for (size_t i = 0; i < s.damages_n; i++) {
+        const struct place *d = &s.damages[i];
+        before |= is_of(d, w->epoch) && d->begin < w->place.end;
+        behind |= is_of(d, w->epoch) && d->end > w->place.begin;
+    }
+    return before && behind;
+}
+
+/* The one behind a damage tells where stanzas begin again. */
+static bool may_be_lost(const struct written *w)
+{
+    return s.hurt[w->epoch] || is_touched(w) ||
+           (w > s.written && w[-1].epoch == w->epoch && is_touched(w - 1));
+}
+
 /* Nothing is passed that was not taken or is committed. */
 void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
 {
@@ -230,7 +262,7 @@ void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
         if (w->place.end > end)
             break;
         if (w->kind == MESSAGE && s.taken_by[w->id] != s.worker && !s.committed[w->id] &&
-            !s.hurt[w->epoch])
+            !may_be_lost(w))
             fail_msg("m%u is passed and was not given begin=%llu end=%llu passed=%llu", w->id,
                      (unsigned long long)w->place.begin, (unsigned long long)w->place.end,
                      (unsigned long long)end);
@@ -400,7 +432,13 @@ static bool spool(size_t len, size_t room)
     assert_int_equal(setrlimit(RLIMIT_FSIZE, room ? &tight : &old), 0);
     enum err_kind kind = spool_append(s.spool, buf_data(&s.bytes), len, s.world.real_us, &e);
     assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
-    return kind == ERR_NONE;
+    if (kind != ERR_NONE)
+        return false;
+    uint64_t end = spool_end(s.spool);
+    assert_true(s.records_n < RECORDS_MAX);
+    s.records[s.records_n++] =
+        (struct place){.begin = end - len - RECORD_HEADER_BYTES, .end = end};
+    return true;
 }
 
 /* As one read of the link's; what finds no room stays in the socket. */
@@ -804,8 +842,11 @@ static void kill_link(void)
     if (!kept)
         page_forget_link(s.page, 0);
     open_spool(kept ? published : 0);
-    assert_true(spool_resumable(s.spool) == (kept && streaming) || s.any_hurt);
-    if (spool_resumable(s.spool))
+    bool goes_on = spool_resumable(s.spool);
+    assert_true(goes_on == (kept && streaming) || s.any_hurt);
+    s.hurt[spool_epoch(s.spool)] |=
+        kept && streaming && !goes_on; /* the junk stays at its end */
+    if (goes_on)
         assert_int_equal(spool_stream_resume(s.spool, s.world.real_us, &e), ERR_NONE);
     else
         stream_open();
@@ -827,6 +868,21 @@ static off_t choose_byte(int fd)
                : at;
 }
 
+static void note_damage(uint64_t at)
+{
+    s.any_hurt = true;
+    for (size_t i = s.records_n; i > 0; i--)
+        if (at >= s.records[i - 1].begin && at < s.records[i - 1].end) {
+            assert_true(s.damages_n < DAMAGES_MAX);
+            s.damages[s.damages_n++] = s.records[i - 1];
+            return;
+        }
+    uint64_t epoch = spool_epoch(s.spool);
+    while (s.began[epoch] > at)
+        epoch--;
+    s.hurt[epoch] = true;
+}
+
 /* One byte of what is in the spool. */
 static void damage(void)
 {
@@ -846,10 +902,7 @@ static void damage(void)
     if (base + (uint64_t)at < published && pread(fd, &byte, 1, at) == 1) {
         byte ^= (uint8_t)(1 + roll(255));
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-        uint64_t epoch = spool_epoch(s.spool);
-        while (s.began[epoch] > base + (uint64_t)at)
-            epoch--;
-        s.hurt[epoch] = s.any_hurt = true;
+        note_damage(base + (uint64_t)at);
     }
     close(fd);
 }
@@ -981,14 +1034,14 @@ static void settle(void)
     }
     for (size_t i = 0; i < s.written_n; i++) {
         const struct written *w = &s.written[i];
-        if (w->kind == MESSAGE && !s.committed[w->id] && !s.hurt[w->epoch])
+        if (w->kind == MESSAGE && !s.committed[w->id] && !may_be_lost(w))
             fail_msg("m%u was lost", w->id);
         if (w->kind == REQUEST && w->epoch == spool_epoch(s.spool) && !s.answers[w->id])
             fail_msg("q%u was never answered", w->id);
     }
     for (uint64_t epoch = 1; epoch <= spool_epoch(s.spool); epoch++) {
-        assert_true(s.told[epoch][true] || s.hurt[epoch]);
-        assert_true(s.told[epoch][false] == s.ended[epoch] || s.hurt[epoch]);
+        bool whole = s.told[epoch][true] && s.told[epoch][false] == s.ended[epoch];
+        assert_true(whole || s.hurt[epoch]);
     }
     assert_int_equal(feed_behind_us(s.feed, s.world.real_us), 0);
     assert_true(s.errors == 0 || s.any_hurt);

@@ -37,6 +37,7 @@ struct cursor {
 
     uint64_t epoch;     /* of the stream we are in, 0: between streams */
     uint64_t announced; /* the last one that opened was called for */
+    uint64_t headless;  /* the last one without a header */
     int64_t last_us;
     uint8_t *header;
     size_t header_len;
@@ -305,12 +306,24 @@ static void take_again(struct cursor *c)
         lose(c, first ? c->want : c->read_to, c->rec.position, "segment missing");
 }
 
+/* Told once: nothing of it can be understood before the next segment repeats the header. */
+static void lose_headless(struct cursor *c)
+{
+    if (c->headless == c->rec.epoch)
+        return;
+    c->headless = c->rec.epoch;
+    if (c->ev.lost)
+        c->ev.lost(c->ev.ctx, c->rec.epoch, c->rec.position,
+                   c->rec.position + record_size(&c->rec), true,
+                   "no stream header, nor can what follows be read");
+}
+
 static void take_data(struct cursor *c)
 {
     if (c->epoch != c->rec.epoch) {
         if (c->epoch)
             finish_stream(c, 0, "");
-        lose(c, c->rec.position, c->rec.position + record_size(&c->rec), "no stream header");
+        lose_headless(c);
         return;
     }
     c->last_us = c->rec.received_us;

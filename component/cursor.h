@@ -66,7 +66,8 @@ struct cursor_events {
     void (*skipped)(void *ctx, const struct cursor_piece *p);
     /* Bytes [begin, end) of the spool cannot be read.  When streaming is set they are of the
      * stream being read, whose next boundary may be known only when it ends: ask the link to
-     * reconnect if it is the present one. */
+     * reconnect if it is the present one.  Of a stream without a header the first bytes stand
+     * for all. */
     void (*lost)(void *ctx, uint64_t epoch, uint64_t begin, uint64_t end, bool streaming,
                  const char *why);
     /* The stream is not XML that we accept: the rest of the epoch is passed over. */

@@ -1157,6 +1157,30 @@ static void what_is_damaged_before_the_archives_place_costs_it_nothing(void **st
     buf_deinit(&xml);
 }
 
+/* It could not be understood until the next segment begins, which may be in days. */
+static void
+a_stream_whose_header_is_damaged_is_told_once_and_asked_to_begin_again(void **state)
+{
+    (void)state;
+    feed_archive_open(s.feed, &s.archive);
+    write_messages(1);
+    pump(); /* joined */
+    end_stream("bye");
+    uint64_t at = spool_end(s.spool);
+    begin_stream();
+    damage(at + 100);
+    write_messages(5);
+    pump();
+    assert_int_equal(s.errors, 2); /* that it is damaged, and that what follows is lost */
+    assert_int_equal(s.reconnects, 1);
+    end_stream("as asked");
+    begin_stream();
+    s.written = 1;
+    write_messages(2);
+    pump();
+    assert_archived(3);
+}
+
 /* It may be damaged since the live cursor read it. */
 static void
 what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for(void **state)
@@ -1217,6 +1241,7 @@ int main(void)
         TEST(an_archive_that_comes_up_with_the_live_cursor_inside_a_record_misses_nothing),
         TEST(a_worker_that_knows_nothing_of_a_stream_asks_for_a_new_one),
         TEST(what_is_damaged_before_the_archives_place_costs_it_nothing),
+        TEST(a_stream_whose_header_is_damaged_is_told_once_and_asked_to_begin_again),
         TEST(what_the_archive_alone_cannot_read_is_told_and_a_new_stream_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,7 +38,7 @@
     "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' "    \
     "xmlns='jabber:component:accept' from='sidecar.e.test' id='s1'>"
 #define SEED 1
-#define ROUNDS 16
+#define ROUNDS 12
 #define STEPS 200
 #define NOTHING UINT64_MAX
 #define NS_LATER "urn:test:later"

@@ -43,12 +43,13 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
 static struct op *new_target(struct batch *b, const struct op *op)
 {
     size_t slot;
+    const bool takes_back = op->w.kind == WRITE_BOUNCE || op->w.kind == WRITE_RETRACT;
     struct op *before = NULL, *after = NULL, *at = batch_first_of_ref(b, &op->w, &slot);
     while (at) {
         bool meant = at->fate == FATE_NEW && batch_is_by(at, op);
         if (meant && at < op)
             before = at;
-        else if (meant && !after)
+        else if (meant && !after && (!takes_back || batch_may_be_meant(at, op->received_us)))
             after = at;
         at = at->next ? &b->ops[at->next - 1] : NULL;
     }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Retractions that came before their message.  They are kept for as long as a message may come
- * late, and only those that do come late are asked for: what is in order has its retraction
- * behind it.
+ * late.  Where one link shows everything in order, only messages that do come late are asked
+ * for; of several links one may be read long before the other.
  */
+#include "archive/batch_int.h"
 #include "archive/lane_int.h"
 
 #include "base/arena.h"
@@ -30,6 +31,8 @@ static void on_early(void *ctx, const struct pg_result *r, const struct pg_error
     struct lane_writer *w = ctx;
     for (int i = 0; r && i < pg_rows(r); i++) {
         struct op *op = &w->batch.ops[w->early_asked[pg_i64(r, i, 0) - 1]];
+        if (!batch_may_be_meant(op, pg_time_us(r, i, 1)))
+            continue;
         if (!w->texts)
             w->texts = arena_new(TEXTS_BYTES_MAX);
         op->early_us = pg_time_us(r, i, 1);
@@ -44,7 +47,8 @@ void lane_ask_early(struct lane_writer *w)
     arena_free(&w->texts);
     for (uint32_t i = 0; i < w->batch.n; i++) {
         const struct op *op = &w->batch.ops[i];
-        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW || !(op->w.flags & ROW_LATE))
+        bool in_order = w->opts.spools == 1 && !(op->w.flags & ROW_LATE);
+        if (op->w.kind != WRITE_ROW || op->fate != FATE_NEW || in_order)
             continue;
         if (ref->count == 0)
             w->early_asked = lane_room(w->early_asked, &w->early_asked_cap, w->batch.n);

@@ -342,6 +342,26 @@ static void what_comes_late_may_have_been_taken_back_before(void **state)
     }
 }
 
+static void what_was_sent_after_a_retraction_is_not_meant_by_it(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        struct world w;
+        begin(&w);
+        retraction(&w, "far@there", "mei@here", "r1", "1"); /* of what is not kept anywhere */
+        meaning(&w, EVENT_BOUNCE, "mei@here", "far@there", "1");
+        if (way)
+            settle(&w);
+        w.now_us += 2 * DAY; /* some count their messages anew */
+        struct event *ev = message(&w, "far@there", "mei@here", "1");
+        if (way < 2)
+            ev->delayed_us = w.now_us - HOUR;
+        assert_unread(&w, "mei@here", "far@there", 1);
+        assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body = 'text 1'"), 1);
+        end(&w);
+    }
+}
+
 static void what_nothing_came_for_is_forgotten_after_thirty_days(void **state)
 {
     (void)state;
@@ -1283,6 +1303,7 @@ int main(void)
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
         cmocka_unit_test(what_comes_late_may_have_been_taken_back_before),
+        cmocka_unit_test(what_was_sent_after_a_retraction_is_not_meant_by_it),
         cmocka_unit_test(what_nothing_came_for_is_forgotten_after_thirty_days),
         cmocka_unit_test(a_refusal_may_come_before_its_message),
         cmocka_unit_test(a_refusal_is_known_on_whichever_connection_its_message_is_written),

@@ -241,6 +241,36 @@ static void a_spool_that_is_read_long_after_the_other_adds_nothing(void **state)
     assert_int_equal(db_int("SELECT unread FROM xs.account WHERE jid = 'mei@here'"), 40);
 }
 
+/* PostgreSQL was away, and the spool in which the retraction stands is shorter. */
+static void what_is_taken_back_on_the_link_that_is_read_first_leaves_no_text(void **state)
+{
+    (void)state;
+    static const char retract[] = "<retract xmlns='urn:xmpp:message-retract:1' id='m'/>";
+    struct err e = {0};
+    event_of(1, EVENT_MESSAGE, "li@here", "mei@here", "r", w.now_us + SECOND);
+    struct event *ev = &w.readers[1].lines[0].ev;
+    char text[256];
+    snprintf(text, sizeof text,
+             "<message xmlns='jabber:client' type='chat' id='r'>%s</message>", retract);
+    stanza_free(&w.readers[1].lines[0].stanza);
+    w.readers[1].lines[0].stanza = xml_parse_element(text, strlen(text), &e);
+    ev->stanza = w.readers[1].lines[0].stanza;
+    ev->id = stanza_get(ev->stanza, "id");
+    offer(1);
+    settle();
+    next_worker();
+    copy_of(0, "m", w.now_us);
+    copy_of(0, "m2", w.now_us);
+    offer(0);
+    offer(1);
+    settle();
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 5 = 4"
+                            " AND body IS NULL"),
+                     2);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE body = 'm2'"), 2);
+    assert_int_equal(db_int("SELECT unread FROM xs.account WHERE jid = 'mei@here'"), 1);
+}
+
 /* What one node's occupants were told of was committed before there was a message: that is
  * read again, by whoever comes next, and must not stand for what the others are told. */
 static void what_a_room_has_told_of_shows_though_it_was_told_elsewhere_before(void **state)
@@ -397,6 +427,7 @@ int main(void)
         TEST(a_spool_that_is_read_long_after_the_other_adds_nothing),
         TEST(what_a_room_has_told_of_shows_though_it_was_told_elsewhere_before),
         TEST(who_comes_back_to_a_room_is_in_it_though_a_worker_died_meanwhile),
+        TEST(what_is_taken_back_on_the_link_that_is_read_first_leaves_no_text),
         TEST(the_first_stream_ends_no_gap),
         TEST(a_gap_is_open_until_the_next_stream_of_its_own_link),
         TEST(a_gap_is_kept_once_whenever_the_worker_dies),

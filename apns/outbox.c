@@ -275,6 +275,18 @@ void outbox_upkeep_soon(struct outbox *o)
         o->upkeep_ms = soon_ms;
 }
 
+static int64_t call_wait_ms(const struct outbox *o)
+{
+    return o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
+}
+
+/* As a new entry has.  One that we do not have and that has waited was a dead worker's. */
+static bool has_whole_wait(const struct outbox *o, int64_t due_ms)
+{
+    return due_ms == o->push->settle_ms || due_ms == call_wait_ms(o) ||
+           due_ms == BADGE_WAIT_MS;
+}
+
 void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change *changes,
                   size_t n)
 {
@@ -289,9 +301,7 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
         t->asked++;
         job = adding(o, t);
     }
-    int64_t call_ms =
-        o->push->settle_ms < CALL_SETTLE_MS ? o->push->settle_ms : CALL_SETTLE_MS;
-    if (outbox_sql_add_calls(o->sql, &all, call_ms, o->push, job)) {
+    if (outbox_sql_add_calls(o->sql, &all, call_wait_ms(o), o->push, job)) {
         t->asked++;
         job = adding(o, t);
     }
@@ -375,8 +385,11 @@ void outbox_committed(struct outbox *o, struct pg *conn, bool ok)
     if (ok) {
         for (struct outbox_pending *p = STAILQ_FIRST(&t->pending); p;
              p = STAILQ_NEXT(p, next)) {
+            const bool is_new = has_whole_wait(o, p->row.due_ms);
             p->row.due_ms -= already_waited_ms(&p->row);
-            outbox_adopt(o, &p->row);
+            struct entry *e = outbox_adopt(o, &p->row);
+            if (e)
+                e->inherited = !is_new;
         }
         if (t->lost) {
             o->reconcile = true;

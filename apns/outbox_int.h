@@ -19,6 +19,7 @@
 #define OUTBOX_ROUND_MS 30000        /* of upkeep */
 #define OUTBOX_REASONS_MAX 64        /* others are not remembered */
 #define OUTBOX_MEMORY_DELAY_MS 60000 /* longer waits are spent in the database */
+#define OUTBOX_INHERITS_MS 120000    /* what was due when a worker died is loaded within it */
 #define OUTBOX_ROUND_SOON_MS 1000    /* while there is more to load, or after a failure */
 
 struct crypt_hmac;
@@ -103,6 +104,7 @@ struct outbox {
     bool released;          /* something to load has just been made */
     bool reconcile;         /* entries may be ours without our knowing */
     size_t apps_written;    /* so many of them */
+    int64_t inherits_until_ms; /* what is loaded before may have been sent by a dead worker */
     int64_t walk_again_ms;  /* what dead workers held is looked for once more; 0: that was */
     struct outbox_key walk; /* where it stands */
     int64_t depth_ms;       /* not counted again before this */

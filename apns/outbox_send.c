@@ -126,7 +126,8 @@ static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetc
     flight->note = e->peer ? silent_because(o, e, f) : NULL;
     flight->alert = e->peer && !flight->note;
     outbox_withdraw_take(flight, e, f);
-    const bool badge_is_right = f->badge == f->badge_sent && f->withdraw_n == 0;
+    const bool badge_is_right =
+        f->badge == f->badge_sent && f->withdraw_n == 0 && !e->inherited;
     /* What was no call to be told changes no badge either. */
     if (!flight->alert && (badge_is_right || outbox_is_call(e->peer))) {
         outbox_settle(o, e, OUTBOX_END, 0, e->peer ? 0 : OUTBOX_NO_LOG, OUTBOX_BADGE_SAME,

@@ -102,6 +102,8 @@ struct entry {
     bool keep_turn; /* no other push to this device before this one's next try */
     bool elsewhere; /* its app's gateway did not know the token: to the other environment's */
     bool voip_refused; /* its token for calls: an alert is to tell of this one */
+    bool inherited;    /* the worker before us may have sent it: what the phone shows is not
+                          known */
     char resource[];
 };
 

@@ -76,6 +76,7 @@ static void take(struct outbox *o, const struct outbox_row *row)
     if (!e)
         return;
     outbox_set_loaded(o->set, e, true);
+    e->inherited = clock_mono_ms() < o->inherits_until_ms;
     if (row->due_ms == 0 && !o->paused)
         outbox_decide(o, e);
 }
@@ -265,6 +266,7 @@ static void claimed(struct outbox *o, struct outbox_job *job, const struct pg_re
     if (claim == OUTBOX_CLAIM_TAKEN) {
         o->reconcile = true;
         o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
+        o->inherits_until_ms = clock_mono_ms() + OUTBOX_INHERITS_MS;
     }
     if (o->reconcile) {
         o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};

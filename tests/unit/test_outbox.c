@@ -488,6 +488,24 @@ static long long entries(void)
     return db_int("SELECT count(*) FROM xs.outbox");
 }
 
+/* Messages whose entries find no room in memory: they wait in the database. */
+static void message_that_waits(struct world *w, int owner, int peer)
+{
+    size_t memory_max = w->outbox->memory_max;
+    w->outbox->memory_max = 0;
+    message(w, owner, peer);
+    w->outbox->memory_max = memory_max;
+}
+
+static void crash(struct world *w)
+{
+    w->crashes++;
+    outbox_free(&w->outbox);
+    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
+    w->gateway.n = 0;
+    open_outbox(w);
+}
+
 /* Cases. */
 
 static void a_message_becomes_one_push_with_the_badge_of_that_moment(void **state)
@@ -1120,6 +1138,58 @@ static void a_publish_during_the_flight_corrects_the_badge_after_it(void **state
     assert_int_equal(entries(), 0);
 }
 
+/* The phone has it, and we die before that is stored. */
+static void crash_after_arrival(struct world *w)
+{
+    for (size_t i = 0; i < FLYING_MAX; i++)
+        if (w->gateway.flying[i].used)
+            arrive(w, &w->gateway.flying[i]);
+    crash(w);
+}
+
+static void an_icon_is_told_again_when_a_worker_has_died_with_its_push(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    crash_after_arrival(w);
+    assert_int_equal(w->phones[0].badge, 1);
+    read_all(w, 0, 0);
+    pass(w, 5000);
+    accept_all(w);
+    pass(w, 5000);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 0);
+    assert_int_equal(w->phones[0].alerts, 1);
+    assert_int_equal(entries(), 0);
+    /* The same when more came before the next worker had taken it over. */
+    message(w, 0, 1);
+    pass(w, 600);
+    crash_after_arrival(w);
+    message(w, 0, 1);
+    read_all(w, 0, 1);
+    pass(w, 5000);
+    accept_all(w);
+    pass(w, 5000);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 0);
+    assert_int_equal(entries(), 0);
+    /* And of what waited in the database. */
+    message_that_waits(w, 0, 2);
+    pass(w, 1100);
+    pass(w, 600);
+    assert_int_equal(any_flying(w)->badge, 1);
+    crash_after_arrival(w);
+    read_all(w, 0, 2);
+    pass(w, 5000);
+    accept_all(w);
+    pass(w, 5000);
+    accept_all(w);
+    assert_int_equal(w->phones[0].badge, 0);
+    assert_int_equal(entries(), 0);
+}
+
 /* It was read on the device itself, which is told nothing; but what was on its way there says
  * another number. */
 static void a_device_that_has_read_is_told_after_what_was_on_its_way(void **state)
@@ -1450,15 +1520,6 @@ static void a_rejected_device_goes_only_while_others_are_accepted(void **state)
     assert_int_equal(db_int("SELECT count(*) FROM xs.registration"), 1);
     assert_int_equal(entries(), 0);
     assert_int_equal(w->alarms, 0);
-}
-
-static void crash(struct world *w)
-{
-    w->crashes++;
-    outbox_free(&w->outbox);
-    memset(&w->gateway.flying, 0, sizeof w->gateway.flying);
-    w->gateway.n = 0;
-    open_outbox(w);
 }
 
 /* The app of the sandbox beside that of production, and its gateway. */
@@ -1928,15 +1989,6 @@ static void more_entries_than_memory_wait_in_the_database(void **state)
     }
     assert_int_equal(entries(), 0);
     assert_int_equal(w->phones[0].accepted, 30);
-}
-
-/* Messages whose entries find no room in memory: they wait in the database. */
-static void message_that_waits(struct world *w, int owner, int peer)
-{
-    size_t memory_max = w->outbox->memory_max;
-    w->outbox->memory_max = 0;
-    message(w, owner, peer);
-    w->outbox->memory_max = memory_max;
 }
 
 static bool waits_in_the_database(void)
@@ -2995,7 +3047,10 @@ static void random_step(struct world *w, uint64_t *seed)
         break;
     case 13:
         if (rnd(seed, 4) == 0) {
-            crash(w);
+            if (rnd(seed, 2))
+                crash(w);
+            else
+                crash_after_arrival(w);
         } else if (rnd(seed, 8) == 0) {
             db_end_sessions();
             db_loop(w->base, all_down, w);
@@ -3135,6 +3190,7 @@ int main(void)
         CASE(what_is_sent_is_what_an_icon_is_compared_with),
         CASE(a_read_during_the_flight_corrects_the_badge_after_it),
         CASE(an_icon_is_told_again_when_the_answer_was_lost),
+        CASE(an_icon_is_told_again_when_a_worker_has_died_with_its_push),
         CASE(a_device_that_has_read_is_told_after_what_was_on_its_way),
         CASE(a_publish_during_the_flight_corrects_the_badge_after_it),
         CASE(two_accounts_on_one_phone_are_summed_and_never_in_flight_together),

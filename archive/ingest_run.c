@@ -406,6 +406,8 @@ static void on_done(void *ctx, const struct lane_outcome *o)
     case PG_RESOURCE:
     case PG_SCHEMA:
     case PG_OTHER:
+        if (strcmp(o->error.sqlstate, "57014") == 0 && s->n > 1)
+            lane->limit = s->n / 2; /* it took too long: maybe it is too much at once */
         if (lane->backoff.failures == 0)
             log_warn(PREFIX, "batch failed lane=%u kind=%s sqlstate=%s why=\"%s\"",
                      lane->number, pg_failure_name(failure), o->error.sqlstate, o->error.text);

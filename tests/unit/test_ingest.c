@@ -659,6 +659,29 @@ static void what_is_refused_in_a_long_sentence_of_any_language_is_put_aside(void
     end(&w);
 }
 
+/* As a disk that takes 30 s for so many: with fewer it goes on. */
+static void what_takes_too_long_at_once_is_written_in_parts(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    db_do("CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+          " IF (SELECT count(*) FROM added) > 10 THEN"
+          "  RAISE EXCEPTION USING ERRCODE = '57014', MESSAGE = 'too slow'; END IF;"
+          " RETURN NULL; END $$");
+    db_do("CREATE TRIGGER slow AFTER INSERT ON xs.message REFERENCING NEW TABLE AS added"
+          " FOR EACH STATEMENT EXECUTE FUNCTION public.slow()");
+    char ids[50][16];
+    for (int i = 0; i < 50; i++) {
+        snprintf(ids[i], sizeof ids[i], "%d", i);
+        message(&w, "far@there", "mei@here", ids[i]);
+    }
+    assert_unread(&w, "mei@here", "far@there", 50);
+    assert_int_equal(rows(), 50);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.quarantine"), 0);
+    end(&w);
+}
+
 /* The batch is halved until the bad one is found: a row and what takes it back are in the same
  * one first, and then in two. */
 static void what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts(void **state)
@@ -1318,6 +1341,7 @@ int main(void)
         cmocka_unit_test(a_stanza_that_postgres_refuses_is_put_aside_alone),
         cmocka_unit_test(what_is_taken_back_leaves_no_text_when_its_batch_is_tried_in_parts),
         cmocka_unit_test(what_is_refused_in_a_long_sentence_of_any_language_is_put_aside),
+        cmocka_unit_test(what_takes_too_long_at_once_is_written_in_parts),
         cmocka_unit_test(what_a_hook_breaks_is_archived_without_it),
         cmocka_unit_test(a_missing_partition_is_made),
         cmocka_unit_test(a_clock_that_is_ahead_does_not_run_away_with_the_ids),

@@ -260,10 +260,13 @@ static void claimed(struct outbox *o, struct outbox_job *job, const struct pg_re
         return;
     }
     enum outbox_claim claim = (enum outbox_claim)pg_i64(r, 0, 0);
+    /* What was ours before we have heard so was taken by a claim whose answer was lost. */
+    const bool taken =
+        claim == OUTBOX_CLAIM_TAKEN || (claim == OUTBOX_CLAIM_KEPT && !o->claimed);
     o->claimed = true;
     if (claim == OUTBOX_CLAIM_OTHERS)
         o->more = false;
-    if (claim == OUTBOX_CLAIM_TAKEN) {
+    if (taken) {
         o->reconcile = true;
         o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
         o->inherits_until_ms = clock_mono_ms() + OUTBOX_INHERITS_MS;

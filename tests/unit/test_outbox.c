@@ -1786,9 +1786,8 @@ static void a_worker_that_died_is_succeeded_at_once_with_the_same_ids(void **sta
 
 /* PostgreSQL goes on with what it was asked after the asker is gone: what it holds by that is
  * pushed once more, as after any crash, and is not left. */
-static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **state)
+static void take_up_at_the_last_moment(struct world *w, bool claim_unheard)
 {
-    struct world *w = *state;
     enroll(0, 0);
     message(w, 0, 0);
     w->crashes++;
@@ -1799,6 +1798,12 @@ static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **st
     PQclear(PQexec(dead, "SELECT xs.outbox_hold(l.worker, array_agg(o.owner),"
                          " array_agg(o.device), array_agg(o.peer))"
                          " FROM xs.outbox o, xs.loader l GROUP BY l.worker"));
+    if (claim_unheard) {
+        char sql[128];
+        snprintf(sql, sizeof sql, "SELECT xs.loader_claim('%02x%030d', true)", w->crashes + 1,
+                 0);
+        db_do(sql);
+    }
     open_outbox(w);
     pass(w, 0);
     assert_int_equal(w->gateway.n, 1);
@@ -1813,6 +1818,16 @@ static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **st
     accept_all(w); /* with the same id, see answer_with */
     assert_int_equal(w->phones[0].accepted, 2);
     assert_int_equal(entries(), 0);
+}
+
+static void what_a_dead_worker_takes_up_at_the_last_moment_is_not_left(void **state)
+{
+    take_up_at_the_last_moment(*state, false);
+}
+
+static void nor_when_the_answer_to_our_claim_was_lost(void **state)
+{
+    take_up_at_the_last_moment(*state, true);
 }
 
 static void an_orderly_end_waits_for_answers_and_begins_nothing(void **state)
@@ -3226,6 +3241,7 @@ int main(void)
         CASE(a_stopped_app_waits_and_goes_on_when_there_is_room_again),
         CASE(a_worker_that_died_is_succeeded_at_once_with_the_same_ids),
         CASE(what_a_dead_worker_takes_up_at_the_last_moment_is_not_left),
+        CASE(nor_when_the_answer_to_our_claim_was_lost),
         CASE(an_orderly_end_waits_for_answers_and_begins_nothing),
         CASE(an_entry_whose_answer_was_lost_is_found_again),
         CASE(an_outcome_that_comes_before_its_answers_is_heard),

@@ -389,7 +389,7 @@ void outbox_committed(struct outbox *o, struct pg *conn, bool ok)
             p->row.due_ms -= already_waited_ms(&p->row);
             struct entry *e = outbox_adopt(o, &p->row);
             if (e)
-                e->inherited = !is_new;
+                e->inherited = !is_new && outbox_inherits(o);
         }
         if (t->lost) {
             o->reconcile = true;
@@ -561,7 +561,7 @@ bool outbox_drain(struct outbox *o)
         if (app->by_state[ENTRY_FETCHING] || app->by_state[ENTRY_FLYING] ||
             app->by_state[ENTRY_SETTLING])
             return false;
-    return o->outcomes_n == 0;
+    return o->outcomes_n == 0 && outbox_leave(o);
 }
 
 /* The timer. */

@@ -74,6 +74,7 @@ struct outbox {
     size_t pending_n;
     bool paused;
     bool draining; /* nothing begins any more */
+    enum { LEAVE_NOT, LEAVE_ASKED, LEAVE_DONE } left;
     bool started;
 
     /* Outcomes to be stored; the first settling_n of them are with PostgreSQL now. */
@@ -169,7 +170,10 @@ void outbox_withdraw_read_there(struct outbox *o, const struct entry *e);
 /* PostgreSQL says we hold it, and we know nothing of it. */
 void outbox_release_unknown(struct outbox *o, const struct outbox_key *key);
 
-/* outbox_upkeep.c; soon: within a second */
+/* outbox_upkeep.c; soon: within a second.  inherits: what is found now may have been sent by
+ * the worker before us.  leave, once all is settled: true when the next one knows it. */
+bool outbox_inherits(const struct outbox *o);
+bool outbox_leave(struct outbox *o);
 void outbox_upkeep_soon(struct outbox *o);
 void outbox_upkeep(struct outbox *o, int64_t now_ms);
 

@@ -198,8 +198,15 @@ void outbox_sql_voip_gone(struct outbox_sql *q, const uint8_t owner[16],
 
 /* One number: OUTBOX_CLAIM_*.  Only who has the claim loads; a worker that begins takes it
  * from whoever has it, a later claim from one that has not claimed for two minutes. */
-enum outbox_claim { OUTBOX_CLAIM_OTHERS = 0, OUTBOX_CLAIM_KEPT = 1, OUTBOX_CLAIM_TAKEN = 2 };
+enum outbox_claim {
+    OUTBOX_CLAIM_OTHERS = 0,
+    OUTBOX_CLAIM_KEPT = 1,
+    OUTBOX_CLAIM_TAKEN = 2,
+    OUTBOX_CLAIM_FOUND = 3, /* after one that has left, or nobody */
+};
 void outbox_sql_claim(struct outbox_sql *q, bool begins, pg_result_fn cb, void *ctx);
+/* The claim is nobody's: what was sent is settled. */
+void outbox_sql_leave(struct outbox_sql *q, pg_result_fn cb, void *ctx);
 /* What is due and waits, behind a place, in the order of its keys; nothing is written.  The
  * place moves to the last of them with outbox_sql_passed. */
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, const struct outbox_place *behind,

@@ -12,6 +12,8 @@ static const struct pg_statement load_st = {
 #define LOADED_DUE 11
 static const struct pg_statement claim_st = {"outbox_claim",
                                              "SELECT xs.loader_claim($1::uuid, $2::boolean)"};
+static const struct pg_statement leave_st = {"outbox_leave",
+                                             "SELECT xs.loader_leave($1::uuid)"};
 static const struct pg_statement hold_st = {
     "outbox_hold",
     "SELECT 1 FROM xs.outbox_hold($1::uuid, $2::uuid[], $3::uuid[], $4::bigint[])"};
@@ -26,6 +28,14 @@ void outbox_sql_claim(struct outbox_sql *q, bool begins, pg_result_fn cb, void *
     pg_add_uuid(&p, q->worker);
     pg_add_bool(&p, begins);
     pg_pool_send(q->pool, &claim_st, &p, cb, ctx);
+}
+
+void outbox_sql_leave(struct outbox_sql *q, pg_result_fn cb, void *ctx)
+{
+    struct pg_params p;
+    pg_params_init(&p);
+    pg_add_uuid(&p, q->worker);
+    pg_pool_send(q->pool, &leave_st, &p, cb, ctx);
 }
 
 void outbox_sql_load(struct outbox_sql *q, int64_t ahead_ms, const struct outbox_place *behind,

@@ -76,7 +76,7 @@ static void take(struct outbox *o, const struct outbox_row *row)
     if (!e)
         return;
     outbox_set_loaded(o->set, e, true);
-    e->inherited = clock_mono_ms() < o->inherits_until_ms;
+    e->inherited = outbox_inherits(o);
     if (row->due_ms == 0 && !o->paused)
         outbox_decide(o, e);
 }
@@ -266,17 +266,38 @@ static void claimed(struct outbox *o, struct outbox_job *job, const struct pg_re
     o->claimed = true;
     if (claim == OUTBOX_CLAIM_OTHERS)
         o->more = false;
-    if (taken) {
+    if (taken || claim == OUTBOX_CLAIM_FOUND) {
         o->reconcile = true;
         o->walk_again_ms = clock_mono_ms() + WALK_AGAIN_MS;
-        o->inherits_until_ms = clock_mono_ms() + OUTBOX_INHERITS_MS;
     }
+    if (taken)
+        o->inherits_until_ms = clock_mono_ms() + OUTBOX_INHERITS_MS;
     if (o->reconcile) {
         o->walk = (struct outbox_key){.peer = (uint64_t)INT64_MIN};
         write_app(o);
     } else {
         give_back(o, outbox_set_apps(o->set));
     }
+}
+
+bool outbox_inherits(const struct outbox *o)
+{
+    return !o->claimed || clock_mono_ms() < o->inherits_until_ms;
+}
+
+static void left(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    (void)job, (void)r; /* without an answer the next worker asks itself what we have sent */
+    o->left = LEAVE_DONE;
+}
+
+bool outbox_leave(struct outbox *o)
+{
+    if (o->claimed && o->left == LEAVE_NOT) {
+        o->left = LEAVE_ASKED;
+        outbox_sql_leave(o->sql, outbox_job_result, outbox_job_new(o, 0, left));
+    }
+    return o->left != LEAVE_ASKED;
 }
 
 void outbox_upkeep(struct outbox *o, int64_t now_ms)

@@ -1835,14 +1835,14 @@ static void an_orderly_end_waits_for_answers_and_begins_nothing(void **state)
     struct world *w = *state;
     enroll(0, 0);
     enroll(1, 1);
-    assert_true(outbox_drain(w->outbox));
-    w->outbox->draining = false;
     message(w, 0, 0);
     pass(w, 600);
     message(w, 1, 0);
     assert_false(outbox_drain(w->outbox)); /* one is on its way */
     answer_with(w, any_flying(w), &done);
     assert_false(outbox_drain(w->outbox)); /* answered, not stored */
+    pass(w, 0);
+    assert_false(outbox_drain(w->outbox)); /* stored, and said so */
     pass(w, 0);
     assert_true(outbox_drain(w->outbox));
     w->mono_ms += 1000; /* the other one is due, and the next worker's */
@@ -1851,6 +1851,27 @@ static void an_orderly_end_waits_for_answers_and_begins_nothing(void **state)
     assert_true(outbox_drain(w->outbox));
     assert_int_equal(w->gateway.n, 0);
     assert_int_equal(entries(), 1);
+}
+
+/* What it left had not been sent, so the phone shows what is stored. */
+static void after_an_orderly_end_no_icon_is_told_for_nothing(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    message_that_waits(w, 0, 1);
+    pass(w, 100);
+    while (!outbox_drain(w->outbox))
+        pass(w, 0);
+    crash(w);
+    pass(w, 0); /* has claimed and loaded */
+    message(w, 0, 1);
+    read_all(w, 0, 0);
+    read_all(w, 0, 1);
+    pass(w, 1100);
+    pass(w, 5000);
+    assert_int_equal(w->gateway.n, 0);
+    assert_int_equal(entries(), 0);
 }
 
 static void an_entry_whose_answer_was_lost_is_found_again(void **state)
@@ -3243,6 +3264,7 @@ int main(void)
         CASE(what_a_dead_worker_takes_up_at_the_last_moment_is_not_left),
         CASE(nor_when_the_answer_to_our_claim_was_lost),
         CASE(an_orderly_end_waits_for_answers_and_begins_nothing),
+        CASE(after_an_orderly_end_no_icon_is_told_for_nothing),
         CASE(an_entry_whose_answer_was_lost_is_found_again),
         CASE(an_outcome_that_comes_before_its_answers_is_heard),
         CASE(lost_connections_delay_pushes_but_lose_none),

@@ -118,6 +118,9 @@ void batch_set_target(struct batch *b, size_t op, int64_t id, int32_t flags, int
 /* Whether this new row may be the text of a message that a publish has told of. */
 bool batch_may_replace(const struct op *op);
 void batch_add_provisional(struct batch *b, size_t conv, int64_t id);
+/* Whether what came then may refuse or take back this row, which comes after it.  Some use an
+ * id again: what was sent later is another message. */
+bool batch_may_be_meant(const struct op *row, int64_t at_us);
 /* A conversation with unread rows of the owner of a WRITE_READ for all. */
 size_t batch_add_conv(struct batch *b, size_t op, uint64_t peer);
 

@@ -18,14 +18,6 @@ void batch_sort_ops(struct batch *b);
 /* That stored row gets these flags. */
 void batch_flag(struct batch *b, const uint8_t *owner, int64_t id, int32_t set);
 
-/* Whether what came then may refuse or take back this row, which comes after it.  Some use an
- * id again: what was sent later is another message. */
-static inline bool batch_may_be_meant(const struct op *row, int64_t at_us)
-{
-    int64_t sent_us = row->w.stamp_us ? row->w.stamp_us : row->received_us;
-    return sent_us <= at_us + EARLY_US;
-}
-
 /* batch_provisional.c: which new rows are the text of what was counted already; before and
  * after the new rows are counted. */
 void batch_settle_provisional(struct batch *b);

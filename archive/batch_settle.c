@@ -37,6 +37,12 @@ static void mint(struct batch *b, int64_t last_id, int64_t max_us)
     b->last_id = prev;
 }
 
+bool batch_may_be_meant(const struct op *row, int64_t at_us)
+{
+    int64_t sent_us = row->w.stamp_us ? row->w.stamp_us : row->received_us;
+    return sent_us <= at_us + EARLY_US;
+}
+
 /* The row that op means, when it is new in this batch: the last one before op, else the first
  * behind it, which only counts when none is stored.  In a room everybody's messages are called
  * by the same references, and only their sender's are meant. */

@@ -88,24 +88,13 @@ struct ingest *ingest_new(struct event_base *base, const struct ingest_opts *opt
     return ing;
 }
 
-static void waiter_free(struct waiter *w)
-{
-    event_free(w->timer);
-    free(w);
-}
-
 void ingest_free(struct ingest **ingp)
 {
     struct ingest *ing = *ingp;
     if (!ing)
         return;
     ingest_run_stop(ing);
-    while (ing->waiters) {
-        struct waiter *w = ing->waiters;
-        ing->waiters = w->next;
-        w->done(w->ctx, false);
-        waiter_free(w);
-    }
+    ingest_end_waiting(ing);
     for (unsigned l = 0; l < ing->lanes_n; l++) {
         op_queue_free(&ing->lanes[l].queue);
         free(ing->lanes[l].stored);
@@ -138,43 +127,6 @@ struct ident *ingest_ident(struct ingest *ing)
     return ing->ident;
 }
 
-/* --- whoever waits for a place ------------------------------------------------------------
- */
-
-static bool is_done(const struct waiter *w)
-{
-    if (!w->lane || !w->offered)
-        return false;
-    const struct op *oldest = op_queue_oldest(w->lane->queue);
-    return !oldest || oldest->seq > w->seq;
-}
-
-static void set_offered(struct waiter *w)
-{
-    w->offered = true;
-    w->seq = w->lane->seq;
-}
-
-/* The reader is in the middle of something: they hear of it on the next turn. */
-static void tell_offered(struct ingest *ing, unsigned spool)
-{
-    for (struct waiter *w = ing->waiters; w; w = w->next) {
-        if (w->offered || !w->lane || w->spool != spool || w->begin > ing->reader[spool])
-            continue;
-        set_offered(w);
-        ing->unoffered--;
-        if (is_done(w))
-            event_active(w->timer, EV_TIMEOUT, 0);
-    }
-}
-
-void ingest_wait_no_more(struct ingest *ing, unsigned spool)
-{
-    for (struct waiter *w = ing->waiters; ing->unoffered > 0 && w; w = w->next)
-        if (!w->offered && w->lane && w->spool == spool)
-            event_active(w->timer, EV_TIMEOUT, 0);
-}
-
 /* --- places ----------------------------------------------------------------------------- */
 
 uint64_t ingest_start_position(const struct ingest *ing, unsigned spool)
@@ -194,7 +146,7 @@ void ingest_passed(struct ingest *ing, unsigned spool, uint64_t end)
         return;
     ing->reader[spool] = end;
     if (ing->unoffered > 0)
-        tell_offered(ing, spool);
+        ingest_tell_offered(ing, spool);
 }
 
 uint64_t ingest_committed(const struct ingest *ing, unsigned spool)
@@ -225,11 +177,6 @@ size_t ingest_queue_bytes(const struct ingest *ing)
     for (unsigned l = 0; l < ing->lanes_n; l++)
         sum += op_queue_bytes(ing->lanes[l].queue);
     return sum;
-}
-
-static struct lane *lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES])
-{
-    return &ing->lanes[ident_lane(ing->ident, owner)];
 }
 
 bool ingest_has_room(const struct ingest *ing)
@@ -297,7 +244,7 @@ static void match_early(struct ingest *ing, const struct write *w, const struct 
         return;
     const struct write *told = early_told_of(ing->early_told, w, ev->received_us);
     if (told)
-        queue_write(ing, lane_of(ing, told->owner), told, &ev->place, ev->received_us);
+        queue_write(ing, ingest_lane_of(ing, told->owner), told, &ev->place, ev->received_us);
 }
 
 enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
@@ -310,7 +257,7 @@ enum ingest_answer ingest_event(struct ingest *ing, const struct event *ev)
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
     for (size_t i = 0; i < n; i++) {
-        struct lane *lane = lane_of(ing, writes[i].owner);
+        struct lane *lane = ingest_lane_of(ing, writes[i].owner);
         if (!is_stored(lane, &ev->place) && said_already(ing, &writes[i]))
             continue;
         queue_write(ing, lane, &writes[i], &ev->place, ev->received_us);
@@ -362,7 +309,7 @@ enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
     struct write writes[WRITES_MAX];
     size_t n = rows_from_event(ing->rows, ev, writes);
     for (size_t i = 0; i < n; i++) {
-        struct lane *lane = lane_of(ing, writes[i].owner);
+        struct lane *lane = ingest_lane_of(ing, writes[i].owner);
         writes[i].again = true;
         writes[i].flags |= writes[i].kind == WRITE_ROW ? ROW_LATE : 0u;
         writes[i].reads = false; /* what came in since then was not there to be read */
@@ -373,93 +320,7 @@ enum ingest_answer ingest_again(struct ingest *ing, const struct event *ev,
     return INGEST_TAKEN;
 }
 
-/* --- waiting ---------------------------------------------------------------------------- */
-
-static void unlink_waiter(struct waiter *w)
-{
-    struct waiter **at = &w->ing->waiters;
-    while (*at != w)
-        at = &(*at)->next;
-    *at = w->next;
-}
-
-static void on_deadline(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd, (void)what;
-    struct waiter *w = arg;
-    unlink_waiter(w);
-    w->ing->unoffered -= w->lane && !w->offered;
-    w->done(w->ctx, is_done(w));
-    waiter_free(w);
-}
-
-/* A callback may start to wait again, so the done ones are taken out of the list first. */
-void ingest_tell_waiters(struct ingest *ing, const struct lane *lane)
-{
-    struct waiter *done = NULL, **end = &done;
-    for (struct waiter **at = &ing->waiters; *at;) {
-        struct waiter *w = *at;
-        if (w->lane != lane || !is_done(w)) {
-            at = &w->next;
-            continue;
-        }
-        *at = w->next;
-        w->next = NULL;
-        *end = w;
-        end = &w->next;
-    }
-    while (done) {
-        struct waiter *w = done;
-        done = w->next;
-        w->done(w->ctx, true);
-        waiter_free(w);
-    }
-}
-
-/* at: the end of what is waited for, NULL: what was taken. */
-static void wait_for(struct ingest *ing, struct lane *lane, const struct place *at,
-                     int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
-{
-    struct waiter *w = zeroed(1, sizeof *w);
-    *w = (struct waiter){
-        .next = ing->waiters, .ing = ing, .lane = lane, .done = done, .ctx = ctx};
-    w->timer = evtimer_new(ing->base, on_deadline, w);
-    if (!w->timer)
-        abort();
-    ing->waiters = w;
-    int64_t ms = 0;
-    if (lane && at && at->begin > ing->reader[at->spool]) {
-        w->spool = at->spool;
-        w->begin = at->begin;
-        ing->unoffered++;
-    } else if (lane) {
-        set_offered(w);
-    }
-    if (lane && !is_done(w))
-        ms = deadline_mono_ms - clock_mono_ms();
-    if (ms < 0)
-        ms = 0;
-    event_add(w->timer, &(struct timeval){ms / 1000, (ms % 1000) * 1000});
-}
-
-void ingest_wait_before(struct ingest *ing, const char *owner_jid, const struct place *at,
-                        int64_t deadline_mono_ms, ingest_done_fn done, void *ctx)
-{
-    struct lane *lane = NULL;
-    assert(!at || at->spool < ing->spools);
-    if (ing->ident) {
-        uint8_t owner[OWNER_BYTES];
-        ident_owner(ing->ident, owner_jid, owner);
-        lane = lane_of(ing, owner);
-    }
-    wait_for(ing, lane, at, deadline_mono_ms, done, ctx);
-}
-
-void ingest_wait(struct ingest *ing, const char *owner_jid, int64_t deadline_mono_ms,
-                 ingest_done_fn done, void *ctx)
-{
-    ingest_wait_before(ing, owner_jid, NULL, deadline_mono_ms, done, ctx);
-}
+/* --- reading ---------------------------------------------------------------------------- */
 
 /* The peer may be a room, and all rooms are in all lanes; done is said when the account's own
  * lane is, and those of the rooms a moment before or after. */
@@ -473,7 +334,7 @@ static void mark_rooms_read(struct ingest *ing, const char *owner_jid, const cha
         w.content = ident_peer(ing->ident, w.owner, owner_jid);
     for (unsigned l = 0; l < ing->lanes_n; l++) {
         struct lane *lane = &ing->lanes[l];
-        if (!peer_jid || lane == lane_of(ing, w.owner))
+        if (!peer_jid || lane == ingest_lane_of(ing, w.owner))
             op_queue_add(lane->queue, &w, NULL, now_us, ++lane->seq);
     }
 }
@@ -489,11 +350,11 @@ void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *pee
             w.peer = ident_peer(ing->ident, w.owner, peer_jid);
         if (ing->archive->groupchat)
             mark_rooms_read(ing, owner_jid, peer_jid);
-        lane = lane_of(ing, w.owner);
+        lane = ingest_lane_of(ing, w.owner);
         op_queue_add(lane->queue, &w, NULL, clock_real_us(), ++lane->seq);
         event_active(ing->turn, EV_TIMEOUT, 0);
     }
-    wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
+    ingest_wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
 }
 
 /* --- publishes -------------------------------------------------------------------------- */
@@ -503,7 +364,7 @@ static struct lane *add_of_owner_at(struct ingest *ing, struct write *w, int64_t
 {
     if (!ingest_has_room(ing))
         return NULL;
-    struct lane *lane = lane_of(ing, w->owner);
+    struct lane *lane = ingest_lane_of(ing, w->owner);
     op_queue_add(lane->queue, w, NULL, at_us, ++lane->seq);
     event_active(ing->turn, EV_TIMEOUT, 0);
     return lane;
@@ -533,7 +394,7 @@ void ingest_provisional(struct ingest *ing, const struct ingest_provisional *p,
         w.body = p->body;
         lane = add_of_owner_at(ing, &w, p->at_us);
     }
-    wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
+    ingest_wait_for(ing, lane, NULL, deadline_mono_ms, done, ctx);
 }
 
 void ingest_forget_provisional(struct ingest *ing, const char *owner_jid, uint64_t peer,
@@ -564,7 +425,7 @@ void ingest_set_prefs(struct ingest *ing, const char *owner_jid, const struct pr
                       .flags = p->mode,
                       .body = p->always,
                       .peer_jid = p->never};
-    wait_for(ing, add_of_owner(ing, &w), NULL, deadline_mono_ms, done, ctx);
+    ingest_wait_for(ing, add_of_owner(ing, &w), NULL, deadline_mono_ms, done, ctx);
 }
 
 void ingest_roster_changed(struct ingest *ing, const char *owner_jid)

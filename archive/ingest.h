@@ -153,9 +153,8 @@ void ingest_wait_no_more(struct ingest *ing, unsigned spool);
 /* Whether more may be asked of it: what comes from no spool is not kept for later. */
 bool ingest_has_room(const struct ingest *ing);
 /* Reads everything up to now of one conversation, or of all (peer_jid NULL).  The caller has
- * seen that there is room.  After
- * done(false) it still happens once PostgreSQL is back, except when not ready or after
- * ingest_free. */
+ * seen that there is room.  After done(false) it still happens once PostgreSQL is back, except
+ * when not ready or after ingest_free. */
 void ingest_mark_read(struct ingest *ing, const char *owner_jid, const char *peer_jid,
                       int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
 

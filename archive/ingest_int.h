@@ -126,8 +126,22 @@ void ingest_run_stop(struct ingest *ing);
 /* Gives lanes with work to idle slots. */
 void ingest_schedule(struct ingest *ing);
 
-/* ingest.c: after the queue of a lane got shorter. */
+/* ingest_wait.c: done is said once what stands before the place `at` is committed (NULL: what
+ * the lane has taken), with lane NULL that it is not, on the next turn. */
+void ingest_wait_for(struct ingest *ing, struct lane *lane, const struct place *at,
+                     int64_t deadline_mono_ms, ingest_done_fn done, void *ctx);
+/* After the queue of a lane got shorter. */
 void ingest_tell_waiters(struct ingest *ing, const struct lane *lane);
+/* After the reader of a spool went on; it is in the middle of something, so they hear of it on
+ * the next turn. */
+void ingest_tell_offered(struct ingest *ing, unsigned spool);
+void ingest_end_waiting(struct ingest *ing);
+
+/* ingest.c */
+static inline struct lane *ingest_lane_of(struct ingest *ing, const uint8_t owner[OWNER_BYTES])
+{
+    return &ing->lanes[ident_lane(ing->ident, owner)];
+}
 size_t ingest_queue_rows(const struct ingest *ing);
 size_t ingest_queue_bytes(const struct ingest *ing);
 

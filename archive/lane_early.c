@@ -4,7 +4,6 @@
  * late.  Where one link shows everything in order, only messages that do come late are asked
  * for; of several links one may be read long before the other.
  */
-#include "archive/batch_int.h"
 #include "archive/lane_int.h"
 
 #include "base/arena.h"

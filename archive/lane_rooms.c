@@ -91,6 +91,11 @@ static const struct pg_statement move_all = {
 static const struct pg_statement set_notify = {
     "lane_notify", "SELECT 1 FROM xs.notify_bookmarked($1::uuid, $2::bigint, $3::int)"};
 
+static int64_t lower(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static void send_confirms(struct lane_writer *w)
 {
     const struct batch *b = &w->batch;
@@ -105,7 +110,7 @@ static void send_confirms(struct lane_writer *w)
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_text(nick, op->w.peer_resource);
         pg_array_add_text(words, op->w.body);
-        low = lane_low(w, op) < low ? lane_low(w, op) : low;
+        low = lower(low, lane_low(w, op));
     }
     struct pg_params p;
     pg_params_init(&p);
@@ -154,7 +159,7 @@ static void send_aliases(struct lane_writer *w)
         lane_add_ref(ref, &op->w);
         pg_array_add_i64(content, (int64_t)op->w.content);
         pg_array_add_uuid(alias, key);
-        low = lane_low(w, op) < low ? lane_low(w, op) : low;
+        low = lower(low, lane_low(w, op));
     }
     if (ref->count == 0)
         return;
@@ -251,8 +256,7 @@ static void send_all_read(struct lane_writer *w)
         pg_params_init(&p);
         pg_add_uuid(&p, op->w.owner);
         /* Not beyond what ids may tell: what comes next is not read. */
-        pg_add_i64(
-            &p, ident_id_from_us(op->received_us < w->max_us ? op->received_us : w->max_us));
+        pg_add_i64(&p, ident_id_from_us(lower(op->received_us, w->max_us)));
         pg_add_i32(&p, (int32_t)w->job.lane);
         lane_send(w, &move_all, &p, lane_on_plain);
     }

@@ -13,8 +13,10 @@ extern const struct pg_statement search_sql_probe;
 /* owner, above, last, rows -> id, peer, body (NULL: nothing to find); fewer than asked for
  * when they are large. */
 extern const struct pg_statement search_sql_rows;
-/* owner, above, last, ids, buckets, grams; affects nothing when it was made meanwhile. */
+/* owner, above, last; affects nothing when somebody has begun it, or the account has gone. */
 extern const struct pg_statement search_sql_open;
+/* owner, above, last, ids, buckets, grams, forgot; affects nothing when it was made meanwhile,
+ * or something of it was forgotten. */
 extern const struct pg_statement search_sql_write;
 /* owner, accounts, rows of a block - 1 -> the next owners, whether there is something to do.
  */

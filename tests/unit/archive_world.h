@@ -144,10 +144,13 @@ static inline bool told_is_over(void *ctx)
     return !told.open;
 }
 
-/* ask begins the question; what it was answered with. */
-static inline const char *archive_ask(void (*ask)(const struct archive_request *r,
-                                                  const struct archive_answer *answer),
-                                      const char *account, bool is_set, const char *xml)
+typedef void (*archive_ask_fn)(const struct archive_request *r,
+                               const struct archive_answer *answer);
+
+/* ask begins the question, result is given each of its results; what it was answered with. */
+static inline const char *
+archive_ask_each(archive_ask_fn ask, const char *account, bool is_set, const char *xml,
+                 bool (*result)(void *ctx, const void *xml, size_t len))
 {
     struct err e = {0};
     struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
@@ -156,12 +159,19 @@ static inline const char *archive_ask(void (*ask)(const struct archive_request *
     const struct archive_request request = {
         .payload = payload, .is_set = is_set, .account = account, .id = "q1"};
     const struct archive_answer answer = {
-        .result = told_result, .done = told_done, .error = told_error};
+        .result = result, .done = told_done, .error = told_error};
     told = (struct told){.open = true};
     ask(&request, &answer);
     db_loop(loop, told_is_over, NULL);
     stanza_free(&payload);
     return told.answer;
+}
+
+/* The results are in told.result. */
+static inline const char *archive_ask(archive_ask_fn ask, const char *account, bool is_set,
+                                      const char *xml)
+{
+    return archive_ask_each(ask, account, is_set, xml, told_result);
 }
 
 #endif

@@ -14,6 +14,7 @@
 #include "component/record.h"
 #include "component/segments.h"
 #include "component/spool.h"
+#include "tests/unit/roll.h"
 #include "tests/unit/spool_dir.h"
 
 #define HEADER                                                                                \
@@ -43,13 +44,6 @@ struct seen {
 static struct temp_dir dir;
 static struct spool *spool;
 static struct seen seen, other;
-static unsigned rng;
-
-static unsigned roll(unsigned n)
-{
-    rng = rng * 1103515245 + 12345;
-    return (rng >> 8) % n;
-}
 
 static void open_spool(uint64_t segment_bytes)
 {

@@ -4,6 +4,7 @@
 #include "archive/inbox.h"
 
 #include "archive_world.h"
+#include "roll.h"
 
 #include "archive/rows.h"
 
@@ -22,21 +23,12 @@ struct conversation {
 
 static struct conversation all[PEERS];
 static int64_t last_id;
-static unsigned rng;
 
 /* What the last question was answered with. */
 static struct page {
-    bool open;
     unsigned peers[PEERS];
     unsigned n;
-    char fin[1024];
 } page;
-
-static unsigned roll(unsigned n)
-{
-    rng = rng * 1103515245 + 12345;
-    return (rng >> 8) % n;
-}
 
 static void say(void)
 {
@@ -69,41 +61,17 @@ static bool on_result(void *ctx, const void *xml, size_t len)
     return true;
 }
 
-static void on_done(void *ctx, struct stanza *payload)
+static void begin_ask(const struct archive_request *r, const struct archive_answer *answer)
 {
-    struct buf b;
-    (void)ctx;
-    buf_init(&b, sizeof page.fin - 1);
-    stanza_write(&b, payload, NULL);
-    snprintf(page.fin, sizeof page.fin, "%s", buf_cstr(&b));
-    buf_deinit(&b);
-    page.open = false;
-}
-
-static void on_error(void *ctx, const char *type, const char *condition, const char *text)
-{
-    (void)ctx;
-    fail_msg("%s/%s %s", type, condition, text ? text : "");
-}
-
-static bool is_over(void *ctx)
-{
-    (void)ctx;
-    return !page.open;
+    inbox_ask(lookups, &settings, r, answer);
 }
 
 static void ask(const char *xml)
 {
-    struct err e;
-    struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
-    assert_non_null(payload);
-    const struct archive_request request = {.payload = payload, .account = MEI, .id = "q"};
-    const struct archive_answer answer = {
-        .result = on_result, .done = on_done, .error = on_error};
-    page = (struct page){.open = true};
-    inbox_ask(lookups, &settings, &request, &answer);
-    db_loop(loop, is_over, NULL);
-    stanza_free(&payload);
+    page = (struct page){.n = 0};
+    const char *answer = archive_ask_each(begin_ask, MEI, false, xml, on_result);
+    if (*answer != '<')
+        fail_msg("%s", answer);
 }
 
 /* --- what the answer must be ------------------------------------------------------------- */
@@ -151,8 +119,8 @@ static void expect_page(int64_t at, bool backward, unsigned max, bool unread_onl
     snprintf(fin, sizeof fin,
              "<fin xmlns=\"urn:xmpp:inbox:1\" total=\"%u\" unread=\"%u\" all-unread=\"%u\">",
              total, with_unread, unread);
-    if (strncmp(page.fin, fin, strlen(fin)) != 0)
-        fail_msg("%s instead of %s", page.fin, fin);
+    if (strncmp(told.answer, fin, strlen(fin)) != 0)
+        fail_msg("%s instead of %s", told.answer, fin);
 }
 
 static void walk(bool backward, unsigned max, bool unread_only)
@@ -176,7 +144,7 @@ static void walk(bool backward, unsigned max, bool unread_only)
         expect_page(at, backward, max, unread_only);
         for (unsigned i = 0; i < page.n; i++)
             all[page.peers[i]].listed++;
-        const char *edge = strstr(page.fin, backward ? "<first>" : "<last>");
+        const char *edge = strstr(told.answer, backward ? "<first>" : "<last>");
         if (edge) {
             snprintf(place, sizeof place, "%.36s", strchr(edge, '>') + 1);
             at = all[page.peers[backward ? 0 : page.n - 1]].last_id;

@@ -4,6 +4,7 @@
 #include "archive/mam.h"
 
 #include "archive_world.h"
+#include "roll.h"
 
 #include "archive/rows.h"
 #include "archive/search.h"
@@ -30,22 +31,12 @@ static struct row rows[ROWS_MAX]; /* by id */
 static unsigned rows_n;
 static struct mam *mam;
 static struct search *search;
-static unsigned rng;
 
 /* What the last question was answered with. */
 static struct page {
-    bool open;
-    bool refused;
     int64_t ids[ROWS_MAX + 1];
     unsigned n;
-    char fin[1024];
 } page;
-
-static unsigned roll(unsigned n)
-{
-    rng = rng * 1103515245 + 12345;
-    return (rng >> 8) % n;
-}
 
 /* --- rows -------------------------------------------------------------------------------- */
 
@@ -129,44 +120,20 @@ static bool on_result(void *ctx, const void *xml, size_t len)
     return true;
 }
 
-static void on_done(void *ctx, struct stanza *payload)
+static void begin_ask(const struct archive_request *r, const struct archive_answer *answer)
 {
-    struct buf b;
-    (void)ctx;
-    buf_init(&b, sizeof page.fin - 1);
-    stanza_write(&b, payload, NULL);
-    snprintf(page.fin, sizeof page.fin, "%s", buf_cstr(&b));
-    buf_deinit(&b);
-    page.open = false;
-}
-
-static void on_error(void *ctx, const char *type, const char *condition, const char *text)
-{
-    (void)ctx;
-    snprintf(page.fin, sizeof page.fin, "%s/%s %s", type, condition, text ? text : "");
-    page.refused = true;
-    page.open = false;
-}
-
-static bool is_over(void *ctx)
-{
-    (void)ctx;
-    return !page.open;
+    mam_ask(mam, r, answer);
 }
 
 static void ask(const char *xml)
 {
-    struct err e;
-    struct stanza *payload = xml_parse_element(xml, strlen(xml), &e);
-    assert_non_null(payload);
-    const struct archive_request request = {
-        .payload = payload, .is_set = true, .account = MEI, .id = "q"};
-    const struct archive_answer answer = {
-        .result = on_result, .done = on_done, .error = on_error};
-    page = (struct page){.open = true};
-    mam_ask(mam, &request, &answer);
-    db_loop(loop, is_over, NULL);
-    stanza_free(&payload);
+    page = (struct page){.n = 0};
+    (void)archive_ask_each(begin_ask, MEI, true, xml, on_result);
+}
+
+static bool is_refused(void)
+{
+    return *told.answer != '<';
 }
 
 static void add_id(struct buf *out, int64_t id)
@@ -375,8 +342,8 @@ static void expect(const struct query *q, const char *xml)
     bool more = n > want;
     unsigned size = more ? want : n;
     const int64_t *ids = q->backward ? all + n - size : all;
-    if (page.refused || page.n != size)
-        fail_msg("%u results instead of %u: %s\n%s", page.n, size, xml, page.fin);
+    if (is_refused() || page.n != size)
+        fail_msg("%u results instead of %u: %s\n%s", page.n, size, xml, told.answer);
     for (unsigned i = 0; i < size; i++)
         if (page.ids[i] != ids[q->flipped ? size - 1 - i : i])
             fail_msg("the result %u of %u is another: %s", i, size, xml);
@@ -398,8 +365,8 @@ static void expect(const struct query *q, const char *xml)
     if (counts)
         buf_addf(&fin, "<count>%u</count>", count_between(q, q->low, q->high));
     buf_addf(&fin, "%s</fin>", has || counts ? "</set>" : "");
-    if (strcmp(page.fin, buf_cstr(&fin)) != 0)
-        fail_msg("%s\n%s instead of\n%s", xml, page.fin, buf_cstr(&fin));
+    if (strcmp(told.answer, buf_cstr(&fin)) != 0)
+        fail_msg("%s\n%s instead of\n%s", xml, told.answer, buf_cstr(&fin));
     buf_deinit(&fin);
 }
 
@@ -495,8 +462,8 @@ static void walk(bool backward, unsigned size)
         }
         buf_add_str(&xml, "</set></query>");
         ask(buf_cstr(&xml));
-        assert_false(page.refused);
-        complete = strstr(page.fin, "complete=\"true\"") != NULL;
+        assert_false(is_refused());
+        complete = strstr(told.answer, "complete=\"true\"") != NULL;
         assert_true(complete || page.n > 0);
         for (unsigned i = 0; i < page.n; i++)
             seen[n++] = page.ids[i];

@@ -1138,6 +1138,15 @@ static void a_publish_during_the_flight_corrects_the_badge_after_it(void **state
     assert_int_equal(entries(), 0);
 }
 
+/* What is due, and what comes of that, badges among it. */
+static void let_settle(struct world *w)
+{
+    for (int i = 0; i < 2; i++) {
+        pass(w, 5000);
+        accept_all(w);
+    }
+}
+
 /* The phone has it, and we die before that is stored. */
 static void crash_after_arrival(struct world *w)
 {
@@ -1156,10 +1165,7 @@ static void an_icon_is_told_again_when_a_worker_has_died_with_its_push(void **st
     crash_after_arrival(w);
     assert_int_equal(w->phones[0].badge, 1);
     read_all(w, 0, 0);
-    pass(w, 5000);
-    accept_all(w);
-    pass(w, 5000);
-    accept_all(w);
+    let_settle(w);
     assert_int_equal(w->phones[0].badge, 0);
     assert_int_equal(w->phones[0].alerts, 1);
     assert_int_equal(entries(), 0);
@@ -1169,10 +1175,7 @@ static void an_icon_is_told_again_when_a_worker_has_died_with_its_push(void **st
     crash_after_arrival(w);
     message(w, 0, 1);
     read_all(w, 0, 1);
-    pass(w, 5000);
-    accept_all(w);
-    pass(w, 5000);
-    accept_all(w);
+    let_settle(w);
     assert_int_equal(w->phones[0].badge, 0);
     assert_int_equal(entries(), 0);
     /* And of what waited in the database. */
@@ -1182,10 +1185,7 @@ static void an_icon_is_told_again_when_a_worker_has_died_with_its_push(void **st
     assert_int_equal(any_flying(w)->badge, 1);
     crash_after_arrival(w);
     read_all(w, 0, 2);
-    pass(w, 5000);
-    accept_all(w);
-    pass(w, 5000);
-    accept_all(w);
+    let_settle(w);
     assert_int_equal(w->phones[0].badge, 0);
     assert_int_equal(entries(), 0);
 }

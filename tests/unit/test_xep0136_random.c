@@ -4,6 +4,7 @@
 #include "archive/xep0136.h"
 
 #include "archive_world.h"
+#include "roll.h"
 
 #include <limits.h>
 
@@ -39,14 +40,7 @@ static int open_chat[PEERS]; /* -1: none */
 static int64_t now_us;
 static int64_t last_id;
 static unsigned said;
-static unsigned rng;
 static struct xep0136 *x;
-
-static unsigned roll(unsigned n)
-{
-    rng = rng * 1103515245 + 12345;
-    return (rng >> 8) % n;
-}
 
 static const char *name_of(unsigned peer)
 {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Who writes to whom: accounts of which few write most (Zipf, s = 1), each with contacts of
- * which few get most, and answers.  Who knows whom and who is online is always the same; the seed
- * decides who writes when.
+ * which few get most, and answers.  Who knows whom and who is online is always the same; the
+ * seed decides who writes when.
  */
 #ifndef TESTS_BENCH_LOADGEN_PEOPLE_H
 #define TESTS_BENCH_LOADGEN_PEOPLE_H

@@ -541,11 +541,12 @@ def test_a_full_spool_closes_the_stream_and_recovers(make_world, own_postgres):
     allow_full_spool(world)
     alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
     own_postgres.stop()
-    sent = fill_spool(world, alice, bob, 12)
+    sent = fill_spool(world, alice, bob, 24)
     world.sidecar.wait_log(r"level=error .*spool is full", 20)
     assert world.sidecar.process.alive()
+    # What was in the sockets' buffers comes into it still, a few MB where the link was late.
     _, files = inside(world.sidecar.folder / "spool")
-    assert sum(shape.st_size for shape in files) < 10 << 20
+    assert sum(shape.st_size for shape in files) < 16 << 20
     own_postgres.start()
     # Ready is what it says once the link is up again, for the second time.
     wait_until(lambda: world.sidecar.status()["links"][0]["connects"] == 2, 30, "a new stream")

@@ -61,7 +61,7 @@ struct outbox *outbox_new(struct event_base *base, const struct outbox_opts *opt
     buf_init(&o->payload, 2 * PAYLOAD_MAX);
     LIST_INIT(&o->jobs);
     LIST_INIT(&o->txns);
-    o->paused = true;
+    o->paused = o->released = true;
     o->stored = o->retry = o->parked = -1;
     outbox_reload(o, opts->push);
     return o;
@@ -132,10 +132,8 @@ void outbox_set_gateway(struct outbox *o, size_t app, struct gateway *g)
 static void woken(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
 {
     (void)job;
-    if (r && pg_i64(r, 0, 0) > 0) {
-        o->upkeep_ms = 0;
-        outbox_soon(o);
-    }
+    if (r && pg_i64(r, 0, 0) > 0)
+        outbox_look(o);
 }
 
 void outbox_room(void *ctx, struct gateway *g)
@@ -320,8 +318,7 @@ void outbox_batch(struct outbox *o, struct pg *conn, const struct unread_change 
         LIST_REMOVE(job, all);
         free(job);
     }
-    if (!held)
-        outbox_upkeep_soon(o);
+    t->unheld = !held;
 }
 
 struct entry *outbox_adopt(struct outbox *o, const struct outbox_row *row)
@@ -391,10 +388,10 @@ void outbox_committed(struct outbox *o, struct pg *conn, bool ok)
             if (e)
                 e->inherited = !is_new && outbox_inherits(o);
         }
-        if (t->lost) {
-            o->reconcile = true;
+        o->reconcile |= t->lost;
+        o->unheld |= t->unheld;
+        if (t->lost || t->unheld)
             outbox_upkeep_soon(o);
-        }
         outbox_soon(o);
     }
     forget_txn(o, t);

@@ -53,6 +53,7 @@ struct outbox_txn {
     size_t n;
     unsigned asked; /* statements without an answer */
     bool lost;      /* an answer did not come: what it added is not known */
+    bool unheld;    /* there was no room in memory for what it adds */
 };
 
 struct outbox {
@@ -103,6 +104,7 @@ struct outbox {
     size_t hold_at;         /* where among our entries those are looked for that it shall not
                                meet again */
     bool released;          /* something to load has just been made */
+    bool unheld;            /* the same, but the pass that goes on may meet it */
     bool reconcile;         /* entries may be ours without our knowing */
     size_t apps_written;    /* so many of them */
     int64_t inherits_until_ms; /* what is loaded before may have been sent by a dead worker */

@@ -21,17 +21,21 @@
 static void begin_pass(struct outbox *o)
 {
     o->more = true;
+    o->unheld = false;
     o->pass_ms = clock_mono_ms();
     o->at = (struct outbox_place){.due_us = 0};
     o->hold_at = 0;
 }
 
+/* A pass loads what is due until the next one begins. */
 static void round_ends(struct outbox *o, bool ok)
 {
     o->upkeep_running = false;
     const bool soon = !ok || o->more || o->released || o->upkeep_soon;
+    const int64_t soon_ms = clock_mono_ms() + OUTBOX_ROUND_SOON_MS;
+    const int64_t pass_ms = o->pass_ms + OUTBOX_ROUND_MS;
     o->upkeep_soon = false;
-    o->upkeep_ms = clock_mono_ms() + (soon ? OUTBOX_ROUND_SOON_MS : OUTBOX_ROUND_MS);
+    o->upkeep_ms = soon || pass_ms < soon_ms ? soon_ms : pass_ms;
 }
 
 static void depth_counted(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
@@ -182,7 +186,10 @@ static void give_back(struct outbox *o, struct outbox_app *app)
         outbox_sql_give_back(o->sql, app->id, lot, outbox_job_result, job);
         return;
     }
-    hold(o);
+    if (o->more)
+        hold(o);
+    else
+        load(o);
 }
 
 static void walk(struct outbox *o);
@@ -311,7 +318,7 @@ void outbox_upkeep(struct outbox *o, int64_t now_ms)
     o->upkeep_running = true;
     /* A pass that waits for room in memory goes on where it stands, but not for ever: what was
      * put behind it meanwhile waits for the next. */
-    if (!o->more || o->released || now_ms - o->pass_ms >= OUTBOX_ROUND_MS)
+    if (o->released || (o->unheld && !o->more) || now_ms - o->pass_ms >= OUTBOX_ROUND_MS)
         begin_pass(o);
     o->released = false;
     outbox_sql_claim(o->sql, !o->claimed, outbox_job_result, outbox_job_new(o, 0, claimed));

@@ -2049,6 +2049,43 @@ static void what_is_loaded_is_written_once_to_end_it(void **state)
     assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 200"), 1);
 }
 
+/* What asks for a round soon asks for no other pass over what is due. */
+static void a_round_that_comes_soon_reads_nothing_twice(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    w->gateway.room = 0;
+    message_that_waits(w, 0, 0);
+    db_do("UPDATE xs.outbox SET due = now()");
+    pass(w, 1000);
+    assert_int_equal(outbox_set_count(w->outbox->set), 1);
+    outbox_pause(w->outbox, true);
+    outbox_pause(w->outbox, false);
+    pass(w, 1000);
+    pass(w, 1000);
+    assert_true(waits_in_the_database());
+    w->gateway.room = 10;
+    pass(w, 0);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
+static void what_found_no_room_is_loaded_soon_after_a_pass(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    pass(w, 1000);
+    pass(w, 1000);
+    assert_true(w->outbox->upkeep_ms > w->mono_ms + 10000);
+    message_that_waits(w, 0, 0);
+    assert_int_equal(outbox_set_count(w->outbox->set), 0);
+    pass(w, 1000);
+    assert_int_equal(outbox_set_count(w->outbox->set), 1);
+    pass(w, 500);
+    accept_all(w);
+    assert_int_equal(entries(), 0);
+}
+
 static void what_is_loaded_and_stays_gets_its_workers_name(void **state)
 {
     struct world *w = *state;
@@ -3272,6 +3309,8 @@ int main(void)
         CASE(a_lost_connection_for_reading_is_replaced_by_the_other),
         CASE(more_entries_than_memory_wait_in_the_database),
         CASE(what_is_loaded_is_written_once_to_end_it),
+        CASE(a_round_that_comes_soon_reads_nothing_twice),
+        CASE(what_found_no_room_is_loaded_soon_after_a_pass),
         CASE(what_is_loaded_and_stays_gets_its_workers_name),
         CASE(what_is_added_to_a_loaded_entry_is_decided_by_itself),
         CASE(what_is_dropped_after_it_was_loaded_is_not_pushed),

@@ -344,7 +344,8 @@ static void on_reader_down(void *ctx, const struct pg_error *why)
 }
 
 /* Of database.connections, when there are so many: two write, one is for devices and pushes,
- * the others read pages.  Two more: one reads what is pushed, one scans. */
+ * the others read pages.  Three more: two read what is pushed, which is what a push costs
+ * PostgreSQL for the most part, one scans. */
 static void start_reading(struct relay *r, const struct config *c)
 {
     unsigned n = c->store.connections, used = LANE_CONNECTIONS + 1;
@@ -356,7 +357,7 @@ static void start_reading(struct relay *r, const struct config *c)
                              .ctx = r};
     r->pool = pg_pool_new(r->base, &reader, 1);
     reader.name = "pushes";
-    r->reads = pg_pool_new(r->base, &reader, 1);
+    r->reads = pg_pool_new(r->base, &reader, 2);
     reader.plans = PG_PLANS_IN_INDEX_ORDER;
     reader.name = "pages";
     r->pages = pg_pool_new(r->base, &reader, n > used ? n - used : 1);

@@ -9,6 +9,7 @@ import pathlib
 import random
 import re
 import shutil
+import signal
 import string
 import subprocess
 import tempfile
@@ -55,24 +56,40 @@ def make_files(folder, port):
         (pages / f"{i:064x}").touch()
 
 
+def start_nghttpd(folder, port, *cores):
+    command = ["nghttpd", "-n1", "-m1000", "-d", "htdocs", str(port), "key.pem", "crt.pem"]
+    server = subprocess.Popen(on_core(cores[0], command) if cores else command, cwd=folder,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for_port(port, server)
+    return server
+
+
+def end(server):
+    server.terminate()
+    server.wait()
+
+
 @contextlib.contextmanager
-def nghttpd(*cores):
-    """(folder, port) of a server that answers 200 for each device."""
+def files():
+    """(folder, port) of a server that answers 200 for each device, once it is started."""
     folder = pathlib.Path(tempfile.mkdtemp(prefix="push-rate-"))
     port = free_port()
-    server = None
     try:
         make_files(folder, port)
-        command = ["nghttpd", "-n1", "-m1000", "-d", "htdocs", str(port), "key.pem", "crt.pem"]
-        server = subprocess.Popen(on_core(cores[0], command) if cores else command, cwd=folder,
-                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        wait_for_port(port, server)
         yield folder, port
     finally:
-        if server:
-            server.terminate()
-            server.wait()
         shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def nghttpd(*cores):
+    """The same, started."""
+    with files() as (folder, port):
+        server = start_nghttpd(folder, port, *cores)
+        try:
+            yield folder, port
+        finally:
+            end(server)
 
 
 def run_h2load(folder, pushes=PUSHES):
@@ -287,9 +304,10 @@ def push_vs_node_apn():
 DUE = 60_000
 DUE_ROUNDS = 3
 DUE_WITHIN_S = 120
-LOOK_S = 0.05
+LOOK_S = 0.2
 
-# Accounts with one unread message each, and a push of it that is due.
+# Accounts with one unread message each, and a push of it that is due. Their rosters were asked for
+# today, as those of who gets pushes every day.
 FILL_DUE = """
 BEGIN;
 CREATE TEMPORARY TABLE n AS SELECT n, md5('owner' || n)::uuid AS owner, md5('device' || n)::uuid
@@ -303,8 +321,9 @@ INSERT INTO xs.message (owner, id, peer, ref_id, ref_body, flags, body, stanza)
         '<message/>' FROM n;
 INSERT INTO xs.device (device, app, token)
     SELECT device, 'org.example.chat', lpad(to_hex(n % {devices}), 64, '0') FROM n;
-INSERT INTO xs.registration (owner, device, dialect, node, resource, registered_at)
-    SELECT owner, device, 1, md5('node' || n), 'phone', now() - interval '1 day' FROM n;
+INSERT INTO xs.registration (owner, device, dialect, node, resource, registered_at, names_at)
+    SELECT owner, device, 1, md5('node' || n), 'phone', now() - interval '1 day',
+        now() - interval '1 hour' FROM n;
 INSERT INTO xs.outbox (owner, device, peer, gen, newest_id, counted_at, state, due)
     SELECT owner, device, n, 1, id, now() - interval '1 minute', 2,
         now() - random() * interval '1 minute' FROM n;
@@ -327,50 +346,81 @@ def backends_seconds(cluster):
                if " bench " in title)
 
 
-def run_service(folder, port):
+def held(sidecar):
+    """Pushes that the worker has in memory."""
+    return sidecar.status()["outbox"]["held"]
+
+
+def fill_due(sidecar, cluster):
+    wait_until(lambda: sidecar.status()["ready"], 30, "the sidecar is ready")
+    cluster.sql("bench", FILL_DUE.format(due=DUE, devices=DEVICES))
+    # The next worker finds them all at once, not after half a minute.
+    sidecar.wait_new_worker(sidecar.kill_worker())
+
+
+def watch(sidecar, cluster):
     """Pushes a second, from a tenth of them to nine tenths, and what each cost until the last
     answer was stored."""
-    with machine() as (workspace, cluster):
-        server = Server(workspace, cluster, apps=[app_at(folder, port)], settings=TOLD,
-                        rate=1, seconds=60, mam=0, iqs=0)
-        wait_until(lambda: server.sidecar.status()["ready"], 30, "the sidecar is ready")
-        cluster.sql("bench", FILL_DUE.format(due=DUE, devices=DEVICES))
-        # The next worker finds them all at once, not after half a minute.
-        server.sidecar.wait_new_worker(server.sidecar.kill_worker())
-        marks, held, costs = [], None, Costs(server.sidecar, cluster)
-        while not marks or marks[-1][1] == 0 or held > 0:
-            status = server.sidecar.status()
-            marks.append((time.monotonic(), status["apps"][0]["accepted"]))
-            held = status["outbox"]["held"]
-            if marks[-1][0] - marks[0][0] > DUE_WITHIN_S:
-                raise RuntimeError(f"only {marks[-1][1]} of {DUE} pushes were accepted")
-            time.sleep(LOOK_S)  # each look is a process, which must not be what is measured
-        sent = marks[-1][1]
-        if sent < DUE / 2:  # the worker before may have had its round just then
-            raise RuntimeError(f"only {sent} of {DUE} pushes were left to measure")
-        each = told({**costs.per_message(sent),
-                     "postgres_backends": 1e6 * backends_seconds(cluster) / sent})
-        inside = [m for m in marks if sent / 10 <= m[1] <= sent * 9 / 10]
-        server.loadgen.terminate()
-        server.loadgen.wait()
-        server.sidecar.stop()
+    marks, left, costs = [], None, Costs(sidecar, cluster)
+    backends = backends_seconds(cluster)
+    while not marks or marks[-1][1] == 0 or left > 0:
+        status = sidecar.status()
+        marks.append((time.monotonic(), status["apps"][0]["accepted"]))
+        left = status["outbox"]["held"]
+        if marks[-1][0] - marks[0][0] > DUE_WITHIN_S:
+            raise RuntimeError(f"only {marks[-1][1]} of {DUE} pushes were accepted")
+        time.sleep(LOOK_S)  # each look is a process, which must not be what is measured
+    sent = marks[-1][1]
+    if sent < DUE / 2:  # the worker before may have had its round just then
+        raise RuntimeError(f"only {sent} of {DUE} pushes were left to measure")
+    each = told({**costs.per_message(sent),
+                 "postgres_backends": 1e6 * (backends_seconds(cluster) - backends) / sent})
+    inside = [m for m in marks if sent / 10 <= m[1] <= sent * 9 / 10]
     return (inside[-1][1] - inside[0][1]) / (inside[-1][0] - inside[0][0]), each
 
 
-def push_rate_durable():
+def run_service(folder, port, in_memory):
+    """in_memory: the worker has the pushes, as those that it has just committed, when the gateway
+    comes up.  Else it finds them in the database."""
+    with machine() as (workspace, cluster):
+        service = Server(workspace, cluster, apps=[app_at(folder, port)], settings=TOLD,
+                         rate=1, seconds=60, mam=0, iqs=0)
+        gateway = None if in_memory else start_nghttpd(folder, port)
+        try:
+            fill_due(service.sidecar, cluster)
+            if in_memory:
+                wait_until(lambda: held(service.sidecar) >= DUE, 30, "all pushes are in memory")
+                gateway = start_nghttpd(folder, port)
+            # The server is silent meanwhile: loadgen looks at the spool a thousand times a second.
+            service.loadgen.send_signal(signal.SIGSTOP)
+            found = watch(service.sidecar, cluster)
+            service.loadgen.send_signal(signal.SIGCONT)
+        finally:
+            if gateway:
+                end(gateway)
+        service.loadgen.terminate()
+        service.loadgen.wait()
+        service.sidecar.stop()
+    return found
+
+
+def push_rate_of_service(name, in_memory):
     pairs = []
-    with nghttpd() as (folder, port):
+    with files() as (folder, port):
         for i in range(DUE_ROUNDS):
-            rate, each = run_service(folder, port)
+            rate, each = run_service(folder, port, in_memory)
+            gateway = start_nghttpd(folder, port)
             pairs.append((rate, run_h2load(folder)))
-            say(f"push_rate_durable {i + 1}/{DUE_ROUNDS}: ours {rate:.0f}/s (us of CPU per push: "
-                f"{each}), h2load {pairs[-1][1]:.0f}/s")
+            end(gateway)
+            say(f"{name} {i + 1}/{DUE_ROUNDS}: ours {rate:.0f}/s (us of CPU per push: {each}), "
+                f"h2load {pairs[-1][1]:.0f}/s")
     ours, reference = median_pair(pairs)
-    return row("push_rate_durable", ours, reference, "pushes/s",
+    return row(name, ours, reference, "pushes/s",
                "h2load, same server; ours with the outbox and PostgreSQL on the same cores")
 
 
 BENCHMARKS = {"push_rate": push_rate,
               **{name: functools.partial(push_rate_of, name) for name in SHAPES},
               "push_rate_disturbed": push_rate_disturbed, "push_vs_node_apn": push_vs_node_apn,
-              "push_rate_durable": push_rate_durable}
+              "push_rate_durable": functools.partial(push_rate_of_service, "push_rate_durable", True),
+              "push_rate_backlog": functools.partial(push_rate_of_service, "push_rate_backlog", False)}

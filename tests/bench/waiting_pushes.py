@@ -12,7 +12,7 @@ import time
 from common import free_port, resident_kib, row, say
 from harness.gateway import Gateway
 from harness.procs import wait_until
-from pushes import FILL_DUE, app_at, make_files
+from pushes import FILL_DUE, app_at, held, make_files
 from under_load import TOLD, Server, machine, require_all
 
 # --- worker_rss_mb: the memory of a worker whose gateway is away ---
@@ -39,11 +39,6 @@ def fill_known(cluster, sidecar):
     cluster.sql("bench", "SELECT xs.ensure_partitions(1)")
     cluster.sql("bench", FILL_KNOWN.format(known=KNOWN - QUEUED))
     cluster.sql("bench", FILL_DUE.format(due=QUEUED, devices=QUEUED))
-
-
-def held(sidecar):
-    """Pushes that the worker has in memory."""
-    return sidecar.status()["outbox"]["held"]
 
 
 def worker_rss_mb():

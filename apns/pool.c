@@ -390,9 +390,10 @@ int64_t pool_deadline(const struct pool *p)
         if (m->retiring)
             at = earlier(at, m->drain_until_ms);
     }
-    if (usable == 0 && p->wants_one)
+    const bool place = p->n < MEMBERS_MAX; /* else one must have drained first */
+    if (place && usable == 0 && p->wants_one)
         at = earlier(at, p->next_open_ms);
-    if (p->blocked_ms >= 0 && usable < p->opts.members_max) {
+    if (place && p->blocked_ms >= 0 && usable < p->opts.members_max) {
         int64_t grow_ms = p->blocked_ms + p->opts.grow_after_ms;
         at = earlier(at, grow_ms > p->next_open_ms ? grow_ms : p->next_open_ms);
     }

@@ -102,6 +102,28 @@ static void goaway_loses_and_doubles_nothing(void **state)
     assert_true(status().resent > 0);
 }
 
+static void goaway_without_an_answer(struct link *l, struct peer_request *r)
+{
+    peer_goaway(&l->peer, r->stream_id, NGHTTP2_NO_ERROR, "{}");
+}
+
+static void while_all_connections_drain_it_waits_for_one_of_them(void **state)
+{
+    (void)state;
+    w.server.handle = goaway_without_an_answer;
+    w.tuning.pool.drain_ms = 60000;
+    start();
+    submit_all(40, ALERT, NULL);
+    RUN_UNTIL(w.server.requests == 16);
+    for (int i = 0; i < 20; i++)
+        turn_loop();
+    assert_int_equal(w.server.n, 16);
+    assert_true(w.gateway->armed_ms > clock_mono_ms() + 1000);
+    answer_ok(w.server.links[0], w.server.links[0]->peer.requests[0]);
+    link_write(w.server.links[0]);
+    RUN_UNTIL(w.server.n == 17);
+}
+
 static void expired_on_first_link(struct link *l, struct peer_request *r)
 {
     if (l->index == 0 && l->server->requests > 1)
@@ -766,6 +788,7 @@ int main(void)
         TEST(a_voip_push_has_its_own_topic),
         TEST(a_thousand_pushes_stay_within_the_limit),
         TEST(goaway_loses_and_doubles_nothing),
+        TEST(while_all_connections_drain_it_waits_for_one_of_them),
         TEST(an_expired_token_is_renewed_on_a_new_connection),
         TEST(a_token_expired_again_at_once_stops_the_app),
         TEST(a_stopped_app_tries_one_push_now_and_then),

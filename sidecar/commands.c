@@ -32,7 +32,7 @@ struct pending {
 
 void commands_later(struct adhoc_call *call)
 {
-    adhoc_error(call, "wait", "internal-server-error", "the database is not reachable now");
+    adhoc_error(call, "wait", "internal-server-error", "not possible now, try again in a moment");
 }
 
 static struct pending *pending_new(struct commands *c, struct adhoc_call *call,

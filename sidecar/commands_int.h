@@ -20,7 +20,7 @@ struct commands {
     struct turns *settings; /* who changes them: one of an account at a time */
 };
 
-/* Ends the call: the database is not there. */
+/* Ends the call: the database is not there, or too much is asked at a time. */
 void commands_later(struct adhoc_call *call);
 
 /* commands_devices.c */

@@ -135,7 +135,8 @@ static void add_content(struct lane_writer *w, const struct op *op, struct pg_ar
         pg_array_add_bytes(stanza, op->w.stanza, op->w.stanza_len);
         return;
     }
-    const struct op *by = op->taken_back ? &w->batch.ops[op->taken_back - 1] : NULL;
+    /* What took it back before it came was the first to do so. */
+    const struct op *by = op->early_us ? NULL : &w->batch.ops[op->taken_back - 1];
     buf_reset(&w->scratch);
     tombstone_write(&w->scratch, op->w.stanza, op->w.stanza_len,
                     by ? by->w.body : op->early_by, by ? by->received_us : op->early_us);

@@ -32,7 +32,8 @@ struct pending {
 
 void commands_later(struct adhoc_call *call)
 {
-    adhoc_error(call, "wait", "internal-server-error", "not possible now, try again in a moment");
+    adhoc_error(call, "wait", "internal-server-error",
+                "not possible now, try again in a moment");
 }
 
 static struct pending *pending_new(struct commands *c, struct adhoc_call *call,

@@ -342,6 +342,24 @@ static void what_comes_late_may_have_been_taken_back_before(void **state)
     }
 }
 
+static void the_first_retraction_is_named_though_another_comes_with_the_message(void **state)
+{
+    (void)state;
+    struct world w;
+    begin(&w);
+    int64_t sent = w.now_us;
+    retraction(&w, "far@there", "mei@here", "r1", "1");
+    settle(&w);
+    w.now_us += HOUR;
+    message(&w, "far@there", "mei@here", "1")->delayed_us = sent;
+    retraction(&w, "far@there", "mei@here", "r2", "1");
+    settle(&w);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.message WHERE flags & 4 = 4"
+                            " AND convert_from(stanza, 'UTF8') LIKE '%id=\"r1\"%'"),
+                     1);
+    end(&w);
+}
+
 static void what_was_sent_after_a_retraction_is_not_meant_by_it(void **state)
 {
     (void)state;
@@ -1326,6 +1344,7 @@ int main(void)
         cmocka_unit_test(a_marker_before_its_message_waits_seven_days),
         cmocka_unit_test(bounces_and_retractions_take_a_message_off_once),
         cmocka_unit_test(what_comes_late_may_have_been_taken_back_before),
+        cmocka_unit_test(the_first_retraction_is_named_though_another_comes_with_the_message),
         cmocka_unit_test(what_was_sent_after_a_retraction_is_not_meant_by_it),
         cmocka_unit_test(what_nothing_came_for_is_forgotten_after_thirty_days),
         cmocka_unit_test(a_refusal_may_come_before_its_message),

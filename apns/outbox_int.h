@@ -164,8 +164,13 @@ bool outbox_withdraws(const struct outbox *o);
 void outbox_withdraw_take(struct outbox_flight *flight, const struct entry *e,
                           const struct outbox_fetched *f);
 void outbox_withdraw_accepted(struct outbox *o, const struct entry *e);
-/* Before the first n outcomes are stored: what of them was shown. */
-void outbox_withdraw_note(struct outbox *o, size_t n);
+/* Before the first n outcomes are stored: what of them was shown.  False: nothing; done is not
+ * called then. */
+bool outbox_withdraw_note(struct outbox *o, size_t n,
+                          void (*done)(struct outbox *o, struct outbox_job *job,
+                                       const struct pg_result *r));
+/* What the worker before us may have shown and has been read since goes into f's list. */
+void outbox_withdraw_inherited(const struct entry *e, struct outbox_fetched *f);
 /* A badge that is not needed, because the device itself has read. */
 void outbox_withdraw_read_there(struct outbox *o, const struct entry *e);
 

@@ -117,6 +117,7 @@ static const char *no_voip_because(const struct entry *e, const struct outbox_fe
 static void send_one(struct outbox *o, struct entry *e, const struct outbox_fetched *row)
 {
     struct outbox_fetched found = *row, *f = &found; /* what is opened here ends here */
+    outbox_withdraw_inherited(e, f);
     begin_flight(o, e, f);
     if (!f->registered) {
         outbox_settle(o, e, OUTBOX_END, 0, OUTBOX_NO_LOG, OUTBOX_BADGE_SAME, NULL);

@@ -184,16 +184,32 @@ static void settled(struct outbox *o, struct outbox_job *job, const struct pg_re
             o->outcomes_n * sizeof(struct entry *));
 }
 
+static void store(struct outbox *o, size_t n)
+{
+    struct outbox_job *job = outbox_job_new(o, 0, settled);
+    job->n = n;
+    outbox_sql_settle(o->sql, o->outcomes, n, outbox_job_result, job);
+    FAILPOINT("push-settling");
+}
+
+/* While its entry is there a device is asked whether something is to be taken back; then the
+ * database must know what it shows. */
+static void shown_stored(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
+{
+    if (r)
+        store(o, job->n);
+    else
+        o->settling = false;
+}
+
 void outbox_flush_outcomes(struct outbox *o)
 {
     if (o->settling || o->outcomes_n == 0 || clock_mono_ms() < o->sql_again_ms)
         return;
     o->settling = true;
-    struct outbox_job *job = outbox_job_new(o, 0, settled);
-    job->n = o->outcomes_n < OUTBOX_BATCH_MAX ? o->outcomes_n : OUTBOX_BATCH_MAX;
-    outbox_withdraw_note(o, job->n);
-    outbox_sql_settle(o->sql, o->outcomes, job->n, outbox_job_result, job);
-    FAILPOINT("push-settling");
+    size_t n = o->outcomes_n < OUTBOX_BATCH_MAX ? o->outcomes_n : OUTBOX_BATCH_MAX;
+    if (!outbox_withdraw_note(o, n, shown_stored))
+        store(o, n);
 }
 
 /* Verdicts. */

@@ -2825,6 +2825,11 @@ static bool withdraws(struct world *w, const char *name)
     return list && strstr(list, name);
 }
 
+static bool is_refused(void *ctx)
+{
+    return !((struct world *)ctx)->outbox->sql_up;
+}
+
 static int shown_in_all(void)
 {
     return (int)db_int("SELECT count(*) FROM xs.shown");
@@ -2950,6 +2955,48 @@ static void what_may_have_been_shown_is_named_too(void **state)
     pass(w, 2100);
     accept_all(w);
     assert_int_equal(entries(), 0);
+}
+
+/* The worker died with the answer unheard, and its reader was quicker than the next one. */
+static void what_a_dead_worker_may_have_shown_is_named_too(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    strcpy(shown_as[0], any_flying(w)->collapse_id);
+    crash(w);
+    read_all(w, 0, 0);
+    bool named = false;
+    for (int i = 0; i < 10; i++) {
+        pass(w, 1000);
+        while (any_flying(w)) {
+            named |= withdraws(w, shown_as[0]);
+            answer_with(w, any_flying(w), &done);
+            pass(w, 0);
+        }
+    }
+    assert_true(named);
+    assert_int_equal(entries(), 0);
+}
+
+static void an_entry_stays_until_it_is_stored_what_it_has_shown(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    db_do("ALTER TABLE xs.shown ADD CONSTRAINT full_disk CHECK (false) NOT VALID");
+    answer_with(w, any_flying(w), &done);
+    outbox_run(w->outbox);
+    db_loop(w->base, is_refused, w);
+    assert_int_equal(entries(), 1);
+    assert_int_equal(shown_in_all(), 0);
+    db_do("ALTER TABLE xs.shown DROP CONSTRAINT full_disk");
+    pass(w, 2000);
+    assert_int_equal(shown_in_all(), 1);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(db_int("SELECT count(*) FROM xs.push_log WHERE status = 200"), 1);
 }
 
 static void the_icon_need_not_change_for_it(void **state)
@@ -3322,6 +3369,8 @@ int main(void)
         WITHDRAWING(what_is_named_is_read_to_its_end),
         WITHDRAWING(a_list_is_told_again_until_the_service_has_it),
         WITHDRAWING(what_may_have_been_shown_is_named_too),
+        WITHDRAWING(what_a_dead_worker_may_have_shown_is_named_too),
+        WITHDRAWING(an_entry_stays_until_it_is_stored_what_it_has_shown),
         WITHDRAWING(the_icon_need_not_change_for_it),
         WITHDRAWING(who_has_read_knows_by_itself),
         WITHDRAWING(an_account_beside_it_keeps_its_notifications),

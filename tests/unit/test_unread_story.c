@@ -216,6 +216,15 @@ static void withdraw_notifications(const struct flying *f)
         }
 }
 
+static void reach_phone(const struct flying *f)
+{
+    shown_on[f->phone] = f->badge;
+    if (f->alert)
+        show_notification(f);
+    else
+        withdraw_notifications(f);
+}
+
 /* --- the story's world
  * -----------------------------------------------------------------------
  */
@@ -801,8 +810,15 @@ static bool is_committed(void)
     return all_committed(&w);
 }
 
+/* Some of what was on its way has been taken, which nobody has heard: how much it is says no
+ * dice, for that depends on the moment. */
 static void crash(void)
 {
+    while (gateway.n > 0) {
+        const struct flying *f = &gateway.flying[--gateway.n];
+        if (f->phone % 2 == model.order % 2)
+            reach_phone(f);
+    }
     close_worker();
     open_worker();
 }
@@ -947,11 +963,7 @@ static bool is_pushed(void)
     mono_ms += 500;
     while (gateway.n > 0) {
         const struct flying f = gateway.flying[--gateway.n];
-        shown_on[f.phone] = f.badge;
-        if (f.alert)
-            show_notification(&f);
-        else
-            withdraw_notifications(&f);
+        reach_phone(&f);
         outbox_verdict(outbox, f.ctx, &taken);
     }
     outbox_room(outbox, &gateway);
@@ -959,6 +971,24 @@ static bool is_pushed(void)
     struct outbox_status s;
     outbox_get_status(outbox, &s);
     return s.held == 0 && db_int("SELECT count(*) FROM xs.outbox") == 0;
+}
+
+static bool is_on_its_way(void)
+{
+    mono_ms += 500;
+    outbox_room(outbox, &gateway);
+    outbox_look(outbox);
+    struct outbox_status s;
+    outbox_get_status(outbox, &s);
+    return gateway.n > 0 || (s.held == 0 && db_int("SELECT count(*) FROM xs.outbox") == 0);
+}
+
+/* And what it was about is read before the next worker comes to it. */
+static void die_while_pushing(void)
+{
+    wait_until(is_on_its_way, "a push is on its way");
+    crash();
+    mark_all_by_hand(dice(LOCALS));
 }
 
 static void compare_icons(void)
@@ -1000,6 +1030,8 @@ static void tell_story(unsigned number)
         play(dice(5) == 0);
         if (dice(2))
             by_others();
+        if (dice(5) == 0)
+            die_while_pushing();
         compare_counts();
         compare_inbox(dice(LOCALS));
         compare_icons();

@@ -62,7 +62,8 @@ struct slot {
     int64_t since_ms;  /* when it was begun */
     uint64_t *from;
     uint64_t *to;
-    int64_t xid;           /* its transaction, once it is not known how it ended */
+    int64_t last_id;       /* what it leaves on its lane; of one whose end is not known */
+    int64_t lane_last_id;  /* what is there */
     bool hooked;           /* hooks.committed is owed */
     int64_t ask_again_ms;  /* RELOADING or LOADING failed: when to ask again, else 0 */
     struct pg_error first; /* of a load or reload of several statements */

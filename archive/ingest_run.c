@@ -145,12 +145,8 @@ static const struct pg_statement wait_for_lane = {
     "ingest_lane", "SELECT last_id FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
 
 static const struct pg_statement read_lane_positions = {
-    "ingest_lane_positions",
-    "SELECT spool, pos,"
-    "   CASE WHEN $3::bigint < pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
-    "   THEN coalesce(pg_xact_status($3::bigint::text::xid8) = 'committed', false)"
-    "   ELSE false END" /* of another timeline */
-    " FROM xs.spool_position WHERE lane = $1::int AND spool = ANY ($2::uuid[])"};
+    "ingest_lane_positions", "SELECT spool, pos FROM xs.spool_position"
+                             " WHERE lane = $1::int AND spool = ANY ($2::uuid[])"};
 
 static int spool_index(const struct ingest *ing, const uint8_t id[16])
 {
@@ -213,6 +209,13 @@ static void on_first(void *ctx, const struct pg_result *r, const struct pg_error
         s->first = *e;
 }
 
+static void on_lane(void *ctx, const struct pg_result *r, const struct pg_error *e)
+{
+    struct slot *s = ctx;
+    s->lane_last_id = r && pg_rows(r) == 1 ? pg_i64(r, 0, 0) : 0;
+    on_first(ctx, r, e);
+}
+
 static void spool_array(const struct ingest *ing, struct pg_array *out)
 {
     pg_array_init(out, PG_UUID, 20 * (size_t)ing->spools + 32);
@@ -245,13 +248,12 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
             stored[spool] = (uint64_t)pg_i64(r, i, 1);
     }
     struct lane *lane = s->lane;
-    bool moved = !is_at(s, s->from);
-    /* One that moves no place is known by its transaction alone. */
-    if (moved ? is_at(s, s->to) : pg_rows(r) > 0 && pg_bool(r, 0, 2)) {
+    bool moves = memcmp(s->from, s->to, ing->spools * sizeof *s->to) != 0;
+    if (moves ? is_at(s, s->to) : s->last_id && s->lane_last_id == s->last_id) {
         committed(s);
         return;
     }
-    if (moved)
+    if (!is_at(s, s->from))
         log_error(PREFIX, "another worker has written this spool lane=%u", lane->number);
     tell_hook(s, false);
     lane->mode = MODE_NORMAL; /* what stood in front may be gone */
@@ -274,10 +276,9 @@ static void reload(struct slot *s)
     s->first.failure = PG_OK;
     pg_params_init(&p);
     pg_add_i32(&p, (int32_t)s->lane->number);
-    pg_send(s->pg, &wait_for_lane, &p, on_first, s);
+    pg_send(s->pg, &wait_for_lane, &p, on_lane, s);
     spool_array(s->ing, &ids);
     pg_add_array(&p, &ids);
-    pg_add_i64(&p, s->xid);
     pg_send(s->pg, &read_lane_positions, &p, on_reload, s);
     pg_array_deinit(&ids);
     pg_sync(s->pg);
@@ -380,7 +381,7 @@ static void on_done(void *ctx, const struct lane_outcome *o)
     struct lane *lane = s->lane;
     enum pg_failure failure = o->failure;
     s->hooked = o->hooked;
-    s->xid = o->xid;
+    s->last_id = o->last_id;
     if (failure == PG_OTHER && ++lane->unknown_failures >= UNKNOWN_FAILURES_MAX)
         failure = PG_DATA;
     if (failure != PG_OK && failure != PG_LOST && failure != PG_GUARD)

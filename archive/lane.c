@@ -21,8 +21,7 @@
 /* --- statements ------------------------------------------------------------------------- */
 
 static const struct pg_statement lock_lane = {
-    "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "',"
-                 "   pg_current_xact_id()::text::bigint"
+    "lane_lock", "SELECT last_id, clock_timestamp() + interval '" CLOCK_SLACK "'"
                  " FROM xs.lane WHERE lane = $1::int FOR UPDATE"};
 
 /* The guard: finds no row when somebody else has moved the place. */
@@ -143,7 +142,6 @@ static void on_lock(void *ctx, const struct pg_result *r, const struct pg_error 
     if (r && pg_rows(r) == 1) {
         w->stored_last = pg_i64(r, 0, 0);
         w->max_us = pg_time_us(r, 0, 1);
-        w->outcome.xid = pg_i64(r, 0, 2);
         if (clock_has_jumped(w))
             own = (struct pg_error){.failure = PG_CONFLICT, .text = "our clock has jumped"};
     } else if (r) {
@@ -390,6 +388,20 @@ static void remember_rows(struct lane_writer *w)
     }
 }
 
+static bool moves_a_place(const struct lane_writer *w)
+{
+    return memcmp(w->job.from, w->job.to, w->opts.spools * sizeof *w->job.to) != 0;
+}
+
+/* Whether it was committed must be seen when its answer is lost.  A transaction's number would
+ * not do: after a crash of PostgreSQL it may be another's. */
+static void mint_for_itself(struct lane_writer *w)
+{
+    int64_t now_us = clock_real_us();
+    int64_t id = ident_id_from_us(now_us < w->max_us ? now_us : w->max_us);
+    w->batch.last_id = id > w->batch.last_id ? id : w->batch.last_id + 1;
+}
+
 static void start_writing(struct lane_writer *w)
 {
     /* Somebody else has written to this lane: what we knew of it may not hold any more. */
@@ -406,6 +418,9 @@ static void start_writing(struct lane_writer *w)
     set_state(w, LANE_WRITING);
     lane_apply_prefs(w);
     batch_resolve(&w->batch, w->stored_last, w->max_us);
+    if (!moves_a_place(w))
+        mint_for_itself(w);
+    w->outcome.last_id = w->batch.last_id;
     remember_rows(w);
     lane_send_writes(w);
 }
@@ -444,7 +459,6 @@ static void finish(struct lane_writer *w)
         o->late = w->batch.late;
         o->duplicates = w->batch.duplicates;
         o->aside = w->aside;
-        o->last_id = w->batch.last_id;
         recent_committed(w->opts.recent, w->job.lane, o->last_id);
         for (size_t i = 0; i < w->batch.accounts_n; i++) {
             const struct batch_account *a = &w->batch.accounts[i];

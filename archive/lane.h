@@ -43,8 +43,9 @@ struct lane_outcome {
     size_t late; /* of these */
     size_t duplicates;
     size_t aside; /* stanzas put aside, that of quarantine not counted */
+    /* The lane's once it is committed; one that moves no place leaves one that no other batch
+     * does.  0: it has written nothing yet. */
     int64_t last_id;
-    int64_t xid; /* the transaction, as PostgreSQL calls it; 0: not known */
 };
 
 /* Called once for each lane_write, never before it returned. */

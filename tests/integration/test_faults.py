@@ -137,6 +137,39 @@ def test_what_postgresql_has_lost_is_read_again_from_the_spool(make_world, own_p
     world.sidecar.allow_error("PostgreSQL has lost what it had committed lane=")
 
 
+def count_transactions_on(postgres, database, n):
+    connection = postgres.connect(database)
+    for _ in range(n):
+        connection.cursor().execute("SELECT pg_current_xact_id()")
+    connection.close()
+
+
+def test_a_transactions_number_that_is_used_again_is_no_commit(make_world, own_postgres):
+    """PostgreSQL crashes with a batch half written and nothing of it on the disk: what comes next
+    gets its transaction's number, and is committed."""
+    own_postgres.leave_wal_unwritten()
+    world = make_world(cluster=own_postgres)
+    alice, bob = world.login(world.user("alice")), world.login(world.user("bob"))
+    world.exchange(alice, bob)
+    world.drain(alice, 30)
+    worker = world.sidecar.worker_pid()
+    holder = own_postgres.connect(world.database)
+    holder.cursor().execute("BEGIN; LOCK TABLE xs.message IN EXCLUSIVE MODE")
+    body = world.body("half written")
+    alice.send_chat(bob.bare, body)
+    wait_until(lambda: world.oracle.value("SELECT count(*) FROM pg_locks WHERE NOT granted") == 1,
+               20, "the batch waits")
+    os.kill(worker, signal.SIGSTOP)
+    own_postgres.kill()
+    own_postgres.start()
+    count_transactions_on(own_postgres, world.database, 300)
+    os.kill(worker, signal.SIGCONT)
+    world.forget_oracle()
+    world.oracle.wait_body(bob.bare, body, 30)
+    assert world.sidecar.worker_pid() == worker
+    world.oracle.assert_sound()
+
+
 def test_a_worker_that_is_stopped_is_replaced_by_the_watchdog(make_world):
     """SIGSTOP: the process is there, but does nothing."""
     world = make_world()

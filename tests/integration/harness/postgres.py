@@ -126,6 +126,11 @@ class Postgres:
         finally:
             self._admin(f'ALTER DATABASE "{dbname}" RESET {name}')
 
+    def leave_wal_unwritten(self):
+        """What is not committed reaches the disk late, so that a crash takes it away."""
+        self._admin("ALTER SYSTEM SET wal_writer_delay = '10s'")
+        self._admin("SELECT pg_reload_conf()")
+
     @contextlib.contextmanager
     def no_connections_left(self, dbname):
         """Strangers hold them all; whoever is cut off cannot come back."""

@@ -151,9 +151,7 @@ void outbox_room(void *ctx, struct gateway *g)
 
 /* Statements. */
 
-struct outbox_job *outbox_job_new(struct outbox *o, size_t entries,
-                                  void (*done)(struct outbox *o, struct outbox_job *job,
-                                               const struct pg_result *r))
+struct outbox_job *outbox_job_new(struct outbox *o, size_t entries, outbox_job_fn done)
 {
     struct outbox_job *job = calloc(1, sizeof *job + entries * sizeof(struct entry *));
     if (!job)

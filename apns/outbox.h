@@ -39,6 +39,7 @@ struct token_keys;
 bool outbox_is_call(uint64_t peer);
 uint64_t outbox_call_peer(uint64_t hash);
 #define OUTBOX_MEMORY_MAX 200000 /* entries held; the others wait in the database */
+#define OUTBOX_FETCHES 2         /* statements that read what is pushed, at a time and app */
 
 /* What the policy is asked about.  Borrowed for the call. */
 struct outbox_candidate {

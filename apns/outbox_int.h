@@ -29,11 +29,17 @@ struct push_opts;
 struct push_request;
 struct push_verdict;
 
+struct outbox;
+struct outbox_job;
+/* r is NULL when it failed. */
+typedef void (*outbox_job_fn)(struct outbox *o, struct outbox_job *job,
+                              const struct pg_result *r);
+
 /* A statement whose answer is awaited.  It outlives the outbox when that goes first. */
 struct outbox_job {
     struct outbox *o; /* NULL: nobody listens any more */
     LIST_ENTRY(outbox_job) all;
-    void (*done)(struct outbox *o, struct outbox_job *job, const struct pg_result *r);
+    outbox_job_fn done;
     void *arg;
     size_t n;
     struct entry *entries[]; /* fetch and settle */
@@ -78,7 +84,7 @@ struct outbox {
     enum { LEAVE_NOT, LEAVE_ASKED, LEAVE_DONE } left;
     bool started;
 
-    /* Outcomes to be stored; the first settling_n of them are with PostgreSQL now. */
+    /* Outcomes to be stored; settling: the first of them are with PostgreSQL now. */
     struct outbox_outcome *outcomes;
     struct entry **outcome_entries;
     size_t outcomes_n;
@@ -122,10 +128,8 @@ void outbox_run(struct outbox *o);
 /* outbox_run on the next turn of the loop. */
 void outbox_soon(struct outbox *o);
 
-struct outbox_job *outbox_job_new(struct outbox *o, size_t entries,
-                                  void (*done)(struct outbox *o, struct outbox_job *job,
-                                               const struct pg_result *r));
-/* The pg_result_fn of all statements; ctx is a job.  r is NULL when it failed. */
+struct outbox_job *outbox_job_new(struct outbox *o, size_t entries, outbox_job_fn done);
+/* The pg_result_fn of all statements; ctx is a job. */
 void outbox_job_result(void *ctx, const struct pg_result *r, const struct pg_error *e);
 
 /* An entry that is ours by what PostgreSQL says.  NULL: it was here already. */
@@ -166,9 +170,7 @@ void outbox_withdraw_take(struct outbox_flight *flight, const struct entry *e,
 void outbox_withdraw_accepted(struct outbox *o, const struct entry *e);
 /* Before the first n outcomes are stored: what of them was shown.  False: nothing; done is not
  * called then. */
-bool outbox_withdraw_note(struct outbox *o, size_t n,
-                          void (*done)(struct outbox *o, struct outbox_job *job,
-                                       const struct pg_result *r));
+bool outbox_withdraw_note(struct outbox *o, size_t n, outbox_job_fn done);
 /* What the worker before us may have shown and has been read since goes into f's list. */
 void outbox_withdraw_inherited(const struct entry *e, struct outbox_fetched *f);
 /* A badge that is not needed, because the device itself has read. */

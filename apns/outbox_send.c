@@ -17,8 +17,7 @@
 #include "base/log.h"
 
 #define PREFIX "outbox"
-#define FETCHES_MAX 2           /* statements at a time and app: one is read while one runs */
-#define ELSEWHERE_AGAIN_MS 5000 /* no room at the other environment's gateway */
+#define ELSEWHERE_AGAIN_MS 5000   /* no room at the other environment's gateway */
 #define NO_KEY_MS (5 * 60 * 1000) /* until the next look, and as much at random */
 
 /* Why there is no alert, NULL when there is one.  Who asks for a test wants to see it. */
@@ -268,7 +267,7 @@ void outbox_pump(struct outbox *o, struct outbox_app *app)
 {
     bool may = !o->paused && !o->draining && app->gateway && app->opts &&
                clock_mono_ms() >= o->sql_again_ms;
-    while (may && app->fetches < FETCHES_MAX && !TAILQ_EMPTY(&app->ready)) {
+    while (may && app->fetches < OUTBOX_FETCHES && !TAILQ_EMPTY(&app->ready)) {
         size_t room = o->gateways.room(app->gateway);
         size_t busy = app->by_state[ENTRY_FETCHING];
         if (room <= busy)

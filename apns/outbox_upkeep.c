@@ -50,20 +50,27 @@ static void depth_counted(struct outbox *o, struct outbox_job *job, const struct
     round_ends(o, r != NULL);
 }
 
+static void purge(struct outbox *o);
+
 static void purged(struct outbox *o, struct outbox_job *job, const struct pg_result *r)
 {
     (void)job;
     if (!r) {
         round_ends(o, false);
     } else if (pg_i64(r, 0, 0) >= PURGE_PAGE) {
-        outbox_sql_purge(o->sql, o->push->history_ms, PURGE_PAGE, outbox_job_result,
-                         outbox_job_new(o, 0, purged));
+        purge(o);
     } else if (clock_mono_ms() < o->depth_ms) {
         round_ends(o, true);
     } else {
         o->depth_ms = clock_mono_ms() + OUTBOX_ROUND_MS;
         outbox_sql_depth(o->sql, outbox_job_result, outbox_job_new(o, 0, depth_counted));
     }
+}
+
+static void purge(struct outbox *o)
+{
+    outbox_sql_purge(o->sql, o->push->history_ms, PURGE_PAGE, outbox_job_result,
+                     outbox_job_new(o, 0, purged));
 }
 
 static void load(struct outbox *o);
@@ -114,8 +121,7 @@ static void load(struct outbox *o)
 {
     size_t limit = load_limit(o);
     if (limit == 0 || !o->more) {
-        outbox_sql_purge(o->sql, o->push->history_ms, PURGE_PAGE, outbox_job_result,
-                         outbox_job_new(o, 0, purged));
+        purge(o);
         return;
     }
     struct outbox_job *job = outbox_job_new(o, 0, loaded);
@@ -189,7 +195,7 @@ static void give_back(struct outbox *o, struct outbox_app *app)
     if (o->more)
         hold(o);
     else
-        load(o);
+        purge(o);
 }
 
 static void walk(struct outbox *o);

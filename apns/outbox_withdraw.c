@@ -43,7 +43,8 @@ void outbox_withdraw_inherited(const struct entry *e, struct outbox_fetched *f)
 void outbox_withdraw_take(struct outbox_flight *flight, const struct entry *e,
                           const struct outbox_fetched *f)
 {
-    flight->shows = flight->alert && is_named(e, f);
+    /* What is not told again, because it is muted by now, may be shown all the same. */
+    flight->shows = (flight->alert || (e->inherited && f->unread > 0)) && is_named(e, f);
     flight->withdraw_n = f->withdraw_n;
     memcpy(flight->withdraw, f->withdraw, f->withdraw_n * sizeof *f->withdraw);
     flight->withdraw_all = f->withdraw_complete && f->badge <= 0;
@@ -71,9 +72,7 @@ void outbox_withdraw_read_there(struct outbox *o, const struct entry *e)
     outbox_sql_read_there(o->sql, &key, outbox_job_result, outbox_job_new(o, 0, noted));
 }
 
-bool outbox_withdraw_note(struct outbox *o, size_t n,
-                          void (*done)(struct outbox *o, struct outbox_job *job,
-                                       const struct pg_result *r))
+bool outbox_withdraw_note(struct outbox *o, size_t n, outbox_job_fn done)
 {
     size_t shown = 0;
     for (size_t i = 0; i < n; i++)

@@ -165,9 +165,14 @@ static void ask_again_later(struct slot *s, const char *why)
     ingest_schedule(s->ing);
 }
 
+static bool are_same(const struct ingest *ing, const uint64_t *a, const uint64_t *b)
+{
+    return memcmp(a, b, ing->spools * sizeof *a) == 0;
+}
+
 static bool is_at(const struct slot *s, const uint64_t *places)
 {
-    return memcmp(s->lane->stored, places, s->ing->spools * sizeof *places) == 0;
+    return are_same(s->ing, s->lane->stored, places);
 }
 
 /* At the promise that nothing is lost: what was committed is not in the queue any more.  Where
@@ -248,7 +253,7 @@ static void on_reload(void *ctx, const struct pg_result *r, const struct pg_erro
             stored[spool] = (uint64_t)pg_i64(r, i, 1);
     }
     struct lane *lane = s->lane;
-    bool moves = memcmp(s->from, s->to, ing->spools * sizeof *s->to) != 0;
+    bool moves = !are_same(ing, s->from, s->to);
     if (moves ? is_at(s, s->to) : s->last_id && s->lane_last_id == s->last_id) {
         committed(s);
         return;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "apns/devices.h"
+#include "apns/outbox.h"
 #include "apns/provider_token.h"
 #include "apns/sealing.h"
 #include "apns/token_keys.h"
@@ -357,7 +358,7 @@ static void start_reading(struct relay *r, const struct config *c)
                              .ctx = r};
     r->pool = pg_pool_new(r->base, &reader, 1);
     reader.name = "pushes";
-    r->reads = pg_pool_new(r->base, &reader, 2);
+    r->reads = pg_pool_new(r->base, &reader, OUTBOX_FETCHES);
     reader.plans = PG_PLANS_IN_INDEX_ORDER;
     reader.name = "pages";
     r->pages = pg_pool_new(r->base, &reader, n > used ? n - used : 1);

@@ -2980,7 +2980,21 @@ static void what_a_dead_worker_may_have_shown_is_named_too(void **state)
     assert_int_equal(entries(), 0);
 }
 
-static void an_entry_stays_until_it_is_stored_what_it_has_shown(void **state)
+static void nor_is_it_forgotten_where_it_is_muted_by_now(void **state)
+{
+    struct world *w = *state;
+    enroll(0, 0);
+    message(w, 0, 0);
+    pass(w, 600);
+    crash(w);
+    db_do("INSERT INTO xs.mute SELECT owner, 1, NULL, 1 FROM xs.account"
+          " WHERE jid = 'user0@a.example'");
+    let_settle(w);
+    assert_int_equal(entries(), 0);
+    assert_int_equal(shown_in_all(), 1);
+}
+
+static void an_entry_stays_until_what_it_has_shown_is_stored(void **state)
 {
     struct world *w = *state;
     enroll(0, 0);
@@ -3370,7 +3384,8 @@ int main(void)
         WITHDRAWING(a_list_is_told_again_until_the_service_has_it),
         WITHDRAWING(what_may_have_been_shown_is_named_too),
         WITHDRAWING(what_a_dead_worker_may_have_shown_is_named_too),
-        WITHDRAWING(an_entry_stays_until_it_is_stored_what_it_has_shown),
+        WITHDRAWING(nor_is_it_forgotten_where_it_is_muted_by_now),
+        WITHDRAWING(an_entry_stays_until_what_it_has_shown_is_stored),
         WITHDRAWING(the_icon_need_not_change_for_it),
         WITHDRAWING(who_has_read_knows_by_itself),
         WITHDRAWING(an_account_beside_it_keeps_its_notifications),

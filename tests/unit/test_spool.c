@@ -450,6 +450,15 @@ static void append_to_a_full_disk(struct spool *s, size_t room, size_t len)
     free(data);
 }
 
+/* Puts it off while the disk is still at what it was asked before. */
+static void sync_all(struct spool *s)
+{
+    for (int i = 0; spool_dirty(s) && i < 10000; i++) {
+        assert_int_equal(spool_sync(s, NULL), ERR_NONE);
+        usleep(1000);
+    }
+}
+
 static void test_a_write_that_fails_appends_nothing_and_may_be_repeated(void **state)
 {
     (void)state;
@@ -463,7 +472,7 @@ static void test_a_write_that_fails_appends_nothing_and_may_be_repeated(void **s
     assert_int_equal(spool_append(s, big, sizeof big, 1, NULL), ERR_NONE);
     assert_int_equal(spool_end(s), end + RECORD_HEADER_BYTES + sizeof big);
     assert_true(spool_dirty(s));
-    assert_int_equal(spool_sync(s, NULL), ERR_NONE);
+    sync_all(s);
     assert_false(spool_dirty(s));
     spool_close(&s);
 }

@@ -810,8 +810,8 @@ static bool is_committed(void)
     return all_committed(&w);
 }
 
-/* Some of what was on its way has been taken, which nobody has heard: how much it is says no
- * dice, for that depends on the moment. */
+/* Some of what was on its way has been taken, which nobody has heard.  No dice decides about
+ * it: how much is on its way is another each time, and the story must stay the same. */
 static void crash(void)
 {
     while (gateway.n > 0) {
@@ -956,6 +956,16 @@ static void compare_inbox(int owner)
         fail_msg("the inbox of %s: %s, should be %s", users[owner], told.answer, fin);
 }
 
+/* Nothing is to be pushed, of what the outbox sees now. */
+static bool is_idle(void)
+{
+    outbox_room(outbox, &gateway);
+    outbox_look(outbox);
+    struct outbox_status s;
+    outbox_get_status(outbox, &s);
+    return s.held == 0 && db_int("SELECT count(*) FROM xs.outbox") == 0;
+}
+
 /* Everything that is to be pushed has been, and the gateway has taken it. */
 static bool is_pushed(void)
 {
@@ -966,21 +976,14 @@ static bool is_pushed(void)
         reach_phone(&f);
         outbox_verdict(outbox, f.ctx, &taken);
     }
-    outbox_room(outbox, &gateway);
-    outbox_look(outbox);
-    struct outbox_status s;
-    outbox_get_status(outbox, &s);
-    return s.held == 0 && db_int("SELECT count(*) FROM xs.outbox") == 0;
+    return is_idle();
 }
 
 static bool is_on_its_way(void)
 {
     mono_ms += 500;
-    outbox_room(outbox, &gateway);
-    outbox_look(outbox);
-    struct outbox_status s;
-    outbox_get_status(outbox, &s);
-    return gateway.n > 0 || (s.held == 0 && db_int("SELECT count(*) FROM xs.outbox") == 0);
+    bool idle = is_idle();
+    return gateway.n > 0 || idle;
 }
 
 /* And what it was about is read before the next worker comes to it. */
